@@ -1,0 +1,1 @@
+//! Who is it (tokens), and what may they do (policy).

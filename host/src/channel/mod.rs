@@ -1,0 +1,1 @@
+//! From committed message to sockets: the fan-out, subscriptions and outboxes.

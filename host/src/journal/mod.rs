@@ -1,0 +1,199 @@
+//! The journal: one log of records that everything meets at.
+//!
+//! Capture and ingest **append** events, pipelines read them and **commit** what they made of them,
+//! the channels' fan-out sends what was committed. State, cursors, the channel index and source
+//! positions are indexes that applying the records in order gives.
+//!
+//! This is the port; its embedded form keeps the records in SQLite ([`embedded`]).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::event::{Name, Number, Position};
+use crate::message::{ChannelName, Message};
+
+pub mod record;
+
+pub use record::*;
+
+/// Which life of the journal an offset belongs to. A new one starts only when records were lost:
+/// a power failure under durability `process`, or a restored backup.
+pub type Epoch = Arc<str>;
+
+/// What can go wrong, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("{0} is in use by another relevo process; stop that one, or set RELEVO_DATA to another folder")]
+    Locked(PathBuf),
+    #[error(
+        "the journal {path} is damaged ({why}); restore a backup of the data folder, or move the file away to start an empty journal (clients see a new epoch)"
+    )]
+    Corrupt { path: PathBuf, why: String },
+    #[error(
+        "the journal {path} has format {found}, this relevo reads {reads}; run the relevo version that wrote it, or a newer one than this"
+    )]
+    Format { path: PathBuf, found: i64, reads: i64 },
+    #[error("pipeline {pipeline} stands at {found:?}, not at {expected:?}: another process commits for it")]
+    Conflict { pipeline: Name, expected: Option<Number>, found: Option<Number> },
+    #[error("a record of {bytes} bytes is over the limit of {limit}")]
+    TooLarge { bytes: usize, limit: usize },
+    #[error("the journal is full ({used} of {limit} bytes): pipeline {slowest} holds it back")]
+    Full { used: u64, limit: u64, slowest: Name },
+    #[error("the journal is closed")]
+    Closed,
+    #[error("journal storage: {0}")]
+    Storage(#[from] sqlx::Error),
+    #[error("journal file: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What the journal made of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// Visible; its events have the numbers `first..=last`.
+    Applied { first: Number, last: Number },
+    /// A chunk, kept until its last one comes.
+    Staged,
+    /// An event with the same idempotency key is there already, at this number.
+    Already(Number),
+}
+
+/// Where a source stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceState {
+    pub incarnation: Name,
+    /// The last position that was appended, staged chunks included.
+    pub position: Position,
+    pub token: Box<str>,
+}
+
+/// Where a pipeline stands, and what it knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PipelineState {
+    pub cursor: Number,
+    /// By owner, then key.
+    pub state: BTreeMap<Name, BTreeMap<Box<str>, Arc<[u8]>>>,
+}
+
+/// A piece of the history of some channels.
+#[derive(Debug)]
+pub enum History {
+    /// In rising order. `through`: nothing of these channels up to here is missing.
+    Messages { messages: Vec<Arc<Message>>, through: Number },
+    /// The journal no longer has all of it: the oldest offset from which it does.
+    Pruned { oldest: Number },
+}
+
+/// The journal's handle; clones share it. Safe to use from any thread inside a tokio runtime.
+#[derive(Clone)]
+pub struct Journal {
+    _inner: Arc<()>,
+}
+
+#[expect(clippy::unimplemented, unused_variables, clippy::unused_async, reason = "the port; its embedded form follows")]
+impl Journal {
+    /// Opens the journal in `folder`, making it where there is none.
+    ///
+    /// # Errors
+    /// `Locked`, `Corrupt`, `Format`, or what the storage says.
+    pub async fn open(
+        folder: &std::path::Path,
+        settings: &crate::config::JournalSettings,
+    ) -> Result<Self, JournalError> {
+        unimplemented!()
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        unimplemented!()
+    }
+
+    /// The highest number that readers see.
+    pub fn head(&self) -> Number {
+        unimplemented!()
+    }
+
+    /// Wakes when the head moves.
+    pub fn watch_head(&self) -> watch::Receiver<Number> {
+        unimplemented!()
+    }
+
+    /// The highest number that survives a power failure: a source is acknowledged up to here.
+    pub fn watch_durable(&self) -> watch::Receiver<Number> {
+        unimplemented!()
+    }
+
+    /// Appends events. Returns when they are as durable as the setting promises.
+    pub async fn append(&self, append: Append) -> Result<Appended, JournalError> {
+        unimplemented!()
+    }
+
+    /// Moves a pipeline's cursor, changes its state and publishes its messages, all or nothing.
+    /// A commit without state, messages and versions may be kept in memory for up to a second.
+    /// Returns the number of the commit's last message.
+    pub async fn commit(&self, commit: Commit) -> Result<Number, JournalError> {
+        unimplemented!()
+    }
+
+    pub async fn control(&self, control: Control) -> Result<Number, JournalError> {
+        unimplemented!()
+    }
+
+    /// Whole records in rising order, the first one the one that holds the number after `after`;
+    /// at most `bytes` of them, but at least one where there is one.
+    pub async fn read(&self, after: Number, bytes: usize) -> Result<Vec<Arc<Record>>, JournalError> {
+        unimplemented!()
+    }
+
+    /// As [`Self::read`], from memory, without waiting; None if memory doesn't reach back that far.
+    pub fn read_memory(&self, after: Number, bytes: usize) -> Option<Vec<Arc<Record>>> {
+        unimplemented!()
+    }
+
+    /// Messages of stream channels after a number, merged in rising order, at most `limit`.
+    pub async fn history(
+        &self,
+        channels: &[ChannelName],
+        after: Number,
+        limit: usize,
+    ) -> Result<History, JournalError> {
+        unimplemented!()
+    }
+
+    /// The newest message for each key of a state channel.
+    pub async fn state_channel(&self, channel: &ChannelName) -> Result<StateChannel, JournalError> {
+        unimplemented!()
+    }
+
+    /// The keys that a pipeline has set in state channels and not deleted.
+    pub async fn state_keys(&self, pipeline: &str) -> Result<Vec<(ChannelName, Box<str>)>, JournalError> {
+        unimplemented!()
+    }
+
+    /// Where a pipeline stands; None if it never committed.
+    pub async fn pipeline(&self, name: &str) -> Result<Option<PipelineState>, JournalError> {
+        unimplemented!()
+    }
+
+    /// Where a source stands; None if nothing was ever appended for it.
+    pub async fn source(&self, name: &str) -> Result<Option<SourceState>, JournalError> {
+        unimplemented!()
+    }
+
+    /// The number before the source's first event beyond a position (the head if there is none).
+    pub async fn number_at(&self, source: &str, position: Position) -> Result<Number, JournalError> {
+        unimplemented!()
+    }
+
+    /// Forgets pipelines that are no longer configured, so that they don't hold retention back.
+    pub async fn keep_pipelines(&self, names: &[Name]) -> Result<(), JournalError> {
+        unimplemented!()
+    }
+
+    /// Writes what is waiting, syncs, marks the stop as clean.
+    pub async fn close(&self) {
+        unimplemented!()
+    }
+}

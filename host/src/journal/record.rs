@@ -1,0 +1,124 @@
+//! What the journal holds: records of three kinds. Everything else is an index over them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, Name, Number, Position};
+use crate::message::{ChannelName, Message};
+
+/// A record as it was applied. Its items (events or messages) have the numbers `first..=last`; a
+/// record without items has one number of its own.
+#[derive(Debug)]
+pub struct Record {
+    pub first: Number,
+    pub last: Number,
+    /// The size of its stored form.
+    pub bytes: usize,
+    pub body: RecordBody,
+}
+
+#[derive(Debug)]
+pub enum RecordBody {
+    Append(Append),
+    Commit(Committed),
+    Control(Control),
+}
+
+/// Events of one source, in the source's order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Append {
+    pub source: Name,
+    /// Which life of the source they come from; positions of two incarnations don't compare.
+    pub incarnation: Name,
+    /// The source is read up to here when this is applied.
+    pub position: Position,
+    /// What capture wants to find again beside the position (SQLite: the change row's token).
+    pub token: Box<str>,
+    pub events: Vec<Arc<Event>>,
+    /// False: a chunk of a larger transaction. It is kept, and becomes visible, with its numbers,
+    /// when an append of the same source (and snapshot) with `complete` is applied.
+    pub complete: bool,
+    /// Rows that are there already, for one pipeline alone; they don't move the source's position.
+    pub snapshot: Option<SnapshotPart>,
+}
+
+/// Says of an append that it is part of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotPart {
+    pub pipeline: Name,
+    /// The number of the control record that asked for it.
+    pub request: Number,
+    /// The rows contain all changes of the source up to here, and none after.
+    pub contains: Position,
+}
+
+/// What a pipeline wants to make true, all of it or nothing.
+#[derive(Debug, Default)]
+pub struct Commit {
+    pub pipeline: Name,
+    /// The cursor as the pipeline knows it; the commit is refused if the journal knows another.
+    pub after: Option<Number>,
+    /// The cursor from now on.
+    pub cursor: Number,
+    /// Forget the state that was, before `state` is applied (the end of a rebuild).
+    pub reset: bool,
+    pub state: Vec<StateChange>,
+    /// In the order in which subscribers get them. Their numbers are given by the journal.
+    pub messages: Vec<Message>,
+    /// Which plugins, in which version, made this.
+    pub plugins: Vec<PluginVersion>,
+}
+
+/// A commit as others read it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Committed {
+    pub pipeline: Name,
+    pub after: Option<Number>,
+    pub cursor: Number,
+    pub reset: bool,
+    pub state: Vec<StateChange>,
+    pub messages: Vec<Arc<Message>>,
+    pub plugins: Vec<PluginVersion>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginVersion {
+    pub plugin: Name,
+    pub version: Box<str>,
+}
+
+/// One entry of a pipeline's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateChange {
+    /// Whose entry it is: a plugin's name, or `@TABLE` for a reference table that the host keeps.
+    pub owner: Name,
+    pub key: Box<str>,
+    /// None deletes.
+    pub value: Option<Arc<[u8]>>,
+}
+
+/// What somebody wants done, or says has happened, at a certain place in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// A pipeline asks a source for the rows that are there.
+    SnapshotWanted { pipeline: Name, source: Name, tables: Vec<Name> },
+    /// A source is no longer what it was, or lost something: what its pipelines know may be wrong.
+    Gap { source: Name, reason: Box<str> },
+    /// Retention passed a pipeline's cursor: it stands still until it is rebuilt.
+    PipelineGap { pipeline: Name },
+    /// An operator wants a pipeline's state made anew.
+    RebuildWanted { pipeline: Name },
+    /// A dead letter: the batch with this event failed for good.
+    DeadLetter { pipeline: Name, plugin: Name, event: Number, reason: Box<str> },
+}
+
+/// Who reads what of a state channel at the start: the newest message for each key.
+#[derive(Debug)]
+pub struct StateChannel {
+    pub channel: ChannelName,
+    /// Messages of the channel beyond this number are not in it.
+    pub as_of: Number,
+    /// In the order of keys; no tombstones.
+    pub messages: Vec<Arc<Message>>,
+}

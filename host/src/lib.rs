@@ -1,0 +1,27 @@
+//! Relevo: database changes through sandboxed plugins to WebSocket clients.
+//!
+//! Everything meets at the [`journal`] and moves one way. A room imports only from rooms further
+//! down this list.
+
+pub mod cli;
+pub mod server;
+
+pub mod http;
+pub mod session;
+
+pub mod channel;
+pub mod wire;
+
+pub mod auth;
+pub mod pipeline;
+pub mod sandbox;
+
+pub mod capture;
+
+pub mod journal;
+
+pub mod config;
+pub mod event;
+pub mod failpoint;
+pub mod message;
+pub mod telemetry;

@@ -1,0 +1,3 @@
+//! The binary `relevo`: see [`relevo::cli`].
+
+fn main() {}

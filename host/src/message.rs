@@ -1,0 +1,130 @@
+//! Messages: what pipelines make of events and what clients get, and the channels that they go to.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::event::{Micros, Name, Number};
+
+/// The name of a channel, like `tasks` or `user:42`: 1 to 128 bytes of letters, digits and `:._-/`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ChannelName(Arc<str>);
+
+/// Why a text is no channel name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a channel name has 1 to 128 bytes of letters, digits and : . _ - /")]
+pub struct BadChannelName;
+
+impl ChannelName {
+    /// The name's longest form, in bytes.
+    pub const MAX: usize = 128;
+
+    /// # Errors
+    /// If the text is empty, too long, or has other characters than a name may have.
+    pub fn new(name: &str) -> Result<Self, BadChannelName> {
+        let fits = (1..=Self::MAX).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b":._-/".contains(&b));
+        fits.then(|| Self(name.into())).ok_or(BadChannelName)
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ChannelName {
+    type Error = BadChannelName;
+    fn try_from(name: String) -> Result<Self, BadChannelName> {
+        Self::new(&name)
+    }
+}
+
+impl From<ChannelName> for String {
+    fn from(name: ChannelName) -> Self {
+        name.0.as_ref().into()
+    }
+}
+
+impl std::fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a channel keeps and delivers its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelKind {
+    /// Every message, in order, resumed by offset.
+    Stream,
+    /// The newest message for each key.
+    State,
+    /// Never stored; at most once.
+    Ephemeral,
+}
+
+/// One message, shared by everybody that it goes to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Message {
+    /// Its offset. Given when its record is applied; not stored in the record.
+    #[serde(skip)]
+    pub number: Number,
+    /// The pipeline that made it.
+    pub pipeline: Name,
+    pub channel: ChannelName,
+    pub channel_kind: ChannelKind,
+    /// Of a state channel: which value it replaces.
+    pub key: Option<Box<str>>,
+    /// A tombstone: the key is gone.
+    pub deleted: bool,
+    /// Made of a dead letter that was replayed.
+    pub late: bool,
+    /// What the client finds under `type`.
+    pub kind: Box<str>,
+    pub event_type: Box<str>,
+    /// Any JSON.
+    pub data: Box<str>,
+    /// The event's commit time.
+    pub timestamp: Micros,
+    pub id: Uuid,
+    /// Its frames, encoded when they are first needed: one for each dialect.
+    #[serde(skip)]
+    pub frames: Frames,
+}
+
+impl Message {
+    /// About how much room it takes, in bytes.
+    pub fn weight(&self) -> usize {
+        self.data.len() + self.kind.len() + self.event_type.len() + self.channel.as_str().len() + 128
+    }
+}
+
+/// The ways in which a message can be written for a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// `relevo.v1`.
+    Native,
+    /// What the original system's clients read.
+    Gad,
+}
+
+/// A message's frames; a dialect that nobody uses costs nothing.
+#[derive(Debug, Default)]
+pub struct Frames {
+    native: OnceLock<Bytes>,
+    gad: OnceLock<Bytes>,
+}
+
+impl Frames {
+    /// The frame for a dialect, encoded the first time that it is asked for.
+    pub fn get_or_encode(&self, dialect: Dialect, encode: impl FnOnce() -> Bytes) -> Bytes {
+        let cell = match dialect {
+            Dialect::Native => &self.native,
+            Dialect::Gad => &self.gad,
+        };
+        cell.get_or_init(encode).clone()
+    }
+}

@@ -1,0 +1,1 @@
+//! Cursor, batch, plugins, commit.
