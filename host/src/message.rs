@@ -89,6 +89,7 @@ pub struct Message {
     pub data: Box<str>,
     /// The event's commit time.
     pub timestamp: Micros,
+    #[serde(with = "id_bytes")]
     pub id: Uuid,
     /// Its frames, encoded when they are first needed: one for each dialect.
     #[serde(skip)]
@@ -99,6 +100,20 @@ impl Message {
     /// About how much room it takes, in bytes.
     pub fn weight(&self) -> usize {
         self.data.len() + self.kind.len() + self.event_type.len() + self.channel.as_str().len() + 128
+    }
+}
+
+/// In the journal an id is its 16 bytes.
+mod id_bytes {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use uuid::Uuid;
+
+    pub(super) fn serialize<S: Serializer>(id: &Uuid, to: S) -> Result<S::Ok, S::Error> {
+        id.as_bytes().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Uuid, D::Error> {
+        <[u8; 16]>::deserialize(from).map(Uuid::from_bytes)
     }
 }
 

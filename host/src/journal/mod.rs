@@ -4,7 +4,7 @@
 //! the channels' fan-out sends what was committed. State, cursors, the channel index and source
 //! positions are indexes that applying the records in order gives.
 //!
-//! This is the port; its embedded form keeps the records in SQLite ([`embedded`]).
+//! This is the port; its embedded form keeps the records in SQLite.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,8 +15,10 @@ use tokio::sync::watch;
 use crate::event::{Name, Number, Position};
 use crate::message::{ChannelName, Message};
 
+mod fit;
 pub mod record;
 
+pub use fit::fit;
 pub use record::*;
 
 /// Which life of the journal an offset belongs to. A new one starts only when records were lost:
@@ -42,6 +44,8 @@ pub enum JournalError {
     TooLarge { bytes: usize, limit: usize },
     #[error("the journal is full ({used} of {limit} bytes): pipeline {slowest} holds it back")]
     Full { used: u64, limit: u64, slowest: Name },
+    #[error("the journal no longer has everything after {after}; it has everything after {oldest}")]
+    Pruned { after: Number, oldest: Number },
     #[error("the journal is closed")]
     Closed,
     #[error("journal storage: {0}")]
@@ -95,13 +99,15 @@ pub struct Journal {
 
 #[expect(clippy::unimplemented, unused_variables, clippy::unused_async, reason = "the port; its embedded form follows")]
 impl Journal {
-    /// Opens the journal in `folder`, making it where there is none.
+    /// Opens the journal in `folder` (made where there is none), with the channels' rules of how long
+    /// their messages are kept.
     ///
     /// # Errors
     /// `Locked`, `Corrupt`, `Format`, or what the storage says.
     pub async fn open(
         folder: &std::path::Path,
         settings: &crate::config::JournalSettings,
+        channels: &[crate::config::ChannelSettings],
     ) -> Result<Self, JournalError> {
         unimplemented!()
     }
@@ -142,7 +148,12 @@ impl Journal {
     }
 
     /// Whole records in rising order, the first one the one that holds the number after `after`;
-    /// at most `bytes` of them, but at least one where there is one.
+    /// at most `bytes` of them, but at least one where there is one. Commits whose messages their
+    /// channels' retention has taken are left out.
+    ///
+    /// # Errors
+    /// `Pruned` if events or controls after `after` are gone: whoever wants what is left goes on from
+    /// its `oldest`.
     pub async fn read(&self, after: Number, bytes: usize) -> Result<Vec<Arc<Record>>, JournalError> {
         unimplemented!()
     }
@@ -184,6 +195,18 @@ impl Journal {
 
     /// The number before the source's first event beyond a position (the head if there is none).
     pub async fn number_at(&self, source: &str, position: Position) -> Result<Number, JournalError> {
+        unimplemented!()
+    }
+
+    /// Drops the chunks of an unfinished snapshot: capture calls it before it begins to read the rows
+    /// anew. (Chunks of another request, or that contain something else, are dropped by themselves, as
+    /// is every unfinished snapshot when the journal is opened.)
+    pub async fn discard_snapshot(&self, source: &str, pipeline: &str) -> Result<(), JournalError> {
+        unimplemented!()
+    }
+
+    /// All control records that are kept, in rising order.
+    pub async fn controls(&self) -> Result<Vec<(Number, Control)>, JournalError> {
         unimplemented!()
     }
 
