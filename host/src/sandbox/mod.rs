@@ -1,1 +1,19 @@
 //! Runs plugins: wasmtime, its limits, and one file for each capability that a plugin may use.
+//!
+//! The pipelines call this room: they [`Sandbox::load`] a plugin once, [`Plugin::instantiate`] it
+//! for each pipeline, and hand batches to [`Instance::call`] on their own threads. Everything here is
+//! synchronous and never waits for anything but the plugin's own computing.
+
+mod error;
+mod instance;
+mod lookup;
+mod manifest;
+mod plugin;
+mod state;
+
+pub use error::{Fault, LoadError};
+pub use instance::{BatchEvent, Draft, Instance, Output, Patch};
+pub use lookup::Lookup;
+pub use manifest::{ChannelPattern, Manifest};
+pub use plugin::{Plugin, Role, Sandbox};
+pub use state::State;

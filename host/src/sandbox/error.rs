@@ -1,0 +1,88 @@
+//! What can go wrong with a plugin: before it runs ([`LoadError`]) and while it runs ([`Fault`]).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a plugin can't be used. Says what was found, what is allowed, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file is missing or can't be read.
+    #[error("plugin file {}: {reason}; put NAME.wasm and NAME.toml into the plugins folder", path.display())]
+    File { path: PathBuf, reason: String },
+    /// The manifest says something that it may not say.
+    #[error("{}: {setting}: {wrong}; allowed: {allowed}", path.display())]
+    Manifest { path: PathBuf, setting: String, wrong: String, allowed: String },
+    /// The manifest asks for more than the operator grants.
+    #[error(
+        "{}: limits.{setting}: asks for {asked}, granted is {granted}; lower it there, or raise \
+         plugins.limits.{setting} in relevo.toml", path.display()
+    )]
+    Limit { path: PathBuf, setting: &'static str, asked: String, granted: String },
+    /// The bytes are no component, or one that uses a feature that is switched off.
+    #[error("{}: not a component that this host can run: {reason}; build it with `cargo build --release --target wasm32-wasip2`", path.display())]
+    NotAComponent { path: PathBuf, reason: String },
+    /// It imports something that the host doesn't offer.
+    #[error("{}: imports {import}, which plugins may not use; allowed: {allowed}", path.display())]
+    Import { path: PathBuf, import: String, allowed: String },
+    /// It doesn't export what a plugin has to export.
+    #[error("{}: {wrong}; allowed: {allowed}", path.display())]
+    Interface { path: PathBuf, wrong: String, allowed: String },
+    /// The engine or the folder for compiled code can't be set up.
+    #[error("the sandbox can't start: {reason}")]
+    Setup { reason: String },
+}
+
+/// Why a plugin's instance stopped. The instance is of no more use; what the batch changed in the
+/// state is to be discarded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// It crashed: a panic, an access out of bounds, a stack overflow, `exit`.
+    #[error("trapped: {0}")]
+    Trap(String),
+    #[error("used {used:?} of CPU time for a batch; limits.cpu is {limit:?}")]
+    Cpu { used: Duration, limit: Duration },
+    #[error("wanted {wanted} bytes of memory; limits.memory is {limit}")]
+    Memory { wanted: u64, limit: u64 },
+    /// Too much came out of a batch. `setting` is the limit's name, in bytes or messages.
+    #[error("put out {found} for a batch; {setting} is {limit}")]
+    Output { setting: &'static str, found: u64, limit: u64 },
+    #[error("its state would have {bytes} bytes; {setting} is {limit}")]
+    State { setting: &'static str, bytes: u64, limit: u64 },
+    /// `init` says that the configuration can't be used.
+    #[error("does not accept its configuration: {0}")]
+    Config(String),
+    /// It says that it can't handle the event of this index in the batch.
+    #[error("can't handle event {event} of the batch: {reason}")]
+    Poison { event: usize, reason: String },
+    /// It asks to try again.
+    #[error("asks for another try: {0}")]
+    Transient(String),
+    /// It says that it can't go on.
+    #[error("can't go on: {0}")]
+    Fatal(String),
+    /// No instance could be made of it.
+    #[error("does not start: {0}")]
+    Init(String),
+    /// It broke the contract: spans outside the arena, bad UTF-8 or JSON, a bad channel name.
+    #[error("broke the contract: {0}")]
+    BadOutput(String),
+}
+
+impl Fault {
+    /// The fault's name in logs, metrics and dead letters.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Trap(_) => "trap",
+            Self::Cpu { .. } => "cpu",
+            Self::Memory { .. } => "memory",
+            Self::Output { .. } => "output",
+            Self::State { .. } => "state",
+            Self::Config(_) => "config",
+            Self::Poison { .. } => "poison",
+            Self::Transient(_) => "transient",
+            Self::Fatal(_) => "fatal",
+            Self::Init(_) => "init",
+            Self::BadOutput(_) => "bad_output",
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Lookup: rows of reference tables, as they were at the batch's place in the journal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::Name;
+
+type Rows = BTreeMap<Box<str>, Arc<str>>;
+
+/// The reference tables of a pipeline, shared by its plugins: rows are JSON objects, already cut to
+/// the columns that are asked for. A clone shares them; the pipeline changes them between batches.
+#[derive(Debug, Clone, Default)]
+pub struct Lookup {
+    tables: Arc<BTreeMap<Name, Rows>>,
+}
+
+impl Lookup {
+    pub fn new(tables: BTreeMap<Name, BTreeMap<Box<str>, Arc<str>>>) -> Self {
+        Self { tables: Arc::new(tables) }
+    }
+
+    /// A row, by its key as events have it.
+    pub fn row(&self, table: &str, key: &str) -> Option<&Arc<str>> {
+        self.tables.get(table)?.get(key)
+    }
+
+    /// All rows of a table, in the order of keys.
+    pub fn rows(&self, table: &str) -> impl Iterator<Item = (&str, &Arc<str>)> {
+        self.tables.get(table).into_iter().flatten().map(|(key, row)| (key.as_ref(), row))
+    }
+
+    /// Puts a row in.
+    pub fn set(&mut self, table: &Name, key: &str, row: Arc<str>) {
+        Arc::make_mut(&mut self.tables).entry(table.clone()).or_default().insert(key.into(), row);
+    }
+
+    /// Takes a row out, if it is there.
+    pub fn remove(&mut self, table: &str, key: &str) {
+        if let Some(rows) = Arc::make_mut(&mut self.tables).get_mut(table) {
+            rows.remove(key);
+        }
+    }
+
+    /// Takes all rows of a table out.
+    pub fn truncate(&mut self, table: &str) {
+        Arc::make_mut(&mut self.tables).remove(table);
+    }
+
+    /// Takes everything out: the beginning of a rebuild.
+    pub fn clear(&mut self) {
+        self.tables = Arc::default();
+    }
+}

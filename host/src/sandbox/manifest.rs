@@ -1,0 +1,341 @@
+//! The manifest `NAME.toml` beside a component: what the plugin wants to see, to use and to send.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::error::LoadError;
+use crate::config::{Limits, human};
+use crate::event::{Body, Event, Name, Operation};
+use crate::message::ChannelName;
+
+/// The shortest CPU limit: the clock that enforces it ticks ten times as often, and not faster than
+/// every millisecond.
+const MIN_CPU: Duration = Duration::from_millis(10);
+/// A Rust guest's stack alone takes 1 MiB.
+const MIN_MEMORY: u64 = 2 << 20;
+
+/// What a plugin wants, checked, and what it may use up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    pub name: Name,
+    pub version: Box<str>,
+    /// The operations that it wants to see, by table.
+    pub events: BTreeMap<Name, Vec<Operation>>,
+    /// Whether it wants to see watermarks.
+    pub ticks: bool,
+    /// The channels whose publications it wants to see.
+    pub published: Vec<ChannelPattern>,
+    /// The channels that it may send to.
+    pub channels: Vec<ChannelPattern>,
+    /// Whether it needs the rows that are there already at its first start.
+    pub snapshot: bool,
+    /// The columns that it looks up, by reference table.
+    pub lookup: BTreeMap<Name, Vec<Box<str>>>,
+    /// What the operator grants, less where the manifest asks for less.
+    pub limits: Limits,
+    /// Handed to `init`: a JSON object.
+    pub config: Box<str>,
+}
+
+/// A channel's name, or with one `*` for any text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelPattern {
+    head: Box<str>,
+    /// None: `head` is the whole name.
+    tail: Option<Box<str>>,
+}
+
+impl ChannelPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// Says what a pattern may look like.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let (head, tail) = match text.split_once('*') {
+            None => (text, None),
+            Some((head, tail)) => (head, Some(tail)),
+        };
+        let sample = format!("{head}{}", tail.map_or_else(String::new, |tail| format!("x{tail}")));
+        ChannelName::new(&sample)
+            .map(|_| Self { head: head.into(), tail: tail.map(Into::into) })
+            .map_err(|_| "a channel's name (letters, digits and : . _ - /), with at most one * for any text")
+    }
+
+    pub fn matches(&self, channel: &str) -> bool {
+        match &self.tail {
+            None => *self.head == *channel,
+            Some(tail) => {
+                channel.len() >= self.head.len() + tail.len()
+                    && channel.starts_with(&*self.head)
+                    && channel.ends_with(&**tail)
+            }
+        }
+    }
+}
+
+impl Manifest {
+    /// Whether the plugin wants an event. Snapshot rows come under their own operation.
+    pub fn wants(&self, event: &Event) -> bool {
+        match &event.body {
+            Body::Change(change) => {
+                self.events.get(&change.table).is_some_and(|operations| operations.contains(&change.operation))
+            }
+            Body::Published(published) => self.published.iter().any(|pattern| pattern.matches(&published.channel)),
+            Body::Tick { .. } => self.ticks,
+        }
+    }
+
+    /// Whether the plugin may send to a channel.
+    pub fn may_send(&self, channel: &ChannelName) -> bool {
+        self.channels.iter().any(|pattern| pattern.matches(channel.as_str()))
+    }
+
+    /// Reads and checks the manifest of the plugin `name`.
+    pub(super) fn read(path: &Path, name: &Name, granted: &Limits) -> Result<Self, LoadError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|e| LoadError::File { path: path.into(), reason: e.to_string() })?;
+        Self::parse(&text, path, name, granted)
+    }
+
+    fn parse(text: &str, path: &Path, name: &Name, granted: &Limits) -> Result<Self, LoadError> {
+        let wrong = |setting: &str, wrong: String, allowed: &str| LoadError::Manifest {
+            path: path.into(),
+            setting: setting.into(),
+            wrong,
+            allowed: allowed.into(),
+        };
+        let file: File = toml::from_str(text).map_err(|e| {
+            // toml's message shows the line and names the field.
+            wrong("the manifest", e.to_string().trim_end().replace('\n', "\n  "), File::FIELDS)
+        })?;
+        if file.name != *name.as_ref() {
+            return Err(wrong("name", format!("is {:?}", file.name), &format!("the file's name, {name:?}")));
+        }
+        if file.version.trim().is_empty() {
+            return Err(wrong("version", "is empty".into(), "any text, like \"0.1.0\""));
+        }
+        if file.events.is_empty() && !file.ticks && file.published.is_empty() {
+            return Err(wrong(
+                "events",
+                "the plugin wants to see nothing".into(),
+                "tables with operations, like events = { tareas = [\"insert\"] }, or ticks = true, or published",
+            ));
+        }
+        let mut events = BTreeMap::new();
+        for (table, operations) in file.events {
+            let parsed = operations
+                .iter()
+                .map(|operation| {
+                    operation_named(operation)
+                        .ok_or_else(|| wrong(&format!("events.{table}"), format!("{operation:?}"), OPERATIONS))
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            events.insert(Name::from(table), parsed);
+        }
+        let patterns = |setting: &str, texts: &[String]| {
+            texts
+                .iter()
+                .map(|text| ChannelPattern::parse(text).map_err(|allowed| wrong(setting, format!("{text:?}"), allowed)))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        if let Some((table, _)) = file.lookup.iter().find(|(_, columns)| columns.is_empty()) {
+            return Err(wrong(&format!("lookup.{table}"), "names no column".into(), "at least one column"));
+        }
+        let config = serde_json::to_string(&file.config)
+            .map_err(|e| wrong("config", e.to_string(), "what JSON can hold: no dates, no infinities"))?;
+        Ok(Self {
+            name: name.clone(),
+            version: file.version.into(),
+            published: patterns("published", &file.published)?,
+            channels: patterns("channels", &file.channels)?,
+            events,
+            ticks: file.ticks,
+            snapshot: file.snapshot,
+            lookup: file.lookup.into_iter().map(|(table, columns)| (Name::from(table), columns)).collect(),
+            limits: file.limits.within(granted, path)?,
+            config: config.into(),
+        })
+    }
+}
+
+/// The manifest as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: String,
+    version: String,
+    #[serde(default)]
+    events: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    ticks: bool,
+    #[serde(default)]
+    published: Vec<String>,
+    #[serde(default)]
+    channels: Vec<String>,
+    #[serde(default)]
+    snapshot: bool,
+    #[serde(default)]
+    lookup: BTreeMap<String, Vec<Box<str>>>,
+    #[serde(default)]
+    limits: Asked,
+    #[serde(default)]
+    config: toml::Table,
+}
+
+impl File {
+    const FIELDS: &str =
+        "name, version, events, ticks, published, channels, snapshot and the tables [lookup], [limits], [config]";
+}
+
+const OPERATIONS: &str = "insert, update, delete, truncate, snapshot";
+
+fn operation_named(name: &str) -> Option<Operation> {
+    match name {
+        "insert" => Some(Operation::Insert),
+        "update" => Some(Operation::Update),
+        "delete" => Some(Operation::Delete),
+        "truncate" => Some(Operation::Truncate),
+        "snapshot" => Some(Operation::Snapshot),
+        _ => None,
+    }
+}
+
+/// The limits that a manifest asks for; what it doesn't name is as the operator grants it.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Asked {
+    #[serde(with = "human::option_duration")]
+    cpu: Option<Duration>,
+    #[serde(with = "human::option_bytes")]
+    memory: Option<u64>,
+    #[serde(with = "human::option_bytes")]
+    output_bytes: Option<u64>,
+    output_messages: Option<u32>,
+    #[serde(with = "human::option_bytes")]
+    state_bytes: Option<u64>,
+    log_lines: Option<u32>,
+}
+
+impl Asked {
+    /// What holds: the smaller of what is asked for and what is granted. To ask for more is an error,
+    /// so that nobody believes in a limit that isn't there.
+    fn within(self, granted: &Limits, path: &Path) -> Result<Limits, LoadError> {
+        fn pick<T: PartialOrd + Copy + std::fmt::Debug>(
+            setting: &'static str,
+            asked: Option<T>,
+            granted: T,
+            path: &Path,
+        ) -> Result<T, LoadError> {
+            match asked {
+                Some(asked) if asked > granted => Err(LoadError::Limit {
+                    path: path.into(),
+                    setting,
+                    asked: format!("{asked:?}"),
+                    granted: format!("{granted:?}"),
+                }),
+                asked => Ok(asked.unwrap_or(granted)),
+            }
+        }
+        let limits = Limits {
+            cpu: pick("cpu", self.cpu, granted.cpu, path)?,
+            memory: pick("memory", self.memory, granted.memory, path)?,
+            output_bytes: pick("output_bytes", self.output_bytes, granted.output_bytes, path)?,
+            output_messages: pick("output_messages", self.output_messages, granted.output_messages, path)?,
+            state_bytes: pick("state_bytes", self.state_bytes, granted.state_bytes, path)?,
+            log_lines: pick("log_lines", self.log_lines, granted.log_lines, path)?,
+        };
+        let at_least = |setting: &str, wrong: String, allowed: String| LoadError::Manifest {
+            path: path.into(),
+            setting: format!("limits.{setting}"),
+            wrong,
+            allowed,
+        };
+        if limits.cpu < MIN_CPU {
+            return Err(at_least("cpu", format!("{:?}", limits.cpu), format!("{MIN_CPU:?} or more")));
+        }
+        if limits.memory < MIN_MEMORY {
+            return Err(at_least("memory", format!("{} bytes", limits.memory), "2MiB or more".into()));
+        }
+        Ok(limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Manifest, LoadError> {
+        Manifest::parse(text, Path::new("tareas.toml"), &"tareas".into(), &Limits::default())
+    }
+
+    const SHORT: &str = "name = 'tareas'\nversion = '1'\nticks = true\n";
+
+    #[test]
+    fn a_whole_manifest_is_read() {
+        let manifest = parse(
+            r#"
+            name = "tareas"
+            version = "0.1.0"
+            events = { tareas = ["insert", "snapshot"] }
+            published = ["system", "alerts:*"]
+            channels = ["tasks", "user:*"]
+            snapshot = true
+            [lookup]
+            usuarios = ["id", "nombre"]
+            [limits]
+            cpu = "50ms"
+            memory = "32MiB"
+            [config]
+            window = 12
+            "#,
+        )
+        .unwrap();
+        assert_eq!(manifest.events["tareas"], [Operation::Insert, Operation::Snapshot]);
+        assert_eq!(manifest.limits.cpu, Duration::from_millis(50));
+        assert_eq!(manifest.limits.memory, 32 << 20);
+        assert_eq!(manifest.limits.log_lines, Limits::default().log_lines);
+        assert_eq!(&*manifest.config, r#"{"window":12}"#);
+        assert!(manifest.may_send(&ChannelName::new("user:42").unwrap()));
+        assert!(!manifest.may_send(&ChannelName::new("tasks:board").unwrap()));
+    }
+
+    #[test]
+    fn whoever_asks_for_more_than_is_granted_reads_which_setting_to_change() {
+        let error = parse(&format!("{SHORT}[limits]\nmemory = '1GiB'\n")).unwrap_err().to_string();
+        assert!(error.contains("limits.memory: asks for 1073741824, granted is 67108864"), "{error}");
+        assert!(error.contains("plugins.limits.memory in relevo.toml"), "{error}");
+    }
+
+    #[test]
+    fn each_mistake_is_named_with_what_is_allowed() {
+        for (text, expected) in [
+            ("name = 'other'\nversion = '1'\nticks = true", "the file's name, \"tareas\""),
+            ("name = 'tareas'\nversion = '1'", "wants to see nothing"),
+            ("name = 'tareas'\nversion = ''\nticks = true", "version: is empty"),
+            (&format!("{SHORT}events = {{ t = ['upsert'] }}"), "insert, update, delete"),
+            (&format!("{SHORT}channels = ['a*b*']"), "at most one *"),
+            (&format!("{SHORT}channels = ['with space']"), "letters, digits"),
+            (&format!("{SHORT}colour = 'red'"), "unknown field `colour`"),
+            (&format!("{SHORT}[limits]\nthreads = 3"), "unknown field `threads`"),
+            (&format!("{SHORT}[limits]\ncpu = 'soon'"), "a time like 50ms"),
+            (&format!("{SHORT}[limits]\ncpu = '1ms'"), "10ms or more"),
+            (&format!("{SHORT}[limits]\nmemory = 1000"), "2MiB or more"),
+            (&format!("{SHORT}[lookup]\nusuarios = []"), "at least one column"),
+            ("name = ", "allowed: name, version"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with("tareas.toml: ") && error.contains(expected), "{text}\n→ {error}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_a_name_or_has_one_star() {
+        let matches = |pattern: &str, channel: &str| ChannelPattern::parse(pattern).unwrap().matches(channel);
+        assert!(matches("user:*", "user:42") && matches("*", "anything") && matches("a*b", "ab"));
+        assert!(!matches("user:*", "users") && !matches("aa*aa", "aaa") && !matches("tasks", "tasks:board"));
+        assert!(ChannelPattern::parse("").is_err());
+    }
+}
