@@ -7,25 +7,25 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file is missing or can't be read.
-    #[error("plugin file {}: {reason}; put NAME.wasm and NAME.toml into the plugins folder", path.display())]
+    #[error("plugin file {}: {reason}; put NAME.wasm and NAME.toml into the plugins folder", .path.display())]
     File { path: PathBuf, reason: String },
     /// The manifest says something that it may not say.
-    #[error("{}: {setting}: {wrong}; allowed: {allowed}", path.display())]
+    #[error("{}: {setting}: {wrong}; allowed: {allowed}", .path.display())]
     Manifest { path: PathBuf, setting: String, wrong: String, allowed: String },
     /// The manifest asks for more than the operator grants.
     #[error(
         "{}: limits.{setting}: asks for {asked}, granted is {granted}; lower it there, or raise \
-         plugins.limits.{setting} in relevo.toml", path.display()
+         plugins.limits.{setting} in relevo.toml", .path.display()
     )]
     Limit { path: PathBuf, setting: &'static str, asked: String, granted: String },
     /// The bytes are no component, or one that uses a feature that is switched off.
-    #[error("{}: not a component that this host can run: {reason}; build it with `cargo build --release --target wasm32-wasip2`", path.display())]
+    #[error("{}: not a component that this host can run: {reason}; build it with `cargo build --release --target wasm32-wasip2`", .path.display())]
     NotAComponent { path: PathBuf, reason: String },
     /// It imports something that the host doesn't offer.
-    #[error("{}: imports {import}, which plugins may not use; allowed: {allowed}", path.display())]
+    #[error("{}: imports {import}, which plugins may not use; allowed: {allowed}", .path.display())]
     Import { path: PathBuf, import: String, allowed: String },
     /// It doesn't export what a plugin has to export.
-    #[error("{}: {wrong}; allowed: {allowed}", path.display())]
+    #[error("{}: {wrong}; allowed: {allowed}", .path.display())]
     Interface { path: PathBuf, wrong: String, allowed: String },
     /// The engine or the folder for compiled code can't be set up.
     #[error("the sandbox can't start: {reason}")]
