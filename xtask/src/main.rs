@@ -1,1 +1,84 @@
-fn main() {}
+//! `cargo xtask run` and `cargo xtask test`: everything from a fresh clone to a running server, or to
+//! a verdict.
+
+mod plugins;
+mod steps;
+mod test;
+mod tools;
+mod wasm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Builds, runs and tests Relevo.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Task {
+    /// Prepares the machine, builds plugins and server, and starts the example on 127.0.0.1:8002.
+    Run {
+        /// Handed to `relevo serve`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Prepares the machine and runs all checks and tests.
+    Test {
+        /// Only the tests whose name contains this.
+        filter: Option<String>,
+        /// Leave out formatting, lints and licences.
+        #[arg(long)]
+        only_tests: bool,
+    },
+    /// Builds the plugins that ship into `target/plugins/ready`.
+    Plugins,
+    /// Finds or prepares the compiler for wasm32-wasip2, and prints which one it is.
+    WasmTarget,
+    /// Checks licences and duplicate versions of what we build on.
+    Deny,
+}
+
+fn main() -> ExitCode {
+    match run(Task::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nxtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Run { arguments } => serve(&arguments),
+        Task::Test { filter, only_tests } => test::run(filter.as_deref(), only_tests),
+        Task::Plugins => {
+            let ready = plugins::build(&wasm::compiler()?, plugins::SHIPPED)?;
+            println!("{}", ready.display());
+            Ok(())
+        }
+        Task::WasmTarget => {
+            println!("{}", wasm::compiler()?);
+            Ok(())
+        }
+        Task::Deny => tools::deny(),
+    }
+}
+
+/// Builds all, lays out the data folder and hands over to the server.
+fn serve(arguments: &[String]) -> Result<()> {
+    let of = 4;
+    steps::say(1, of, "the compiler for plugins (wasm32-wasip2)");
+    let compiler = wasm::compiler()?;
+    steps::say(2, of, "the example's plugins");
+    let ready = plugins::build(&compiler, plugins::SHIPPED)?;
+    steps::say(3, of, "the server, optimised (about ten minutes on two cores the first time)");
+    steps::run(steps::cargo().args(["build", "--release", "--package", "relevo"]))?;
+    steps::say(4, of, "the example: tables, a simulated working day, and the server");
+    let data = std::env::var_os("RELEVO_DATA").map_or_else(|| steps::root().join("data"), Into::into);
+    plugins::install(&ready, &data.join("plugins"))?;
+    let relevo = steps::target().join("release/relevo");
+    let mut serve = std::process::Command::new(relevo);
+    serve.env("RELEVO_DATA", &data).arg("serve").arg("--demo").args(arguments);
+    steps::become_(&mut serve)
+}
