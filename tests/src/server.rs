@@ -1,0 +1,248 @@
+//! The running binary: started on a free port, watched, killed, restarted; its log is kept for the
+//! report of a failure.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::{SOON, until};
+
+/// How many lines of log a failing test shows.
+const SHOWN: usize = 80;
+
+/// What the process says, from both its outputs.
+#[derive(Debug, Clone, Default)]
+pub struct Log(Arc<(Mutex<VecDeque<String>>, Condvar)>);
+
+impl Log {
+    fn follow(&self, from: impl Read + Send + 'static) -> std::thread::JoinHandle<()> {
+        let log = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+                let mut lines = log.0.0.lock().expect("the log's lock");
+                if lines.len() >= 100_000 {
+                    lines.pop_front();
+                }
+                lines.push_back(String::from_utf8_lossy(&line).into_owned());
+                log.0.1.notify_all();
+            }
+        })
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.0.0.lock().expect("the log's lock").iter().cloned().collect()
+    }
+
+    pub fn text(&self) -> String {
+        self.lines().join("\n")
+    }
+
+    pub fn contains(&self, text: &str) -> bool {
+        self.0.0.lock().expect("the log's lock").iter().any(|l| l.contains(text))
+    }
+}
+
+/// A process of the binary, killed when it is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pub log: Log,
+    followers: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub log: String,
+}
+
+impl Process {
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?} can't be started: {e}"));
+        let log = Log::default();
+        let followers = vec![
+            log.follow(child.stdout.take().expect("stdout is piped")),
+            log.follow(child.stderr.take().expect("stderr is piped")),
+        ];
+        Self { child, log, followers }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_none()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        // It may have ended by itself (a failpoint): then there is nobody to tell.
+        let _ = kill_process(pid, signal);
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it doesn't end in time.
+    pub fn wait(mut self, within: Duration) -> Ended {
+        let deadline = Instant::now() + within;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the process didn't end within {within:?}");
+            std::thread::park_timeout(Duration::from_millis(2));
+        };
+        for follower in self.followers.drain(..) {
+            follower.join().expect("the log's reader");
+        }
+        Ended { status, log: self.log.text() }
+    }
+
+    /// Waits until a line of the log holds a text, or the process has ended.
+    pub fn wait_for_line(&mut self, text: &str, within: Duration) -> Option<String> {
+        let deadline = Instant::now() + within;
+        loop {
+            {
+                let lines = self.log.0.0.lock().expect("the log's lock");
+                if let Some(line) = lines.iter().find(|l| l.contains(text)) {
+                    return Some(line.clone());
+                }
+                // The timeout is for the case that the process ends without another line.
+                drop(self.log.0.1.wait_timeout(lines, Duration::from_millis(50)).expect("the log's lock"));
+            }
+            if !self.runs() || Instant::now() > deadline {
+                return None;
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let lines = self.log.lines();
+            let from = lines.len().saturating_sub(SHOWN);
+            eprintln!("--- the log of process {} (last {SHOWN} lines):", self.child.id());
+            for line in &lines[from..] {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// A process that serves.
+#[derive(Debug)]
+pub struct Server {
+    pub process: Process,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    /// Waits until it says where it listens.
+    ///
+    /// # Panics
+    /// If it ends or keeps silent.
+    pub fn listening(mut process: Process) -> Self {
+        let Some(line) = process.wait_for_line("listening on ws://", SOON) else {
+            panic!("`relevo serve` didn't come to listen:\n{}", process.log.text());
+        };
+        let (_, rest) = line.split_once("listening on ws://").expect("the line that was found");
+        let address = rest.split('/').next().and_then(|a| a.trim().parse().ok());
+        let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
+        Self { process, address }
+    }
+
+    /// Waits until capture and pipelines run.
+    #[must_use]
+    pub fn ready(mut self) -> Self {
+        let mut last = (0, String::new());
+        let deadline = Instant::now() + SOON;
+        while last.0 != 200 {
+            assert!(self.process.runs(), "the server ended before it was ready:\n{}", self.process.log.text());
+            assert!(Instant::now() < deadline, "not ready: {last:?}");
+            last = self.get("/readyz");
+            if last.0 != 200 {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+        }
+        self
+    }
+
+    /// An HTTP request; status 0 if there was no answer.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let answer = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: relevo\r\nConnection: close\r\n\r\n")?;
+            let mut text = Vec::new();
+            stream.read_to_end(&mut text)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        };
+        let text = answer().unwrap_or_default();
+        let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status, body.to_owned())
+    }
+
+    /// Waits until `/readyz` says something.
+    pub fn wait_readyz(&self, what: &str, mut fits: impl FnMut(u16, &str) -> bool) -> String {
+        let mut last = (0, String::new());
+        let deadline = Instant::now() + SOON;
+        loop {
+            let (status, body) = self.get("/readyz");
+            if fits(status, &body) {
+                return body;
+            }
+            assert!(Instant::now() < deadline, "/readyz never showed {what}; last: {last:?}");
+            last = (status, body);
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(self) -> Ended {
+        self.process.signal(Signal::KILL);
+        self.process.wait(SOON)
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(self, within: Duration) -> Ended {
+        self.process.signal(Signal::TERM);
+        self.process.wait(within)
+    }
+
+    /// Memory that the process holds, in bytes.
+    pub fn rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).expect("Linux's /proc");
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
+        let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number of KiB");
+        kib * 1024
+    }
+
+    /// CPU time that the process used, user and system.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid())).expect("Linux's /proc");
+        // The command's name, in brackets, may hold spaces: fields are counted behind it.
+        let (_, rest) = stat.rsplit_once(") ").expect("a command's name");
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let ticks: u64 = [11, 12].iter().map(|&i| fields[i].parse::<u64>().expect("clock ticks")).sum();
+        Duration::from_millis(ticks * 1000 / 100)
+    }
+}
+
+/// Waits until a condition holds for a server.
+pub fn wait_for(what: &str, look: impl FnMut() -> Option<()>) {
+    until(what, SOON, look);
+}

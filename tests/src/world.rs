@@ -1,0 +1,198 @@
+//! Everything that one test has for itself: a fresh data folder, its settings, its database.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::server::{Ended, Process, Server};
+use crate::{binary, cli, token};
+
+/// The configuration that the binary has built in; a test's settings go around it.
+const BUILT_IN: &str = include_str!("../../migrations/gad/relevo.toml");
+
+/// People, personnel and tasks that tests begin with: three users, two of them efectivos; task 1
+/// waits, task 2 runs.
+pub const PEOPLE: &str = "
+    insert into usuarios (id, uuid, dni, nombre, apellido, email, nivel, hashed_password, created_at, updated_at) values
+      (1, 'u-1', '1', 'Ana',   'Paz',  'ana@example.org',   'LEVEL_3', 'geheim-hash-1', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z'),
+      (2, 'u-2', '2', 'Bruno', 'Sosa', 'bruno@example.org', 'LEVEL_1', 'geheim-hash-2', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z'),
+      (3, 'u-3', '3', 'Carla', 'Ruiz', 'carla@example.org', 'LEVEL_1', 'geheim-hash-3', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z');
+    insert into efectivos (id, uuid, usuario_id, codigo_interno, rango, unidad, estado_disponibilidad, created_at, updated_at) values
+      (1, 'e-1', 2, 'E-001', 'CABO',     'NORTE', 'DISPONIBLE', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z'),
+      (2, 'e-2', 3, 'E-002', 'SARGENTO', 'SUR',   'EN_TAREA',   '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z');";
+
+/// The tasks that tests begin with.
+pub const TASKS: &str = "
+    insert into tareas (id, uuid, codigo, titulo, tipo, prioridad, estado, creado_por_usuario_id, efectivos_asignados, created_at, updated_at) values
+      (1, 't-1', 'T-001', 'Patrulla norte', 'PATRULLAJE', 'HIGH', 'PROGRAMMED',  1, '[]',  '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z'),
+      (2, 't-2', 'T-002', 'Vigilancia sur', 'VIGILANCIA', 'LOW',  'IN_PROGRESS', 1, '[2]', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z');";
+
+/// A test's own world. Everything in it goes when it is dropped.
+#[derive(Debug)]
+pub struct World {
+    root: TempDir,
+    settings: Vec<String>,
+    tables: Vec<String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl World {
+    /// Plugins are installed; the database doesn't exist yet.
+    pub fn bare() -> Self {
+        let root = tempfile::Builder::new().prefix("relevo-test-").tempdir().expect("a temporary folder");
+        let world = Self { root, settings: Vec::new(), tables: Vec::new(), environment: BTreeMap::new() };
+        std::fs::create_dir_all(world.data()).expect("the data folder");
+        for plugin in ["tareas", "efectivos", "panel"] {
+            world.install(plugin);
+        }
+        world
+            .set_environment("RELEVO_LISTEN", "127.0.0.1:0")
+            .set_environment("RELEVO_JWT_SECRET", token::SECRET)
+            .set_environment("RELEVO_LOG", "info")
+            .set_environment("NO_COLOR", "1")
+    }
+
+    /// With the example's tables, people and tasks in the database.
+    pub fn new() -> Self {
+        Self::configured(|world| world)
+    }
+
+    /// As [`Self::new`], with settings that hold from the start.
+    pub fn configured(settings: impl FnOnce(Self) -> Self) -> Self {
+        let world = settings(Self::bare());
+        world.migrate();
+        world.sql(PEOPLE);
+        world.sql(TASKS);
+        world
+    }
+
+    /// Adds a line of top-level settings, like `plugins.batch_events = 1`.
+    #[must_use]
+    pub fn set(mut self, line: &str) -> Self {
+        self.settings.push(line.to_owned());
+        self
+    }
+
+    /// Adds tables, like `[[pipeline]]`, at the end of the configuration.
+    #[must_use]
+    pub fn append(mut self, tables: &str) -> Self {
+        self.tables.push(tables.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn set_environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Installs one more plugin.
+    pub fn install(&self, plugin: &str) {
+        binary::install_plugin(plugin, &self.data().join("plugins"));
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    /// The watched database.
+    pub fn database(&self) -> PathBuf {
+        self.data().join("gad.db")
+    }
+
+    /// The files that the server keeps for itself: everything in the data folder but the watched
+    /// database and the plugins.
+    pub fn own_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.data()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder can be read").map_while(Result::ok) {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if entry.path().is_dir() {
+                    if name != "plugins" {
+                        folders.push(entry.path());
+                    }
+                } else if !name.starts_with("gad.db") {
+                    files.push(entry.path());
+                }
+            }
+        }
+        files
+    }
+
+    /// The files of the journal alone.
+    pub fn journal_files(&self) -> Vec<PathBuf> {
+        let is_journal =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("journal"));
+        let files: Vec<PathBuf> = self.own_files().into_iter().filter(is_journal).collect();
+        assert!(!files.is_empty(), "no journal in {:?}", self.own_files());
+        files
+    }
+
+    /// A command of the binary in this world.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let config = self.root.path().join("relevo.toml");
+        let text = format!("{}\n\n{BUILT_IN}\n\n{}\n", self.settings.join("\n"), self.tables.join("\n"));
+        std::fs::write(&config, text).expect("the configuration can be written");
+        let mut command = Command::new(binary::relevo());
+        command.args(arguments).current_dir(self.root.path());
+        for name in ["RELEVO_CONFIG", "RELEVO_DATABASE_URL", "RELEVO_FAILPOINT"] {
+            command.env_remove(name);
+        }
+        command.env("RELEVO_DATA", self.data());
+        command.envs(&self.environment);
+        if matches!(arguments.first(), Some(&("serve" | "migrate" | "token"))) {
+            command.arg("--config").arg(config);
+        }
+        command
+    }
+
+    /// Runs a command of the binary to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        Process::start(self.command(arguments)).wait(Duration::from_secs(60))
+    }
+
+    pub fn migrate(&self) {
+        let ended = self.run(&["migrate"]);
+        assert!(ended.status.success(), "`relevo migrate` failed ({}):\n{}", ended.status, ended.log);
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub fn serve(&self) -> Server {
+        Server::listening(Process::start(self.command(&["serve"]))).ready()
+    }
+
+    /// Starts a server that dies at the `nth` pass of a failpoint. It may die before it is ready,
+    /// so only the process is given back.
+    pub fn start_with_failpoint(&self, point: &str, nth: u64) -> Process {
+        let mut command = self.command(&["serve"]);
+        command.env("RELEVO_FAILPOINT", format!("{point}=kill@{nth}"));
+        Process::start(command)
+    }
+
+    /// Runs SQL in a `sqlite3` process of its own.
+    pub fn sql(&self, sql: &str) -> String {
+        cli::sqlite3(&self.database(), sql)
+    }
+
+    /// A number from the database.
+    pub fn count(&self, sql: &str) -> u64 {
+        let text = self.sql(sql);
+        text.trim().parse().unwrap_or_else(|_| panic!("{sql} gave {text:?}, not a number"))
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether a file holds a text.
+pub fn file_contains(path: &Path, text: &str) -> bool {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
