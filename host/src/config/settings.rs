@@ -1,55 +1,14 @@
-//! Settings: `relevo.toml` with the environment over it, checked before anything starts.
+//! The sections of the settings, each with its defaults.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::{defaults, human};
 use crate::event::Name;
 use crate::message::{ChannelKind, ChannelName};
-
-/// The configuration that is used where there is no `relevo.toml`: the example domain.
-pub const BUILT_IN: &str = include_str!("../../migrations/gad/relevo.toml");
-
-/// A setting that can't be used.
-#[derive(Debug, thiserror::Error)]
-#[error("setting {name}: {wrong}; allowed: {allowed}")]
-pub struct ConfigError {
-    pub name: String,
-    pub wrong: String,
-    pub allowed: String,
-}
-
-/// All settings.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Where HTTP and WebSocket listen. `RELEVO_LISTEN`.
-    #[serde(default = "defaults::listen")]
-    pub listen: SocketAddr,
-    /// The folder for all that the server keeps. `RELEVO_DATA`.
-    #[serde(default = "defaults::data")]
-    pub data: PathBuf,
-    /// What is logged, in tracing's filter syntax. `RELEVO_LOG`.
-    #[serde(default = "defaults::log")]
-    pub log: String,
-    #[serde(default)]
-    pub auth: AuthSettings,
-    #[serde(default)]
-    pub journal: JournalSettings,
-    #[serde(default)]
-    pub session: SessionSettings,
-    #[serde(default)]
-    pub plugins: PluginSettings,
-    #[serde(default, rename = "source")]
-    pub sources: Vec<SourceSettings>,
-    #[serde(default, rename = "pipeline")]
-    pub pipelines: Vec<PipelineSettings>,
-    #[serde(default, rename = "channel")]
-    pub channels: Vec<ChannelSettings>,
-}
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +20,28 @@ pub struct AuthSettings {
     pub issuer: Option<String>,
     /// What a token's `aud` must hold, where set; a token without `aud` is refused then.
     pub audience: Option<String>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+impl std::str::FromStr for LogFormat {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(()),
+        }
+    }
 }
 
 /// What an acknowledged write survives.
@@ -107,7 +88,7 @@ pub struct SessionSettings {
     /// Threads that write to sockets; a session belongs to one of them.
     pub fan_out_threads: usize,
     pub max_connections: usize,
-    /// How long a client may take to send its token.
+    /// How long a client may take to send its request's header, and then its token.
     #[serde(with = "human::duration")]
     pub hello_within: Duration,
     /// Between two pings.
@@ -280,106 +261,14 @@ impl Default for Limits {
     }
 }
 
-mod defaults {
-    use super::{ChannelKind, Duration, PathBuf, SocketAddr};
-
-    pub(super) fn listen() -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 8002))
+impl SourceSettings {
+    /// The SQLite file that the URL names, a relative path taken from the data folder; None if the
+    /// URL is for something else.
+    pub fn sqlite_path(&self, data: &Path) -> Option<PathBuf> {
+        let path = self.url.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        (!path.is_empty() && !path.starts_with(':')).then(|| data.join(path))
     }
-    pub(super) fn data() -> PathBuf {
-        "data".into()
-    }
-    pub(super) fn log() -> String {
-        "info".into()
-    }
-    pub(super) fn tick() -> Duration {
-        Duration::from_secs(1)
-    }
-    pub(super) fn poll() -> Duration {
-        Duration::from_millis(250)
-    }
-    pub(super) fn kind() -> ChannelKind {
-        ChannelKind::Stream
-    }
-}
-
-/// Sizes and times as people write them: `64MiB`, `30s`, `7d`. A bare number is bytes or seconds.
-pub mod human {
-    use std::time::Duration;
-
-    /// Reads `512KiB`, `64MiB`, `4GiB` or a number of bytes.
-    pub fn parse_bytes(text: &str) -> Option<u64> {
-        let text = text.trim();
-        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(split);
-        let factor = match unit.trim() {
-            "" | "B" => 1,
-            "KiB" => 1 << 10,
-            "MiB" => 1 << 20,
-            "GiB" => 1 << 30,
-            _ => return None,
-        };
-        number.parse::<u64>().ok()?.checked_mul(factor)
-    }
-
-    /// Reads `50ms`, `30s`, `15m`, `12h`, `7d` or a number of seconds.
-    pub fn parse_duration(text: &str) -> Option<Duration> {
-        let text = text.trim();
-        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(split);
-        let number: u64 = number.parse().ok()?;
-        let seconds = |factor: u64| number.checked_mul(factor).map(Duration::from_secs);
-        match unit.trim() {
-            "ms" => Some(Duration::from_millis(number)),
-            "" | "s" => seconds(1),
-            "m" => seconds(60),
-            "h" => seconds(3600),
-            "d" => seconds(24 * 3600),
-            _ => None,
-        }
-    }
-
-    macro_rules! readers {
-        ($module:ident, $optional:ident, $type:ty, $parse:ident, $from:expr, $expected:literal) => {
-            pub mod $module {
-                use serde::{Deserialize, Deserializer, de::Error};
-                #[derive(Deserialize)]
-                #[serde(untagged)]
-                pub(super) enum Raw {
-                    Number(u64),
-                    Text(String),
-                }
-                impl Raw {
-                    pub(super) fn read<E: Error>(self) -> Result<$type, E> {
-                        match self {
-                            Self::Number(n) => Ok($from(n)),
-                            Self::Text(t) => {
-                                super::$parse(&t).ok_or_else(|| E::custom(format!("{t:?} is not {}", $expected)))
-                            }
-                        }
-                    }
-                }
-                pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<$type, D::Error> {
-                    Raw::deserialize(d)?.read()
-                }
-            }
-            pub mod $optional {
-                use serde::{Deserialize, Deserializer};
-                pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<$type>, D::Error> {
-                    Option::<super::$module::Raw>::deserialize(d)?.map(super::$module::Raw::read).transpose()
-                }
-            }
-        };
-    }
-    readers!(bytes, option_bytes, u64, parse_bytes, |n| n, "a size like 512KiB, 64MiB or 4GiB");
-    readers!(
-        duration,
-        option_duration,
-        Duration,
-        parse_duration,
-        Duration::from_secs,
-        "a time like 50ms, 30s, 15m, 12h or 7d"
-    );
 }
 
 impl ChannelSettings {
@@ -392,41 +281,5 @@ impl ChannelSettings {
                 name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
             }
         }
-    }
-}
-
-impl Config {
-    /// The rule of a channel: the first that matches.
-    pub fn channel(&self, channel: &ChannelName) -> Option<&ChannelSettings> {
-        self.channels.iter().find(|rule| rule.matches(channel))
-    }
-
-    /// Where components and manifests are.
-    pub fn plugins_folder(&self) -> PathBuf {
-        self.plugins.folder.clone().unwrap_or_else(|| self.data.join("plugins"))
-    }
-
-    /// Reads a file (or the built-in configuration), puts the environment over it, and checks it.
-    ///
-    /// # Errors
-    /// Names the setting, what was wrong, and what is allowed.
-    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let (name, text) = match file {
-            None => ("the built-in configuration".to_owned(), BUILT_IN.to_owned()),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|e| ConfigError {
-                    name: path.display().to_string(),
-                    wrong: e.to_string(),
-                    allowed: "a readable TOML file".into(),
-                })?;
-                (path.display().to_string(), text)
-            }
-        };
-        let config = toml::from_str(&text).map_err(|e| ConfigError {
-            name,
-            wrong: e.to_string(),
-            allowed: "see relevo.toml in the README".into(),
-        })?;
-        Ok(config)
     }
 }

@@ -1,0 +1,188 @@
+//! Checks what a type can't say: limits that are not zero, names that are there once, patterns.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{ChannelSettings, Config, ConfigError, PipelineSettings, SourceSettings};
+use crate::message::ChannelKind;
+
+/// Names that the server uses itself.
+const RESERVED_SOURCES: [&str; 2] = ["clock", "publications"];
+const RESERVED_PIPELINES: [&str; 1] = ["publications"];
+
+type Checked = Result<(), ConfigError>;
+
+pub(super) fn all(config: &Config) -> Checked {
+    if config.data.as_os_str().is_empty() {
+        return wrong("data", "it is empty", "a folder");
+    }
+    if let Err(e) = config.log.parse::<tracing_subscriber::filter::Targets>() {
+        return wrong("log", format!("{:?}: {e}", config.log), "a filter like info or info,relevo::capture=debug");
+    }
+    journal(config)?;
+    session(config)?;
+    plugins(config)?;
+    sources(&config.sources)?;
+    pipelines(&config.pipelines)?;
+    channels(&config.channels)
+}
+
+fn journal(config: &Config) -> Checked {
+    let journal = &config.journal;
+    time("journal.sync_every", journal.sync_every)?;
+    time("journal.keep_for", journal.keep_for)?;
+    at_least("journal.memory", journal.memory, 64 << 10)?;
+    at_least("journal.keep_bytes", journal.keep_bytes, 64 << 10)?;
+    at_least("journal.limit_bytes", journal.limit_bytes, 64 << 10)?;
+    at_least("journal.wal_bytes", journal.wal_bytes, 64 << 10)?;
+    at_least("journal.record_bytes", journal.record_bytes, 4 << 10)?;
+    if journal.record_bytes > 8 << 20 {
+        return wrong("journal.record_bytes", format!("{} bytes", journal.record_bytes), "4KiB to 8MiB");
+    }
+    Ok(())
+}
+
+fn session(config: &Config) -> Checked {
+    let session = &config.session;
+    if !(1..=256).contains(&session.fan_out_threads) {
+        return wrong("session.fan_out_threads", session.fan_out_threads.to_string(), "1 to 256");
+    }
+    at_least("session.max_connections", session.max_connections as u64, 1)?;
+    at_least("session.max_subscriptions", session.max_subscriptions as u64, 1)?;
+    at_least("session.message_bytes", session.message_bytes, 1 << 10)?;
+    at_least("session.outbox_bytes", session.outbox_bytes, 1 << 10)?;
+    time("session.hello_within", session.hello_within)?;
+    time("session.heartbeat", session.heartbeat)?;
+    time("session.pong_within", session.pong_within)?;
+    time("session.shutdown_within", session.shutdown_within)
+}
+
+fn plugins(config: &Config) -> Checked {
+    let plugins = &config.plugins;
+    at_least("plugins.replace_instance_after", plugins.replace_instance_after.into(), 1)?;
+    at_least("plugins.batch_events", plugins.batch_events as u64, 1)?;
+    at_least("plugins.batch_bytes", plugins.batch_bytes, 1)?;
+    time("plugins.retry_after", plugins.retry_after)?;
+    time("plugins.limits.cpu", plugins.limits.cpu)?;
+    at_least("plugins.limits.memory", plugins.limits.memory, 64 << 10)?;
+    at_least("plugins.limits.output_bytes", plugins.limits.output_bytes, 1)?;
+    at_least("plugins.limits.output_messages", plugins.limits.output_messages.into(), 1)?;
+    at_least("plugins.limits.state_bytes", plugins.limits.state_bytes, 1)
+}
+
+fn sources(sources: &[SourceSettings]) -> Checked {
+    let mut seen = BTreeSet::new();
+    for (at, source) in sources.iter().enumerate() {
+        let here = |field: &str| format!("source[{at}].{field}");
+        name(here("name"), &source.name, &mut seen, &RESERVED_SOURCES)?;
+        if source.sqlite_path("".as_ref()).is_none() {
+            return wrong(here("url"), format!("{:?} can't be used", source.url), "sqlite:PATH, like sqlite:gad.db");
+        }
+        time(here("tick"), source.tick)?;
+        time(here("poll"), source.poll)?;
+        let mut tables = BTreeSet::new();
+        for table in &source.tables {
+            if table.is_empty() || !tables.insert(table) {
+                return wrong(here("tables"), format!("{table:?} is empty or twice there"), "each table once");
+            }
+        }
+        for table in source.exclude.keys() {
+            if !source.tables.is_empty() && !source.tables.contains(table) {
+                return wrong(here("exclude"), format!("{table} is not among the tables"), source.tables.join(", "));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pipelines(pipelines: &[PipelineSettings]) -> Checked {
+    let mut seen = BTreeSet::new();
+    for (at, pipeline) in pipelines.iter().enumerate() {
+        name(format!("pipeline[{at}].name"), &pipeline.name, &mut seen, &RESERVED_PIPELINES)?;
+        let here = format!("pipeline[{at}].plugins");
+        if pipeline.plugins.is_empty() {
+            return wrong(here, "it is empty", "the names of one or more plugins");
+        }
+        let mut plugins = BTreeSet::new();
+        for plugin in &pipeline.plugins {
+            name(here.clone(), plugin, &mut plugins, &[])?;
+        }
+    }
+    Ok(())
+}
+
+fn channels(channels: &[ChannelSettings]) -> Checked {
+    let mut seen = BTreeSet::new();
+    for (at, channel) in channels.iter().enumerate() {
+        let here = |field: &str| format!("channel[{at}].{field}");
+        let pattern = &channel.pattern;
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b":._-/*".contains(&b);
+        if !(1..=128).contains(&pattern.len()) || !pattern.bytes().all(legal) || pattern.matches('*').count() > 1 {
+            return wrong(
+                here("pattern"),
+                format!("{pattern:?} can't be used"),
+                "1 to 128 letters, digits and : . _ - / with at most one *",
+            );
+        }
+        if !seen.insert(pattern) {
+            return wrong(here("pattern"), format!("{pattern:?} is there twice"), "each pattern once");
+        }
+        for (field, roles) in [("read", &channel.read), ("publish", &channel.publish)] {
+            let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            if let Some(role) = roles.iter().find(|r| *r != "*" && (r.is_empty() || !r.bytes().all(legal))) {
+                return wrong(here(field), format!("{role:?} is no role"), "names of roles, or * for every role");
+            }
+        }
+        if channel.kind != ChannelKind::State && !channel.every.is_zero() {
+            return wrong(here("every"), "only a state channel can have it", "kind = \"state\", or no every");
+        }
+        let kept = channel.keep_for.is_some() || channel.keep_bytes.is_some();
+        if channel.kind != ChannelKind::Stream && kept {
+            return wrong(
+                here(if channel.keep_for.is_some() { "keep_for" } else { "keep_bytes" }),
+                "only a stream channel keeps messages",
+                "kind = \"stream\", or no keep_for and keep_bytes",
+            );
+        }
+        if let Some(keep_for) = channel.keep_for {
+            time(here("keep_for"), keep_for)?;
+        }
+        if let Some(keep_bytes) = channel.keep_bytes {
+            at_least(here("keep_bytes"), keep_bytes, 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Names stand in file names, log lines and channel names.
+fn name<'a>(setting: String, name: &'a str, seen: &mut BTreeSet<&'a str>, reserved: &[&str]) -> Checked {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"_-".contains(&b);
+    if !(1..=64).contains(&name.len()) || !name.bytes().all(legal) {
+        return wrong(setting, format!("{name:?} can't be a name"), "1 to 64 letters, digits, _ and -");
+    }
+    if reserved.contains(&name) {
+        return wrong(setting, format!("{name:?} is the server's own"), "any other name");
+    }
+    if !seen.insert(name) {
+        return wrong(setting, format!("{name:?} is there twice"), "each name once");
+    }
+    Ok(())
+}
+
+fn at_least(setting: impl Into<String>, value: u64, least: u64) -> Checked {
+    if value < least {
+        return wrong(setting, format!("{value} is too small"), format!("{least} or more"));
+    }
+    Ok(())
+}
+
+fn time(setting: impl Into<String>, value: Duration) -> Checked {
+    if value.is_zero() {
+        return wrong(setting, "it is zero", "a time like 50ms, 30s, 15m, 12h or 7d");
+    }
+    Ok(())
+}
+
+fn wrong(name: impl Into<String>, wrong: impl Into<String>, allowed: impl Into<String>) -> Checked {
+    Err(ConfigError { name: name.into(), wrong: wrong.into(), allowed: allowed.into() })
+}

@@ -1,0 +1,122 @@
+//! Settings: `relevo.toml` with the environment over it, checked before anything starts.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::message::{ChannelKind, ChannelName};
+
+mod check;
+pub mod human;
+mod read;
+mod settings;
+
+pub use settings::*;
+
+/// The configuration that is used where there is no `relevo.toml`: the example domain.
+pub const BUILT_IN: &str = include_str!("../../../migrations/gad/relevo.toml");
+
+/// A setting that can't be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("setting {name}: {wrong}; allowed: {allowed}")]
+pub struct ConfigError {
+    /// The setting's path, like `journal.memory` or `channel[2].pattern`, or the variable's name.
+    pub name: String,
+    pub wrong: String,
+    pub allowed: String,
+}
+
+/// All settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where HTTP and WebSocket listen. `RELEVO_LISTEN`.
+    #[serde(default = "defaults::listen")]
+    pub listen: SocketAddr,
+    /// The folder for all that the server keeps. `RELEVO_DATA`.
+    #[serde(default = "defaults::data")]
+    pub data: PathBuf,
+    /// What is logged, in tracing's filter syntax. `RELEVO_LOG`.
+    #[serde(default = "defaults::log")]
+    pub log: String,
+    /// How log lines look. `RELEVO_LOG_FORMAT`.
+    #[serde(default)]
+    pub log_format: LogFormat,
+    #[serde(default)]
+    pub auth: AuthSettings,
+    #[serde(default)]
+    pub journal: JournalSettings,
+    #[serde(default)]
+    pub session: SessionSettings,
+    #[serde(default)]
+    pub plugins: PluginSettings,
+    #[serde(default, rename = "source")]
+    pub sources: Vec<SourceSettings>,
+    #[serde(default, rename = "pipeline")]
+    pub pipelines: Vec<PipelineSettings>,
+    #[serde(default, rename = "channel")]
+    pub channels: Vec<ChannelSettings>,
+}
+
+mod defaults {
+    use super::{ChannelKind, Duration, PathBuf, SocketAddr};
+
+    pub(super) fn listen() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 8002))
+    }
+    pub(super) fn data() -> PathBuf {
+        "data".into()
+    }
+    pub(super) fn log() -> String {
+        "info".into()
+    }
+    pub(super) fn tick() -> Duration {
+        Duration::from_secs(1)
+    }
+    pub(super) fn poll() -> Duration {
+        Duration::from_millis(250)
+    }
+    pub(super) fn kind() -> ChannelKind {
+        ChannelKind::Stream
+    }
+}
+
+impl Config {
+    /// The rule of a channel: the first that matches.
+    pub fn channel(&self, channel: &ChannelName) -> Option<&ChannelSettings> {
+        self.channels.iter().find(|rule| rule.matches(channel))
+    }
+
+    /// Where components and manifests are.
+    pub fn plugins_folder(&self) -> PathBuf {
+        self.plugins.folder.clone().unwrap_or_else(|| self.data.join("plugins"))
+    }
+
+    /// Reads a file (or the built-in configuration), puts the environment over it, and checks it.
+    ///
+    /// # Errors
+    /// Names the setting, what was wrong, and what is allowed.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let text = match file {
+            None => BUILT_IN.to_owned(),
+            Some(path) => std::fs::read_to_string(path).map_err(|e| ConfigError {
+                name: path.display().to_string(),
+                wrong: e.to_string(),
+                allowed: "a TOML file that can be read".into(),
+            })?,
+        };
+        Self::from_text(&text, |name| std::env::var_os(name))
+    }
+
+    fn from_text(text: &str, environment: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self, ConfigError> {
+        let mut config = read::toml(text)?;
+        read::environment(&mut config, environment)?;
+        check::all(&config)?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use std::ffi::OsString;
+
+use super::*;
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    Config::from_text(text, |_| None)
+}
+
+fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::from_text(text, |name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value)))
+}
+
+/// The error's name, without the line, and its whole text.
+fn refused(text: &str) -> (String, String) {
+    let error = load(text).expect_err(text);
+    (error.name.split(" (line").next().unwrap().to_owned(), error.to_string())
+}
+
+#[test]
+fn the_built_in_configuration_is_good() {
+    let config = load(BUILT_IN).unwrap();
+    assert_eq!(config.listen.port(), 8002);
+    assert_eq!(config.plugins_folder(), std::path::Path::new("data/plugins"));
+    assert_eq!(config.sources[0].sqlite_path(&config.data).unwrap(), std::path::Path::new("data/gad.db"));
+}
+
+#[test]
+fn an_empty_file_is_good() {
+    assert!(load("").is_ok());
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let config = with(
+        &format!("listen = \"127.0.0.1:1\"\nlog = \"warn\"\ndata = \"/a\"\n{BUILT_IN}"),
+        &[
+            ("RELEVO_LISTEN", "0.0.0.0:9000"),
+            ("RELEVO_DATA", "/tmp/x"),
+            ("RELEVO_LOG", "debug"),
+            ("RELEVO_LOG_FORMAT", "json"),
+            ("RELEVO_JWT_SECRET", "a secret that is set from outside"),
+            ("RELEVO_DATABASE_URL", "sqlite:/srv/tasks.db"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.listen.to_string(), "0.0.0.0:9000");
+    assert_eq!(config.data, std::path::Path::new("/tmp/x"));
+    assert_eq!(config.log, "debug");
+    assert_eq!(config.log_format, LogFormat::Json);
+    assert_eq!(config.auth.secret.as_deref(), Some("a secret that is set from outside"));
+    assert_eq!(config.sources[0].sqlite_path(&config.data).unwrap(), std::path::Path::new("/srv/tasks.db"));
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    for (name, value) in [("RELEVO_LISTEN", "8002"), ("RELEVO_LISTEN", "localhost"), ("RELEVO_LOG_FORMAT", "xml")] {
+        let error = with(BUILT_IN, &[(name, value)]).expect_err(value);
+        assert_eq!(error.name, name);
+        assert!(error.wrong.contains(value), "{error}");
+    }
+    assert_eq!(with(BUILT_IN, &[("RELEVO_DATABASE_URL", "mysql://x")]).expect_err("").name, "source[0].url");
+    assert_eq!(with("", &[("RELEVO_DATABASE_URL", "sqlite:x")]).expect_err("").name, "RELEVO_DATABASE_URL");
+    assert!(with(BUILT_IN, &[("RELEVO_LISTEN", "")]).is_ok(), "empty is not set");
+}
+
+#[test]
+fn a_key_that_is_not_known_is_named_with_the_one_that_was_meant() {
+    let (name, text) = refused("lisen = \"127.0.0.1:1\"");
+    assert_eq!(name, "lisen");
+    assert!(text.contains("did you mean listen?") && text.contains("line 1"), "{text}");
+    let (name, text) = refused("[journal]\nmemroy = \"1MiB\"");
+    assert_eq!(name, "journal.memroy");
+    assert!(text.contains("did you mean memory?") && text.contains("line 2"), "{text}");
+    let (name, text) = refused("[[channel]]\npattern = \"a\"\nreads = [\"*\"]");
+    assert_eq!(name, "channel[0].reads");
+    assert!(text.contains("did you mean read?"), "{text}");
+}
+
+#[test]
+fn each_wrong_value_is_named() {
+    let source = "[[source]]\nname = \"a\"\nurl = \"sqlite:a\"\n";
+    let pipeline = "[[pipeline]]\nname = \"a\"\nplugins = [\"x\"]\n";
+    let channel = "[[channel]]\npattern = \"a\"\n";
+    for (text, setting) in [
+        ("listen = \"8002\"", "listen"),
+        ("listen = 8002", "listen"),
+        ("data = \"\"", "data"),
+        ("log = \"relevo=loud\"", "log"),
+        ("log_format = \"xml\"", "log_format"),
+        ("[journal]\nmemory = \"64 monkeys\"", "journal.memory"),
+        ("[journal]\nmemory = true", "journal.memory"),
+        ("[journal]\nmemory = 0", "journal.memory"),
+        ("[journal]\nsync_every = \"soon\"", "journal.sync_every"),
+        ("[journal]\nsync_every = \"0s\"", "journal.sync_every"),
+        ("[journal]\nkeep_for = 0", "journal.keep_for"),
+        ("[journal]\nkeep_bytes = 0", "journal.keep_bytes"),
+        ("[journal]\nlimit_bytes = 0", "journal.limit_bytes"),
+        ("[journal]\nwal_bytes = 0", "journal.wal_bytes"),
+        ("[journal]\nrecord_bytes = \"1GiB\"", "journal.record_bytes"),
+        ("[journal]\ndurability = \"none\"", "journal.durability"),
+        ("[session]\nfan_out_threads = 0", "session.fan_out_threads"),
+        ("[session]\nmax_connections = 0", "session.max_connections"),
+        ("[session]\nmax_subscriptions = 0", "session.max_subscriptions"),
+        ("[session]\nmessage_bytes = 0", "session.message_bytes"),
+        ("[session]\noutbox_bytes = 0", "session.outbox_bytes"),
+        ("[session]\nhello_within = 0", "session.hello_within"),
+        ("[session]\nheartbeat = 0", "session.heartbeat"),
+        ("[session]\npong_within = 0", "session.pong_within"),
+        ("[session]\nshutdown_within = 0", "session.shutdown_within"),
+        ("[plugins]\nreplace_instance_after = 0", "plugins.replace_instance_after"),
+        ("[plugins]\nbatch_events = 0", "plugins.batch_events"),
+        ("[plugins]\nbatch_events = -1", "plugins.batch_events"),
+        ("[plugins.limits]\ncpu = 0", "plugins.limits.cpu"),
+        ("[plugins.limits]\nmemory = 0", "plugins.limits.memory"),
+        ("[plugins.limits]\noutput_bytes = 0", "plugins.limits.output_bytes"),
+        ("[plugins.limits]\noutput_messages = 0", "plugins.limits.output_messages"),
+        ("[plugins.limits]\nstate_bytes = 0", "plugins.limits.state_bytes"),
+        ("[[source]]\nname = \"a b\"\nurl = \"sqlite:a\"", "source[0].name"),
+        ("[[source]]\nname = \"clock\"\nurl = \"sqlite:a\"", "source[0].name"),
+        ("[[source]]\nname = \"a\"\nurl = \"postgres://x\"", "source[0].url"),
+        ("[[source]]\nname = \"a\"\nurl = \"sqlite:\"", "source[0].url"),
+        ("[[source]]\nname = \"a\"", "source[0]"),
+        (&format!("{source}tick = 0"), "source[0].tick"),
+        (&format!("{source}poll = 0"), "source[0].poll"),
+        (&format!("{source}tables = [\"t\", \"t\"]"), "source[0].tables"),
+        (&format!("{source}tables = [\"t\"]\nexclude = {{ u = [\"x\"] }}"), "source[0].exclude"),
+        (&format!("{source}{source}"), "source[1].name"),
+        ("[[pipeline]]\nname = \"publications\"\nplugins = [\"x\"]", "pipeline[0].name"),
+        ("[[pipeline]]\nname = \"a\"\nplugins = []", "pipeline[0].plugins"),
+        ("[[pipeline]]\nname = \"a\"\nplugins = [\"../x\"]", "pipeline[0].plugins"),
+        ("[[pipeline]]\nname = \"a\"\nplugins = [\"x\", \"x\"]", "pipeline[0].plugins"),
+        (&format!("{pipeline}{pipeline}"), "pipeline[1].name"),
+        ("[[channel]]\npattern = \"a*b*\"", "channel[0].pattern"),
+        ("[[channel]]\npattern = \"\"", "channel[0].pattern"),
+        ("[[channel]]\npattern = \"a b\"", "channel[0].pattern"),
+        (&format!("{channel}{channel}"), "channel[1].pattern"),
+        (&format!("{channel}kind = \"stat\""), "channel[0].kind"),
+        (&format!("{channel}read = [\"a b\"]"), "channel[0].read"),
+        (&format!("{channel}publish = [\"\"]"), "channel[0].publish"),
+        (&format!("{channel}every = \"1s\""), "channel[0].every"),
+        (&format!("{channel}kind = \"state\"\nkeep_for = \"1s\""), "channel[0].keep_for"),
+        (&format!("{channel}keep_bytes = 0"), "channel[0].keep_bytes"),
+        ("listen = ", "the file"),
+    ] {
+        let (name, message) = refused(text);
+        assert_eq!(name, setting, "{text}: {message}");
+        assert!(message.contains("; allowed: ") && !message.ends_with("allowed: "), "{message}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load(Some(Path::new("/nowhere/relevo.toml"))).expect_err("not there");
+    assert_eq!(error.name, "/nowhere/relevo.toml");
+}
