@@ -7,7 +7,7 @@ use super::{ChannelSettings, Config, ConfigError, PipelineSettings, SourceSettin
 use crate::message::ChannelKind;
 
 /// Names that the server uses itself.
-const RESERVED_SOURCES: [&str; 2] = ["clock", "publications"];
+const RESERVED_SOURCES: [&str; 2] = ["clock", "ingest"];
 const RESERVED_PIPELINES: [&str; 1] = ["publications"];
 
 type Checked = Result<(), ConfigError>;

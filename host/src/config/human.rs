@@ -70,8 +70,8 @@ readers!(bytes, option_bytes, u64, parse_bytes, |n| n, "a size like 512KiB, 64Mi
 readers!(
     duration,
     option_duration,
-    Duration,
+    std::time::Duration,
     parse_duration,
-    Duration::from_secs,
+    std::time::Duration::from_secs,
     "a time like 50ms, 30s, 15m, 12h or 7d"
 );
