@@ -1,1 +1,15 @@
-//! Cursor, batch, plugins, commit.
+//! Pipelines: each one reads events behind its cursor, runs its plugins over them, and commits what
+//! they made of them: range read, state and messages in one record.
+//!
+//! [`Pipelines`] is what the server starts and stops; everything else here is one pipeline's work,
+//! on a thread of its own. The room knows no database and no socket: it asks for snapshots, and
+//! learns of gaps, through control records of the journal.
+
+mod builtin;
+mod health;
+mod supervisor;
+mod worker;
+
+pub use builtin::PUBLICATIONS;
+pub use health::{Health, Status};
+pub use supervisor::{Pipelines, StartError};

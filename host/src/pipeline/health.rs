@@ -1,0 +1,92 @@
+//! How a pipeline is: what `/readyz`, the log and the operator are told.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::event::{Name, Number};
+
+/// What a pipeline is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Status {
+    /// Its plugins are being loaded.
+    Starting,
+    /// It stands still until the rows that are there come.
+    WaitingForSnapshot,
+    Running,
+    /// It folds a snapshot. While it waits for one and has a state, it is `Running`.
+    Rebuilding,
+    /// It stands still at its cursor, and tries again now and then.
+    Failed {
+        /// The plugin that is to blame, where it is one.
+        plugin: Option<Name>,
+        reason: String,
+    },
+    Stopped,
+}
+
+/// One pipeline's health, a copy of a moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Health {
+    pub pipeline: Name,
+    #[serde(flatten)]
+    pub status: Status,
+    /// Everything up to here is handled and committed.
+    pub cursor: Number,
+    /// How many numbers of the journal lie beyond the cursor.
+    pub lag: u64,
+    /// It has asked for a snapshot to make its state anew.
+    pub rebuild_asked: bool,
+    pub batches: u64,
+    pub events: u64,
+    pub messages: u64,
+    pub dead_letters: u64,
+    /// Plugins' faults by [`crate::sandbox::Fault::name`].
+    pub faults: BTreeMap<&'static str, u64>,
+    /// The newest fault or dead letter, as text.
+    pub last_fault: Option<String>,
+}
+
+/// The worker writes here, the supervisor reads.
+#[derive(Clone)]
+pub(super) struct Board(Arc<Mutex<Health>>);
+
+impl Board {
+    pub(super) fn new(pipeline: Name) -> Self {
+        Self(Arc::new(Mutex::new(Health {
+            pipeline,
+            status: Status::Starting,
+            cursor: Number::ZERO,
+            lag: 0,
+            rebuild_asked: false,
+            batches: 0,
+            events: 0,
+            messages: 0,
+            dead_letters: 0,
+            faults: BTreeMap::new(),
+            last_fault: None,
+        })))
+    }
+
+    pub(super) fn write<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {
+        // A poisoned lock only says that a writer panicked; plain numbers are never half written.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn status(&self, status: Status) {
+        self.write(|health| health.status = status);
+    }
+
+    pub(super) fn fault(&self, name: &'static str, text: &str) {
+        self.write(|health| {
+            *health.faults.entry(name).or_default() += 1;
+            health.last_fault = Some(text.to_owned());
+        });
+    }
+
+    pub(super) fn read(&self) -> Health {
+        self.write(|health| health.clone())
+    }
+}

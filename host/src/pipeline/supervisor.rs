@@ -1,0 +1,147 @@
+//! Starts the pipelines, one thread each, tells how they are, and stops them. The server calls this.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::builtin::PUBLICATIONS;
+use super::health::{Board, Health, Status};
+use super::worker::{self, Context};
+use crate::config::{Config, PipelineSettings};
+use crate::event::Name;
+use crate::journal::{Journal, JournalError};
+use crate::sandbox::Sandbox;
+
+/// Why the pipelines can't be started at all. A plugin that can't be loaded is no such reason: its
+/// pipeline stands still, and the others run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "setting pipeline.name: {0:?} is there twice, or is the built-in pipeline `{PUBLICATIONS}`; allowed: a name of its own for each pipeline"
+    )]
+    Name(Name),
+    #[error("setting pipeline.plugins of {0:?}: {1} plugins; allowed: 1 to {MAX_PLUGINS}")]
+    Plugins(Name, usize),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("a thread for pipeline {0}: {1}")]
+    Thread(Name, std::io::Error),
+}
+
+/// Plugins in one pipeline: who wants an event is one bit each.
+const MAX_PLUGINS: usize = 64;
+
+/// The running pipelines.
+pub struct Pipelines {
+    journal: Journal,
+    boards: Vec<Board>,
+    /// True: all threads end after the batch that they are at.
+    stop: watch::Sender<bool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Pipelines {
+    /// Starts the built-in pipeline and all that the configuration names. Call it when capture runs,
+    /// which serves their requests for snapshots, and before clients can publish: a new pipeline that
+    /// needs no snapshot begins at the head. `shutdown` stops them when it turns true or its sender is
+    /// gone; so does [`Pipelines::stop`], which also waits.
+    ///
+    /// # Errors
+    /// A configuration that can't be used, or what the journal or the system says.
+    pub async fn start(
+        config: Arc<Config>,
+        sandbox: Arc<Sandbox>,
+        journal: Journal,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<Self, StartError> {
+        let mut pipelines =
+            vec![PipelineSettings { name: PUBLICATIONS.into(), plugins: Vec::new() }];
+        pipelines.extend(config.pipelines.iter().cloned());
+        check(&pipelines)?;
+        let names: Vec<Name> = pipelines.iter().map(|p| p.name.clone()).collect();
+        journal.keep_pipelines(&names).await?;
+
+        let (stop, stopping) = watch::channel(false);
+        let mut boards = Vec::new();
+        let mut threads = Vec::new();
+        for settings in pipelines {
+            let board = Board::new(settings.name.clone());
+            boards.push(board.clone());
+            let name = settings.name.clone();
+            let context = Context {
+                name: settings.name,
+                plugins: settings.plugins,
+                config: config.clone(),
+                sandbox: sandbox.clone(),
+                journal: journal.clone(),
+                handle: Handle::current(),
+                board,
+                stopping: stopping.clone(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("pipeline-{name}"))
+                .spawn(move || worker::run(&context))
+                .map_err(|e| StartError::Thread(name, e))?;
+            threads.push(thread);
+        }
+        let forward = stop.clone();
+        tokio::spawn(async move {
+            let _ = shutdown.wait_for(|stop| *stop).await;
+            forward.send_replace(true);
+        });
+        Ok(Self { journal, boards, stop, threads: Mutex::new(threads) })
+    }
+
+    /// How each pipeline is, the built-in one first.
+    pub fn health(&self) -> Vec<Health> {
+        let head = self.journal.head();
+        let with_lag = |board: &Board| {
+            let mut health = board.read();
+            health.lag = head.0.saturating_sub(health.cursor.0);
+            health
+        };
+        self.boards.iter().map(with_lag).collect()
+    }
+
+    /// Whether every pipeline runs: part of `/readyz`.
+    pub fn ready(&self) -> bool {
+        self.boards.iter().all(|board| board.write(|health| health.status == Status::Running))
+    }
+
+    /// Stops the pipelines and waits until each has ended the batch that it was at. Stop capture
+    /// before and close the journal after. May be called again.
+    pub async fn stop(&self) {
+        self.stop.send_replace(true);
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // Its panic was caught and reported by the thread itself.
+                let _ = thread.join();
+            }
+        });
+        let _ = joined.await;
+    }
+}
+
+impl Drop for Pipelines {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+fn check(pipelines: &[PipelineSettings]) -> Result<(), StartError> {
+    let mut names = BTreeSet::new();
+    for pipeline in pipelines {
+        if !names.insert(&pipeline.name) {
+            return Err(StartError::Name(pipeline.name.clone()));
+        }
+        let count = pipeline.plugins.len();
+        if &*pipeline.name != PUBLICATIONS && !(1..=MAX_PLUGINS).contains(&count) {
+            return Err(StartError::Plugins(pipeline.name.clone(), count));
+        }
+    }
+    Ok(())
+}
