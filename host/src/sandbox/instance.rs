@@ -2,11 +2,21 @@
 
 use std::sync::Arc;
 
+use wasmtime::{Store, component};
+
+use super::batch::Encoder;
+use super::bindings::{aggregate, enrich, lifecycle, route, types};
 use super::error::Fault;
+use super::host::Host;
 use super::lookup::Lookup;
+use super::output;
+use super::plugin::{Plugin, Role};
 use super::state::State;
-use crate::event::Event;
+use crate::event::{Event, Name};
 use crate::message::ChannelName;
+
+/// Handles that a guest can hold; Rust's std holds a few, for the standard streams.
+const HANDLES: usize = 1000;
 
 /// An event as a plugin gets it.
 #[derive(Debug, Clone)]
@@ -53,15 +63,160 @@ pub struct Draft {
 }
 
 /// Holds the plugin's memory. After any fault it is of no more use: drop it and make another.
-pub struct Instance {}
+pub struct Instance {
+    plugin: Plugin,
+    store: Store<Host>,
+    exports: Exports,
+    encoder: Encoder,
+    /// Wasm can't be entered again after it trapped.
+    faulty: bool,
+}
 
-#[expect(clippy::unimplemented, reason = "the thin path comes next")]
+/// The function that takes batches, by role.
+enum Exports {
+    Enrich(enrich::Guest),
+    Route(route::Guest),
+    Aggregate(aggregate::Guest),
+}
+
 impl Instance {
-    /// Runs a batch through the plugin. State and lookup are moved into the sandbox for the call.
+    /// Makes the instance and calls `init`.
+    pub(super) fn new(plugin: &Plugin, pipeline: &Name) -> Result<Self, Fault> {
+        let (mut store, instance) = start(plugin, pipeline)?;
+        let failed = |error: wasmtime::Error| Fault::Init(format!("{error:#}"));
+        let lifecycle = lifecycle::GuestIndices::new(plugin.pre())
+            .and_then(|indices| indices.load(&mut store, &instance))
+            .map_err(failed)?;
+        let exports = load(plugin, &mut store, &instance).map_err(failed)?;
+        let mut this = Self { plugin: plugin.clone(), store, exports, encoder: Encoder::new(), faulty: false };
+        let manifest = plugin.manifest();
+        let setup = lifecycle::Setup {
+            pipeline: pipeline.as_ref().into(),
+            plugin: manifest.name.as_ref().into(),
+            config: manifest.config.as_ref().into(),
+        };
+        this.guarded(|store, _| lifecycle.call_init(store, &setup))?.map_err(|error| output::error(error, 0))?;
+        Ok(this)
+    }
+
+    /// Runs a batch through the plugin, on this thread. State and lookup are moved into the sandbox
+    /// for the call.
     ///
     /// # Errors
-    /// The state then holds what the plugin changed before the fault: discard it.
-    pub fn call(&mut self, _events: &[BatchEvent], _state: &mut State, _lookup: &Lookup) -> Result<Output, Fault> {
-        unimplemented!()
+    /// The state then holds what the plugin changed before the fault: discard it, and drop the
+    /// instance.
+    pub fn call(&mut self, events: &[BatchEvent], state: &mut State, lookup: &Lookup) -> Result<Output, Fault> {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else {
+            return Ok(match self.exports {
+                Exports::Enrich(_) => Output::Patches(vec![]),
+                Exports::Route(_) | Exports::Aggregate(_) => Output::Messages(vec![]),
+            });
+        };
+        if self.faulty {
+            return Err(Fault::Trap("this instance had a fault before; it has to be replaced".into()));
+        }
+        let host = self.store.data_mut();
+        host.wasi.begin(first.event.number.0, last.event.committed_at);
+        host.state = Some(std::mem::take(state));
+        host.lookup = lookup.clone();
+        let result = self.run(events);
+        let host = self.store.data_mut();
+        *state = host.state.take().unwrap_or_default();
+        host.lookup = Lookup::default();
+        host.metrics.end(result.is_ok());
+        self.faulty = result.is_err();
+        result
     }
+
+    fn run(&mut self, events: &[BatchEvent]) -> Result<Output, Fault> {
+        let mut encoder = std::mem::replace(&mut self.encoder, Encoder::new());
+        let batch = encoder.encode(events)?;
+        let plugin = self.plugin.clone();
+        let limits = &plugin.manifest().limits;
+        let count = events.len();
+        let wrong = |error| output::error(error, count);
+        let result = match self.guarded(|store, exports| {
+            Ok(match exports {
+                Exports::Enrich(guest) => Returned::Patches(guest.call_enrich(store, batch)?),
+                Exports::Route(guest) => Returned::Messages(guest.call_route(store, batch)?),
+                Exports::Aggregate(guest) => Returned::Messages(guest.call_fold(store, batch)?),
+            })
+        })? {
+            Returned::Patches(found) => output::patches(&found.map_err(wrong)?, count, limits).map(Output::Patches),
+            Returned::Messages(found) => output::messages(&found.map_err(wrong)?, count, limits).map(Output::Messages),
+        };
+        self.encoder = encoder;
+        result
+    }
+
+    /// Enters the plugin with all its limits armed, and says what stopped it if something did.
+    fn guarded<T>(
+        &mut self,
+        enter: impl FnOnce(&mut Store<Host>, &Exports) -> wasmtime::Result<T>,
+    ) -> Result<T, Fault> {
+        let host = self.store.data_mut();
+        host.log.begin();
+        host.cpu.begin();
+        // The callback looks at every tick whether the time is up.
+        self.store.set_epoch_deadline(1);
+        let result = {
+            let _running = self.plugin.ticker().running();
+            enter(&mut self.store, &self.exports)
+        };
+        let fault = result.map_err(|error| self.store.data().fault(&error));
+        self.store.data_mut().log.end();
+        fault
+    }
+}
+
+enum Returned {
+    Patches(Result<types::Patches, types::Error>),
+    Messages(Result<types::Messages, types::Error>),
+}
+
+/// Makes the store with its limits and instantiates the component in it, without calling `init`.
+pub(super) fn start(plugin: &Plugin, pipeline: &Name) -> Result<(Store<Host>, component::Instance), Fault> {
+    let limits = &plugin.manifest().limits;
+    let mut store = Store::new(plugin.pre().engine(), Host::new(plugin, pipeline));
+    store.limiter(|host| &mut host.memory);
+    store.epoch_deadline_callback(|call| call.data().cpu.check());
+    // A call may bring out all that its limits allow, and not more: the rest is never copied.
+    let headers = limits.output_messages as usize * size_of::<types::Message>();
+    store.set_hostcall_fuel(headers.saturating_add(limits.output_bytes.try_into().unwrap_or(usize::MAX)));
+    store.set_max_component_handles(HANDLES);
+    store.set_epoch_deadline(1);
+    store.data_mut().cpu.begin();
+    let instance = {
+        let _running = plugin.ticker().running();
+        plugin.pre().instantiate(&mut store)
+    };
+    match instance {
+        Ok(instance) => Ok((store, instance)),
+        Err(error) => Err(match store.data().fault(&error) {
+            Fault::Trap(_) => Fault::Init(format!("{error:#}")),
+            fault => fault,
+        }),
+    }
+}
+
+/// Finds the function of the plugin's role and checks its type.
+fn load(plugin: &Plugin, store: &mut Store<Host>, instance: &component::Instance) -> wasmtime::Result<Exports> {
+    let pre = plugin.pre();
+    Ok(match plugin.role() {
+        Role::Enrich => Exports::Enrich(enrich::GuestIndices::new(pre)?.load(store, instance)?),
+        Role::Route => Exports::Route(route::GuestIndices::new(pre)?.load(store, instance)?),
+        Role::Aggregate => Exports::Aggregate(aggregate::GuestIndices::new(pre)?.load(store, instance)?),
+    })
+}
+
+/// Instantiates once and checks the types of all exports, so that a wrong one shows before anything
+/// depends on it.
+pub(super) fn try_out(plugin: &Plugin) -> Result<(), Fault> {
+    let (mut store, instance) = start(plugin, &"load".into())?;
+    let failed = |error: wasmtime::Error| Fault::Init(format!("{error:#}"));
+    lifecycle::GuestIndices::new(plugin.pre())
+        .and_then(|indices| indices.load(&mut store, &instance))
+        .map_err(failed)?;
+    load(plugin, &mut store, &instance).map_err(failed)?;
+    Ok(())
 }

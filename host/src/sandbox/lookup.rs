@@ -3,7 +3,27 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wasmtime::component::{HasSelf, Linker};
+
+use super::bindings::lookup as wit;
+use super::error::Fault;
+use super::host::Host;
 use crate::event::Name;
+
+pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    wit::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)
+}
+
+impl wit::Host for Host {
+    fn row(&mut self, table: String, key: String) -> wasmtime::Result<Option<String>> {
+        if !self.manifest.lookup.contains_key(table.as_str()) {
+            return Err(wasmtime::Error::new(Fault::BadOutput(format!(
+                "lookup in table {table:?}, which its manifest does not name under [lookup]"
+            ))));
+        }
+        Ok(self.lookup.row(&table, &key).map(|row| row.as_ref().to_owned()))
+    }
+}
 
 type Rows = BTreeMap<Box<str>, Arc<str>>;
 

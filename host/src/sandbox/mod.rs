@@ -5,15 +5,35 @@
 //! synchronous and never waits for anything but the plugin's own computing.
 
 mod error;
-mod instance;
-mod lookup;
+
+// Before it runs.
+mod cache;
+mod contract;
+mod engine;
 mod manifest;
 mod plugin;
+
+// While it runs.
+mod batch;
+mod bindings;
+mod host;
+mod instance;
+mod output;
+
+// The capabilities: each links its host functions, and keeps what an instance of it needs.
+mod log;
+mod lookup;
+mod metrics;
 mod state;
+mod wasi;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::{Fault, LoadError};
 pub use instance::{BatchEvent, Draft, Instance, Output, Patch};
 pub use lookup::Lookup;
 pub use manifest::{ChannelPattern, Manifest};
+pub use metrics::Metric;
 pub use plugin::{Plugin, Role, Sandbox};
 pub use state::State;

@@ -1,10 +1,20 @@
 //! Plugins as they are loaded: manifest, role, compiled code.
 
 use std::path::Path;
+use std::sync::{Arc, PoisonError};
 
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::{InstancePre, Linker};
+
+use super::cache::Cache;
+use super::engine::{self, Ticker};
 use super::error::{Fault, LoadError};
-use super::instance::Instance;
+use super::host::Host;
+use super::instance::{self, Instance};
 use super::manifest::Manifest;
+use super::metrics::{self, Metric};
+use super::{contract, log, lookup, state, wasi};
 use crate::config::Limits;
 use crate::event::Name;
 use crate::journal::record::PluginVersion;
@@ -21,51 +31,155 @@ pub enum Role {
 }
 
 /// Where plugins run: one for the process.
-pub struct Sandbox {}
+pub struct Sandbox {
+    engine: Engine,
+    ticker: Arc<Ticker>,
+    cache: Cache,
+}
 
-/// A plugin, ready to be instantiated. Cheap to clone.
-#[derive(Clone)]
-pub struct Plugin {}
-
-#[expect(clippy::unimplemented, reason = "the thin path comes next")]
 impl Sandbox {
     /// Starts the engine. `cache`: the folder for compiled code, made private to this user.
     ///
     /// # Errors
     /// If the folder can't be made, or belongs to somebody else.
-    pub fn new(_cache: &Path) -> Result<Self, LoadError> {
-        unimplemented!()
+    pub fn new(cache: &Path) -> Result<Self, LoadError> {
+        let cache = Cache::open(cache)?;
+        let engine = engine::build()?;
+        let ticker = Arc::new(Ticker::start(&engine)?);
+        Ok(Self { engine, ticker, cache })
     }
 
     /// Reads, checks and compiles `NAME.wasm` with its manifest `NAME.toml`.
     ///
     /// # Errors
     /// Names the file, what was found, and what is allowed.
-    pub fn load(&self, _folder: &Path, _name: &Name, _allowed: &Limits) -> Result<Plugin, LoadError> {
-        unimplemented!()
+    pub fn load(&self, folder: &Path, name: &Name, allowed: &Limits) -> Result<Plugin, LoadError> {
+        check_name(name, folder)?;
+        let path = folder.join(format!("{name}.wasm"));
+        let wasm = std::fs::read(&path).map_err(|e| LoadError::File { path: path.clone(), reason: e.to_string() })?;
+        let manifest = Manifest::read(&folder.join(format!("{name}.toml")), name, allowed)?;
+        self.compile(&wasm, manifest, &path)
+    }
+
+    fn compile(&self, wasm: &[u8], manifest: Manifest, path: &Path) -> Result<Plugin, LoadError> {
+        let not_a_component = |reason: String| LoadError::NotAComponent { path: path.into(), reason };
+        let hash = hex(&Sha256::digest(wasm));
+        let component =
+            self.cache.component(&self.engine, wasm, &hash).map_err(|e| not_a_component(format!("{e:#}")))?;
+        let role = contract::inspect(&component, &self.engine, path)?;
+
+        // One line for each capability; each file says what it links and what it keeps.
+        let mut linker = Linker::new(&self.engine);
+        let pre = state::link(&mut linker)
+            .and_then(|()| lookup::link(&mut linker))
+            .and_then(|()| log::link(&mut linker))
+            .and_then(|()| metrics::link(&mut linker))
+            .and_then(|()| wasi::link(&mut linker, &self.engine, &component))
+            .and_then(|()| linker.instantiate_pre(&component));
+        let wrong_interface = |reason: String| LoadError::Interface {
+            path: path.into(),
+            wrong: format!("does not fit the plugin contract: {reason}"),
+            allowed: "the types of wit/relevo.wit; build it against the relevo-plugin SDK of this server".into(),
+        };
+        let pre = pre.map_err(|e| wrong_interface(format!("{e:#}")))?;
+
+        self.ticker.serve(manifest.limits.cpu);
+        let version = PluginVersion {
+            plugin: manifest.name.clone(),
+            version: format!("{}+{}", manifest.version, &hash[..12]).into(),
+        };
+        let plugin = Plugin(Arc::new(Loaded {
+            manifest: manifest.into(),
+            role,
+            version,
+            pre,
+            ticker: self.ticker.clone(),
+            metrics: metrics::Shared::default(),
+        }));
+        instance::try_out(&plugin).map_err(|fault| wrong_interface(fault.to_string()))?;
+        Ok(plugin)
     }
 }
 
-#[expect(clippy::unimplemented, reason = "the thin path comes next")]
+/// A plugin, ready to be instantiated. Cheap to clone.
+#[derive(Clone)]
+pub struct Plugin(Arc<Loaded>);
+
+struct Loaded {
+    manifest: Arc<Manifest>,
+    role: Role,
+    version: PluginVersion,
+    pre: InstancePre<Host>,
+    ticker: Arc<Ticker>,
+    metrics: metrics::Shared,
+}
+
 impl Plugin {
     pub fn manifest(&self) -> &Manifest {
-        unimplemented!()
+        &self.0.manifest
     }
 
     pub fn role(&self) -> Role {
-        unimplemented!()
+        self.0.role
     }
 
     /// Its name and version, with the first digits of the component's hash, as commits record them.
     pub fn version(&self) -> &PluginVersion {
-        unimplemented!()
+        &self.0.version
     }
 
     /// Makes an instance for a pipeline and calls its `init`.
     ///
     /// # Errors
     /// [`Fault::Init`] if it can't be made, or what `init` answers.
-    pub fn instantiate(&self, _pipeline: &Name) -> Result<Instance, Fault> {
-        unimplemented!()
+    pub fn instantiate(&self, pipeline: &Name) -> Result<Instance, Fault> {
+        Instance::new(self, pipeline)
     }
+
+    /// What it counted and measured, by pipeline and name.
+    pub fn metrics(&self) -> Vec<(Name, Box<str>, Metric)> {
+        let metrics = self.0.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics.iter().map(|((pipeline, name), value)| (pipeline.clone(), name.clone(), *value)).collect()
+    }
+
+    pub(super) fn shared_manifest(&self) -> Arc<Manifest> {
+        self.0.manifest.clone()
+    }
+
+    pub(super) fn shared_metrics(&self) -> metrics::Shared {
+        self.0.metrics.clone()
+    }
+
+    pub(super) fn pre(&self) -> &InstancePre<Host> {
+        &self.0.pre
+    }
+
+    pub(super) fn ticker(&self) -> &Ticker {
+        &self.0.ticker
+    }
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Plugin({} {}, {:?})", self.0.version.plugin, self.0.version.version, self.0.role)
+    }
+}
+
+/// The name becomes a file's name, and must not lead out of the folder.
+fn check_name(name: &Name, folder: &Path) -> Result<(), LoadError> {
+    let fits =
+        (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if fits {
+        return Ok(());
+    }
+    Err(LoadError::Manifest {
+        path: folder.into(),
+        setting: "pipeline.plugins".into(),
+        wrong: format!("{name:?} is no plugin name"),
+        allowed: "1 to 64 letters, digits, _ and -".into(),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,10 +4,50 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use wasmtime::component::{HasSelf, Linker};
+
+use super::bindings::state as wit;
 use super::error::Fault;
+use super::host::Host;
 
 /// What an entry costs beside its key and value, so that a million empty ones aren't free.
 const ENTRY_OVERHEAD: u64 = 64;
+
+pub(super) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    wit::add_to_linker::<Host, HasSelf<Host>>(linker, |host| host)
+}
+
+impl wit::Host for Host {
+    fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        Ok(self.state()?.get(&key).map(|value| value.to_vec()))
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>) -> wasmtime::Result<()> {
+        self.state()?.set(&key, value.into()).map_err(wasmtime::Error::new)
+    }
+
+    fn delete(&mut self, key: String) -> wasmtime::Result<()> {
+        self.state()?.delete(&key);
+        Ok(())
+    }
+
+    fn add(&mut self, key: String, by: i64) -> wasmtime::Result<i64> {
+        self.state()?.add(&key, by).map_err(wasmtime::Error::new)
+    }
+
+    fn scan(&mut self, prefix: String, after: Option<String>, limit: u32) -> wasmtime::Result<Vec<(String, Vec<u8>)>> {
+        let entries = self.state()?.scan(&prefix, after.as_deref(), limit as usize);
+        Ok(entries.map(|(key, value)| (key.to_owned(), value.to_vec())).collect())
+    }
+}
+
+impl Host {
+    /// An instance that read state in `init` would keep what another instance changes later.
+    fn state(&mut self) -> wasmtime::Result<&mut State> {
+        let in_init = || Fault::BadOutput("state used in init; it is there for batches only".into());
+        self.state.as_mut().ok_or_else(|| wasmtime::Error::new(in_init()))
+    }
+}
 
 /// One plugin's state: what is committed, and over it what the running batch changed.
 ///
