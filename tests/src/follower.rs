@@ -71,6 +71,16 @@ impl Follower {
         self.wait(&format!("message {n} on {channel}"), within, |state| (state.count(channel) >= n).then_some(()));
     }
 
+    /// Waits for a frame, already there or new.
+    pub fn wait_for(&self, what: &str, within: Duration, mut fits: impl FnMut(&Frame) -> bool) {
+        let mut looked = 0;
+        self.wait(what, within, |state| {
+            let found = state.frames[looked..].iter().any(&mut fits);
+            looked = state.frames.len();
+            found.then_some(())
+        });
+    }
+
     /// How many messages of a channel it has.
     pub fn count(&self, channel: &str) -> usize {
         self.with(|state| state.count(channel))

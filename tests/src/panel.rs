@@ -1,1 +1,72 @@
+//! The dashboard's numbers, counted from the database by plain SQL, and compared with what the panel
+//! shows.
 
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, Connect};
+use crate::server::Server;
+use crate::world::World;
+
+/// A dashboard that falls behind gets this long to come to the head.
+const CATCH_UP: Duration = Duration::from_secs(120);
+
+/// Each number of the dashboard with its count.
+const COUNTS: [(&str, &str); 7] = [
+    ("total_tasks", "select count(*) from tareas where deleted_at is null"),
+    ("active_tasks", "select count(*) from tareas where deleted_at is null and estado = 'IN_PROGRESS'"),
+    ("completed_tasks", "select count(*) from tareas where deleted_at is null and estado = 'COMPLETED'"),
+    ("pending_tasks", "select count(*) from tareas where deleted_at is null and estado in ('PROGRAMMED', 'PAUSED')"),
+    (
+        "active_efectivos",
+        "select count(*) from efectivos where deleted_at is null and estado_disponibilidad <> 'FUERA_SERVICIO'",
+    ),
+    (
+        "available_efectivos",
+        "select count(*) from efectivos where deleted_at is null and estado_disponibilidad = 'DISPONIBLE'",
+    ),
+    ("busy_efectivos", "select count(*) from efectivos where deleted_at is null and estado_disponibilidad = 'EN_TAREA'"),
+];
+
+/// The counts as the database has them now.
+pub fn counted(world: &World) -> BTreeMap<String, Value> {
+    COUNTS.iter().map(|(name, sql)| ((*name).to_owned(), json!(world.count(sql)))).collect()
+}
+
+/// The same numbers out of a dashboard's data.
+fn shown(data: &Value) -> BTreeMap<String, Value> {
+    COUNTS.iter().map(|(name, _)| ((*name).to_owned(), data[*name].clone())).collect()
+}
+
+/// Waits until the dashboard shows what the database holds. Nobody may be writing.
+///
+/// # Panics
+/// If it shows something else when it has come to rest.
+pub fn assert_equals_a_count(world: &World, server: &Server) {
+    let wanted = counted(world);
+    let mut client = Client::connect(server.address, &Connect::admin().to("dashboard:kpis"));
+    let deadline = Instant::now() + CATCH_UP;
+    let mut last = None;
+    let mut read = 0;
+    loop {
+        for frame in &client.frames[read..] {
+            if frame.is_of("dashboard:kpis") && frame.event_type() == "dashboard_update" {
+                last = Some(frame.clone());
+            }
+        }
+        read = client.frames.len();
+        if last.as_ref().is_some_and(|frame| shown(frame.data()) == wanted) {
+            return;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!(
+            !left.is_zero() && client.ended.is_none(),
+            "the panel shows {:#?}, a count {wanted:#?}; the whole frame: {:?}",
+            last.as_ref().map(|frame| shown(frame.data())),
+            last.map(|frame| frame.raw)
+        );
+        client.next(left);
+    }
+}

@@ -35,6 +35,7 @@ pub const TASKS: &str = "
 pub struct World {
     root: TempDir,
     settings: Vec<String>,
+    rules: Vec<String>,
     tables: Vec<String>,
     environment: BTreeMap<String, String>,
 }
@@ -43,7 +44,7 @@ impl World {
     /// Plugins are installed; the database doesn't exist yet.
     pub fn bare() -> Self {
         let root = tempfile::Builder::new().prefix("relevo-test-").tempdir().expect("a temporary folder");
-        let world = Self { root, settings: Vec::new(), tables: Vec::new(), environment: BTreeMap::new() };
+        let world = Self { root, settings: Vec::new(), rules: Vec::new(), tables: Vec::new(), environment: BTreeMap::new() };
         std::fs::create_dir_all(world.data()).expect("the data folder");
         for plugin in ["tareas", "efectivos", "panel"] {
             world.install(plugin);
@@ -86,6 +87,19 @@ impl World {
     #[must_use]
     pub fn set_environment(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn unset_environment(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    /// Adds a rule for channels that counts before the built-in ones.
+    #[must_use]
+    pub fn channel(mut self, rule: &str) -> Self {
+        self.rules.push(format!("[[channel]]\n{rule}"));
         self
     }
 
@@ -135,11 +149,12 @@ impl World {
     /// A command of the binary in this world.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let config = self.root.path().join("relevo.toml");
-        let text = format!("{}\n\n{BUILT_IN}\n\n{}\n", self.settings.join("\n"), self.tables.join("\n"));
+        let (settings, rules, tables) = (self.settings.join("\n"), self.rules.join("\n"), self.tables.join("\n"));
+        let text = format!("{settings}\n\n{rules}\n\n{BUILT_IN}\n\n{tables}\n");
         std::fs::write(&config, text).expect("the configuration can be written");
         let mut command = Command::new(binary::relevo());
         command.args(arguments).current_dir(self.root.path());
-        for name in ["RELEVO_CONFIG", "RELEVO_DATABASE_URL", "RELEVO_FAILPOINT"] {
+        for name in ["RELEVO_CONFIG", "RELEVO_DATABASE_URL", "RELEVO_FAILPOINT", "RELEVO_JWT_SECRET", "RELEVO_LISTEN"] {
             command.env_remove(name);
         }
         command.env("RELEVO_DATA", self.data());

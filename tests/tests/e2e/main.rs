@@ -1,1 +1,16 @@
+//! End to end: the real binary with real databases, real plugins and raw clients. `cargo xtask test`
+//! builds what is needed.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod beginnings;
+mod changes;
+mod crashes;
+mod gaps;
+mod hostile_plugins;
+mod misuse;
+mod names;
+mod panel;
+mod process;
+mod resuming;
+mod slow_clients;
+mod tail;
