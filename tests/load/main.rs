@@ -1,1 +1,73 @@
-fn main() {}
+//! The load generator: starts the real binary on loopback, loads it in one bounded way, and prints a
+//! table. For figures that mean something set `RELEVO_BIN` to a release build.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that went wrong stops with what went wrong")]
+
+mod events;
+mod fanout;
+mod idle;
+mod latency;
+mod sockets;
+mod table;
+
+use clap::Parser;
+use relevo_tests::binary;
+
+/// Loads a server of its own and measures it.
+#[derive(Parser)]
+#[command(name = "load")]
+enum Load {
+    /// Row changes a second, from SQLite to one subscriber.
+    Events {
+        /// How many changes.
+        #[arg(long, default_value_t = 50_000)]
+        changes: u64,
+        /// Changes in a transaction.
+        #[arg(long, default_value_t = 100)]
+        transaction: u64,
+    },
+    /// From the commit in SQLite to the client, at a steady rate.
+    Latency {
+        /// Transactions a second.
+        #[arg(long, default_value_t = 300)]
+        rate: u64,
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// Memory of the server for each connection that does nothing.
+    Idle {
+        #[arg(long, default_value_t = 1000)]
+        connections: usize,
+    },
+    /// Deliveries for each second of the server's CPU time.
+    Fanout {
+        #[arg(long, default_value_t = 1000)]
+        subscribers: usize,
+        /// Messages under way at once.
+        #[arg(long, default_value_t = 16)]
+        in_flight: u64,
+        /// How many messages; by default 300 for each in flight, up to 3,000.
+        #[arg(long)]
+        messages: Option<u64>,
+    },
+}
+
+fn main() {
+    let load = Load::parse();
+    let binary = binary::relevo();
+    println!("binary: {}", binary.display());
+    if !binary.to_string_lossy().contains("release") {
+        println!("(no release build: these figures say little)");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        match load {
+            Load::Events { changes, transaction } => events::measure(changes, transaction).await,
+            Load::Latency { rate, seconds } => latency::measure(rate, seconds).await,
+            Load::Idle { connections } => idle::measure(connections).await,
+            Load::Fanout { subscribers, in_flight, messages } => {
+                let messages = messages.unwrap_or_else(|| (in_flight * 300).min(3000));
+                fanout::measure(subscribers, in_flight, messages).await;
+            }
+        }
+    });
+}

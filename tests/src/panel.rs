@@ -27,7 +27,10 @@ const COUNTS: [(&str, &str); 7] = [
         "available_efectivos",
         "select count(*) from efectivos where deleted_at is null and estado_disponibilidad = 'DISPONIBLE'",
     ),
-    ("busy_efectivos", "select count(*) from efectivos where deleted_at is null and estado_disponibilidad = 'EN_TAREA'"),
+    (
+        "busy_efectivos",
+        "select count(*) from efectivos where deleted_at is null and estado_disponibilidad = 'EN_TAREA'",
+    ),
 ];
 
 /// The counts as the database has them now.

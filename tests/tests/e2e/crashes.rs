@@ -67,9 +67,8 @@ fn every_message_comes_once_and_in_order_however_often_the_server_is_killed() {
 
 #[test]
 fn the_same_holds_when_the_instance_is_replaced_after_every_batch_and_batches_are_small() {
-    let world = World::configured(|world| {
-        world.set("plugins.replace_instance_after = 1").set("plugins.batch_events = 7")
-    });
+    let world =
+        World::configured(|world| world.set("plugins.replace_instance_after = 1").set("plugins.batch_events = 7"));
     kill_rounds("kill with fresh instances", rounds(30).min(4), world);
 }
 
@@ -170,7 +169,8 @@ fn kill_round(world: &World, follower: &Follower, death: &Death, random: &mut Ra
     let finish = |own: OwnWriter, cli: CliWriter| [own.finish(), cli.finish()].concat();
     if matches!(death, Death::Idle) {
         let mut log = finish(own, cli);
-        let last = CliWriter::start(&world.database(), vec![vec![Op::Replace { id: 150, state: "PAUSED", priority: "LOW" }]]);
+        let last =
+            CliWriter::start(&world.database(), vec![vec![Op::Replace { id: 150, state: "PAUSED", priority: "LOW" }]]);
         log.extend(last.finish());
         let title = format!("n {}", log.last().expect("the last change").n);
         follower.wait_for("the last change", CATCH_UP, |frame| {

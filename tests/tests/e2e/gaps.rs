@@ -123,8 +123,8 @@ fn a_subscription_with_a_place_of_another_epoch_is_told_of_the_gap_on_that_chann
     place_after_change(&world, &server, "now");
     let mut client = Client::connect(server.address, &Connect::admin());
     let before = client.place.clone();
-    let answer = client
-        .ask(json!({"type": "subscribe", "channel": "tasks", "after": {"epoch": "another-life", "offset": 1}}));
+    let answer =
+        client.ask(json!({"type": "subscribe", "channel": "tasks", "after": {"epoch": "another-life", "offset": 1}}));
     assert_eq!(answer.kind(), "subscribed", "{}", answer.raw);
     if !client.frames.iter().any(|f| f.kind() == "gap") {
         client.expect("the gap", |f| f.kind() == "gap");

@@ -176,9 +176,8 @@ fn a_message_over_the_limit_closes_with_too_large() {
 
 #[test]
 fn a_silent_client_is_closed_and_one_that_answers_is_kept() {
-    let world = World::configured(|world| {
-        world.set("session.heartbeat = \"300ms\"").set("session.pong_within = \"300ms\"")
-    });
+    let world =
+        World::configured(|world| world.set("session.heartbeat = \"300ms\"").set("session.pong_within = \"300ms\""));
     let server = world.serve();
     let mut silent = Client::connect(server.address, &Connect::admin());
     let mut lively = Client::connect(server.address, &Connect::admin());

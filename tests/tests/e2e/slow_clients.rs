@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use relevo_tests::client::{Client, Connect, assert_rising_without_doubles};
-use relevo_tests::wait::SOON;
 use relevo_tests::websocket::Incoming;
 use relevo_tests::world::World;
 use serde_json::json;
