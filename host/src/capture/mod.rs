@@ -3,27 +3,35 @@
 //! The server starts [`Capture`] once the journal is open and before the pipelines start; sessions
 //! and the HTTP API send what clients publish through [`Ingest`].
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::config::SourceSettings;
 use crate::event::{Micros, Name};
 use crate::journal::Journal;
 
 pub mod ingest;
+mod requests;
+pub mod sqlite;
+pub mod ticks;
 
 pub use ingest::{Ingest, IngestError};
+pub use sqlite::detach;
 
 /// The running capture of all sources.
 pub struct Capture {
-    sources: Vec<Source>,
+    sources: Vec<Running>,
+    tasks: JoinSet<()>,
+    requests: AbortHandle,
 }
 
 /// What capture keeps of a source that runs.
-struct Source {
+struct Running {
     name: Name,
     health: watch::Receiver<SourceHealth>,
     bell: Arc<Notify>,
@@ -56,14 +64,50 @@ pub struct SourceHealth {
 impl Capture {
     /// Starts the capture of every source, and the clock. Returns at once; requests for snapshots
     /// that are written to the journal from now on are served. Ends when `shutdown` becomes true.
+    ///
+    /// `record_bytes`: what a record of the journal may hold.
     pub fn start(
         settings: &[SourceSettings],
         data: &Path,
         journal: &Journal,
+        record_bytes: u64,
         shutdown: &watch::Receiver<bool>,
     ) -> Self {
-        let _ = (settings, data, journal, shutdown);
-        Self { sources: Vec::new() }
+        let mut tasks = JoinSet::new();
+        let mut sources = Vec::new();
+        let mut asked = BTreeMap::new();
+        // Before anybody can write a request that must be served.
+        let from = journal.head();
+        for settings in settings {
+            let name = Name::clone(&settings.name);
+            let (health, receiver) = watch::channel(SourceHealth {
+                name: Name::clone(&name),
+                state: SourceState::Starting,
+                watermark: Micros::default(),
+                lag: Duration::ZERO,
+                behind: 0,
+            });
+            let bell = Arc::new(Notify::new());
+            let requests = requests::Requests::default();
+            asked.insert(Name::clone(&name), requests.clone());
+            let source = sqlite::Source {
+                settings: settings.clone(),
+                data: data.to_owned(),
+                journal: journal.clone(),
+                record_bytes,
+                bell: Arc::clone(&bell),
+                requests,
+                health,
+            };
+            tasks.spawn(sqlite::run(source, shutdown.clone()));
+            sources.push(Running { name, health: receiver, bell });
+        }
+        if let Some(every) = settings.iter().map(|source| source.tick).min() {
+            let watermarks = sources.iter().map(|source| source.health.clone()).collect();
+            tasks.spawn(ticks::run(journal.clone(), watermarks, every, shutdown.clone()));
+        }
+        let requests = tasks.spawn(requests::follow(journal.clone(), from, asked));
+        Self { sources, tasks, requests }
     }
 
     /// How each source is.
@@ -83,6 +127,8 @@ impl Capture {
     }
 
     /// Waits until all has ended, after `shutdown` became true. Nothing is appended after that.
-    #[expect(clippy::unused_async, reason = "the port; its form follows")]
-    pub async fn stop(self) {}
+    pub async fn stop(mut self) {
+        self.requests.abort();
+        while self.tasks.join_next().await.is_some() {}
+    }
 }

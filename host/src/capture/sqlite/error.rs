@@ -1,0 +1,75 @@
+//! What can stand in capture's way, and what is done about it: a value, so that nobody reads texts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::journal::JournalError;
+
+/// Why a source's session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    #[error("{0:?} is no address of a SQLite file; write `sqlite:PATH`")]
+    Address(String),
+    #[error("{0} does not exist; make it with `relevo migrate`, or set RELEVO_DATABASE_URL to another file")]
+    Missing(PathBuf),
+    #[error("{0} was replaced by another file; it is opened anew")]
+    Replaced(PathBuf),
+    #[error(
+        "{path} can't be put into WAL mode, which capture needs (it is in {mode} mode); close other connections to it, and keep it on a local disk"
+    )]
+    Mode { path: PathBuf, mode: String },
+    #[error(
+        "the change table has format {found}, this relevo reads {reads}; run the relevo version that wrote it, or detach with that one first"
+    )]
+    Format { found: String, reads: &'static str },
+    #[error("table {table}: {reason}")]
+    Triggers { table: String, reason: String },
+    #[error(
+        "table {table}: the row of change {seq} has a key that no record holds; capture stands still before it: delete that change from _relevo_changes to go on without it"
+    )]
+    KeyTooLarge { table: String, seq: u64 },
+    /// What the journal knows of the source and what the source says don't fit together.
+    #[error("{0}")]
+    Mismatch(Arc<str>),
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("database file: {0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// What is done about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Open anew at once: the error is how the session says that it is over.
+    Reopen,
+    /// Try again, waiting longer each time, at most this long.
+    Retry { at_most: Duration },
+    /// Only another setting helps.
+    Stop,
+}
+
+impl CaptureError {
+    /// What is done about it.
+    pub fn remedy(&self) -> Remedy {
+        let retry = |seconds| Remedy::Retry { at_most: Duration::from_secs(seconds) };
+        match self {
+            Self::Mismatch(_) | Self::Replaced(_) => Remedy::Reopen,
+            Self::Address(_) | Self::Format { .. } | Self::Journal(JournalError::Closed) => Remedy::Stop,
+            Self::Missing(_) => retry(1),
+            // Somebody may be about to write again, or to make room.
+            Self::Journal(_) | Self::Io(_) => retry(5),
+            Self::Database(e) if is_busy(e) => retry(1),
+            Self::Database(_) | Self::Mode { .. } | Self::Triggers { .. } | Self::KeyTooLarge { .. } => retry(10),
+        }
+    }
+}
+
+/// Another connection holds the lock (SQLITE_BUSY and SQLITE_LOCKED with their extended codes).
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(e) = error else { return false };
+    let code = e.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
+}
