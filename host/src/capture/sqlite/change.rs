@@ -148,7 +148,8 @@ impl<'a> Value<'a> {
                 let large = serde_json::from_str(raw).unwrap_or(Large(0, None));
                 Self::Large { bytes: large.0, same: large.1.map(|same| same != 0) }
             }
-            // The triggers write reals with 17 digits; this is the shortest text that means the same.
+            // The triggers write reals with 18 digits (17 aren't enough for SQLite's own
+            // rounding); this is the shortest text that means the same.
             Some(b'-' | b'0'..=b'9') if raw.contains(['.', 'e']) => match raw.parse::<f64>() {
                 Ok(real) => Self::Json(serde_json::to_string(&real).map_or(Cow::Borrowed(raw), Cow::Owned)),
                 Err(_) => Self::Json(Cow::Borrowed(raw)),

@@ -285,7 +285,7 @@ impl<'a> Writer<'a> {
                 let value = column(of, name);
                 let text = format!(
                     "CASE typeof({value}) WHEN 'text' THEN {value} WHEN 'blob' THEN hex({value}) \
-                     WHEN 'real' THEN printf('%!.17g', {value}) ELSE cast({value} AS TEXT) END"
+                     WHEN 'real' THEN printf('%!.18g', {value}) ELSE cast({value} AS TEXT) END"
                 );
                 match rowid {
                     Some(rowid) if !self.table.key_is_never_null => {
@@ -345,7 +345,7 @@ fn value(value: &str, before: Option<&str>) -> String {
         "CASE typeof({value}) \
          WHEN 'text' THEN CASE WHEN length({value}) > {LARGEST} THEN {large} ELSE {value} || '' END \
          WHEN 'integer' THEN CASE WHEN {value} BETWEEN -9007199254740991 AND 9007199254740991 THEN {value} ELSE cast({value} AS TEXT) END \
-         WHEN 'real' THEN CASE WHEN {value} > 1.7976931348623157e308 THEN 'Infinity' WHEN {value} < -1.7976931348623157e308 THEN '-Infinity' ELSE json(printf('%!.17g', {value})) END \
+         WHEN 'real' THEN CASE WHEN {value} > 1.7976931348623157e308 THEN 'Infinity' WHEN {value} < -1.7976931348623157e308 THEN '-Infinity' ELSE json(printf('%!.18g', {value})) END \
          WHEN 'blob' THEN CASE WHEN length({value}) > {half} THEN {large} ELSE hex({value}) END \
          END"
     )

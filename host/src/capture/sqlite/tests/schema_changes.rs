@@ -1,0 +1,120 @@
+//! Tables come, go and change while they are watched.
+
+use super::{Watched, ok, sqlite3};
+
+#[tokio::test]
+async fn a_new_column_enters() {
+    let mut db = Watched::new("create table t(id integer primary key, a)").await;
+    ok(&sqlite3(&db.path, "insert into t values (1, 'x'); alter table t add column b"));
+    assert_eq!(db.install().await.gap, None, "no row has a value that wasn't told of");
+    db.changes().await;
+    assert_eq!(
+        db.run("update t set b = 2").await,
+        [r#"update t 1: {"id":1,"a":"x","b":null} -> {"id":1,"a":"x","b":2}"#]
+    );
+}
+
+#[tokio::test]
+async fn a_renamed_column_is_a_gap_and_enters_under_its_new_name() {
+    let mut db = Watched::new("create table t(id integer primary key, a); insert into t values (1, 'x')").await;
+    ok(&sqlite3(&db.path, "alter table t rename column a to c"));
+    assert!(db.install().await.gap.is_some(), "what pipelines know is under the old name");
+    assert_eq!(db.run("update t set c = 'y'").await, [r#"update t 1: {"id":1,"c":"x"} -> {"id":1,"c":"y"}"#]);
+}
+
+#[tokio::test]
+async fn a_column_that_was_filled_before_it_was_watched_is_a_gap() {
+    let mut db = Watched::new("create table t(id integer primary key, a); insert into t values (1, 1)").await;
+    ok(&sqlite3(&db.path, "alter table t add column b default 5"));
+    let gap = db.install().await.gap.clone().unwrap();
+    assert!(gap.contains("column b of table t"), "{gap}");
+    assert_eq!(db.install().await.gap, Some(gap), "it is told again until the journal knows");
+}
+
+#[tokio::test]
+async fn a_column_can_be_dropped_once_capture_is_detached() {
+    let mut db = Watched::new("create table t(id integer primary key, a, b)").await;
+    assert!(!sqlite3(&db.path, "alter table t drop column b").status.success(), "the trap that this is about");
+    let incarnation = db.installed.incarnation.clone();
+    db.detach().await;
+    assert_eq!(
+        ok(&sqlite3(
+            &db.path,
+            "alter table t drop column b; select count(*) from sqlite_schema where name like '%relevo%'"
+        )),
+        "0"
+    );
+    assert_ne!(db.install().await.incarnation, incarnation);
+}
+
+#[tokio::test]
+async fn a_table_that_appears_is_told_with_its_rows() {
+    let mut db = Watched::new("create table t(id integer primary key)").await;
+    ok(&sqlite3(&db.path, "create table n(id integer primary key, a); insert into n values (1, 'x')"));
+    assert_eq!(db.install().await.gap, None);
+    assert_eq!(
+        db.run("update n set a = 'y'").await,
+        [r#"insert n 1: - -> {"id":1,"a":"x"}"#, r#"update n 1: {"id":1,"a":"x"} -> {"id":1,"a":"y"}"#,]
+    );
+    ok(&sqlite3(
+        &db.path,
+        "create table big(id integer primary key);
+        with recursive n(i) as (select 1 union all select i + 1 from n where i < 1001) insert into big select i from n",
+    ));
+    assert!(db.install().await.gap.is_some(), "too many rows to tell one by one");
+}
+
+#[tokio::test]
+async fn a_table_that_goes_is_empty() {
+    let mut db = Watched::new("create table t(id integer primary key); insert into t values (1)").await;
+    ok(&sqlite3(&db.path, "drop table t"));
+    db.install().await;
+    assert_eq!(db.changes().await, ["truncate t : - -> -"]);
+}
+
+#[tokio::test]
+async fn a_table_that_is_made_anew_is_a_gap() {
+    let mut db = Watched::new("create table t(id integer primary key, a); insert into t values (1, 1)").await;
+    ok(&sqlite3(
+        &db.path,
+        "begin; create table new_t(id integer primary key, a text); insert into new_t select * from t;
+        drop table t; alter table new_t rename to t; commit",
+    ));
+    let gap = db.install().await.gap.clone().unwrap();
+    assert!(gap.contains("table t was made anew"), "{gap}");
+    assert_eq!(db.run("update t set a = 'z'").await, [r#"update t 1: {"id":1,"a":"1"} -> {"id":1,"a":"z"}"#]);
+}
+
+#[tokio::test]
+async fn a_renamed_table_is_told_under_its_new_name() {
+    let mut db = Watched::new("create table t(id integer primary key); insert into t values (1)").await;
+    ok(&sqlite3(&db.path, "alter table t rename to u"));
+    db.install().await;
+    db.changes().await;
+    assert_eq!(db.run("insert into u values (2)").await, [r#"insert u 2: - -> {"id":2}"#]);
+    assert_eq!(ok(&sqlite3(&db.path, "select count(*) from sqlite_schema where type = 'trigger'")), "5");
+}
+
+#[tokio::test]
+async fn an_excluded_column_that_is_renamed_never_enters() {
+    let mut db =
+        Watched::with("create table t(id integer primary key, secret)", "exclude = { t = [\"secret\"] }").await;
+    ok(&sqlite3(&db.path, "alter table t rename column secret to password"));
+    assert_eq!(db.install().await.problems.len(), 1);
+    assert_eq!(
+        db.run("insert into t values (1, 'hunter2')").await,
+        [r#"insert t 1: - -> {"id":1}"#],
+        "it goes on as before"
+    );
+}
+
+#[tokio::test]
+async fn a_table_that_is_no_longer_wanted_is_let_go() {
+    let mut db = Watched::new("create table t(id integer primary key); create table u(id integer primary key)").await;
+    db.settings.tables = vec!["u".into()];
+    db.install().await;
+    assert_eq!(db.run("insert into t values (1); insert into u values (1)").await, [r#"insert u 1: - -> {"id":1}"#]);
+    let before = ok(&sqlite3(&db.path, "pragma schema_version"));
+    db.install().await;
+    assert_eq!(ok(&sqlite3(&db.path, "pragma schema_version")), before, "nothing to do is nothing done");
+}
