@@ -1,6 +1,7 @@
 //! `cargo xtask run` and `cargo xtask test`: everything from a fresh clone to a running server, or to
 //! a verdict.
 
+mod bench;
 mod plugins;
 mod steps;
 mod test;
@@ -30,6 +31,8 @@ enum Task {
         #[arg(long)]
         only_tests: bool,
     },
+    /// Measures the optimised server: throughput, latency, memory, fan-out.
+    Bench,
     /// Builds the plugins that ship into `target/plugins/ready`.
     Plugins,
     /// Finds or prepares the compiler for wasm32-wasip2, and prints which one it is.
@@ -52,6 +55,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Run { arguments } => serve(&arguments),
         Task::Test { filter, only_tests } => test::run(filter.as_deref(), only_tests),
+        Task::Bench => bench::run(),
         Task::Plugins => {
             let ready = plugins::build(&wasm::compiler()?, plugins::SHIPPED)?;
             println!("{}", ready.display());
