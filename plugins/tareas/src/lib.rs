@@ -1,1 +1,17 @@
+//! A first thin form: it says that something happened.
 
+use relevo_plugin::{Aggregate, Error, Event, Messages, Setup};
+
+struct Thin;
+
+impl Aggregate for Thin {
+    fn init(_: &Setup) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+        out.send("tasks").key(event.key()).kind("task_event").event_type("task_status_changed").data(&event.number())
+    }
+}
+
+relevo_plugin::export!(Thin as aggregate);

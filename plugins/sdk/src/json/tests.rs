@@ -1,0 +1,161 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::Json;
+
+fn read(text: &str) -> Json<'_> {
+    Json::new(text)
+}
+
+#[test]
+fn a_field_is_found_among_others_of_every_kind() {
+    let row = r#" { "a" : [1,{"b":"}"}] , "c":"x,\"y\":1", "d":-1.5e3 ,"e":true,"f":null,"b":9}  "#;
+    assert_eq!(read(row).integer("b"), Ok(9));
+    assert_eq!(read(row).text("c").unwrap(), "x,\"y\":1");
+    assert_eq!(read(row).float("d"), Ok(-1500.0));
+    assert_eq!(read(row).boolean("e"), Ok(true));
+    assert!(read(row).field("f").is_null() && !read(row).field("f").is_missing());
+    assert!(read(row).field("z").is_null() && read(row).field("z").is_missing());
+}
+
+#[test]
+fn a_name_inside_a_nested_object_is_not_the_rows() {
+    assert!(read(r#"{"a":{"id":1}}"#).field("id").is_missing());
+    assert_eq!(read(r#"{"a":{"id":1}}"#).path("a.id").as_integer(), Some(1));
+}
+
+#[test]
+fn escapes_are_read_in_values_and_in_names() {
+    assert_eq!(read(r#"{"\u00f1":"a\n\"\\\/\t\u00e9\ud83d\ude80"}"#).text("ñ").unwrap(), "a\n\"\\/\té🚀");
+    assert_eq!(read(r#"{"a\\":1}"#).integer("a\\"), Ok(1));
+    for bad in [r#""\ud83d""#, r#""\ud83dx""#, r#""\ude80""#, r#""\ud83d\u0041""#, r#""\x""#, r#""\u12""#, "\"a\nb\""] {
+        assert_eq!(read(bad).as_text(), None, "{bad}");
+    }
+}
+
+#[test]
+fn text_that_needs_no_escapes_is_not_copied() {
+    let row = read(r#"{"unidad":"Unidad Ñandú"}"#);
+    assert!(matches!(row.text("unidad").unwrap(), std::borrow::Cow::Borrowed("Unidad Ñandú")));
+}
+
+#[test]
+fn large_integers_travel_as_text() {
+    let row = read(r#"{"a":"9007199254740993","b":9007199254740993,"c":"x","d":1.5,"e":"1.5"}"#);
+    assert_eq!(row.integer("a"), Ok(9_007_199_254_740_993));
+    assert_eq!(row.integer("b"), Ok(9_007_199_254_740_993));
+    assert!(row.integer("c").is_err() && row.integer("d").is_err());
+    assert_eq!(row.float("e"), Ok(1.5));
+    assert!(read(r#""inf""#).as_float().is_none() && read("\"NaN\"").as_float().is_none());
+}
+
+#[test]
+fn sqlite_booleans_are_numbers() {
+    let row = read(r#"{"a":1,"b":0,"c":2,"d":"true"}"#);
+    assert_eq!((row.boolean("a"), row.boolean("b")), (Ok(true), Ok(false)));
+    assert!(row.boolean("c").is_err() && row.boolean("d").is_err());
+}
+
+#[test]
+fn json_in_a_text_column_is_looked_into() {
+    let row = read(r#"{"j":"{\"k\":[1,{\"l\":\"m\"}]}","list":"[]","n":"[1,]"}"#);
+    assert_eq!(row.path("j.k").items()[1].text("l").unwrap(), "m");
+    assert!(row.field("list").items().is_empty() && row.field("n").items().is_empty());
+}
+
+#[test]
+fn an_error_says_what_was_there() {
+    let row = read(r#"{"a":null,"b":[]}"#);
+    assert_eq!(row.text("a").unwrap_err().to_string(), "poison: a: is null, not a text");
+    assert_eq!(row.integer("b").unwrap_err().to_string(), "poison: b: is not an integer");
+}
+
+#[test]
+fn deep_nesting_needs_no_stack() {
+    let deep = format!(r#"{{"a":{}{},"b":1}}"#, "[".repeat(200_000), "]".repeat(200_000));
+    assert_eq!(read(&deep).integer("b"), Ok(1));
+    assert!(read(&"[".repeat(200_000)).items().is_empty());
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-1e9..1e9_f64).prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(|m| m.into_iter().collect()),
+        ]
+    })
+}
+
+/// Everything that the reader can say about a value is what serde says about it.
+fn same(lazy: &Json<'_>, value: &Value) -> Result<(), TestCaseError> {
+    prop_assert_eq!(&lazy.parse::<Value>().unwrap(), value);
+    match value {
+        Value::Null => prop_assert!(lazy.is_null()),
+        Value::Bool(b) => prop_assert_eq!(lazy.as_boolean(), Some(*b)),
+        Value::Number(n) => {
+            prop_assert_eq!(lazy.as_integer(), n.as_i64());
+            prop_assert_eq!(lazy.as_float(), lazy.raw().parse().ok());
+        }
+        Value::String(s) => prop_assert_eq!(lazy.as_text().unwrap(), s.as_str()),
+        Value::Array(items) => {
+            let found = lazy.items();
+            prop_assert_eq!(found.len(), items.len());
+            for (lazy, value) in found.iter().zip(items) {
+                same(lazy, value)?;
+            }
+        }
+        Value::Object(members) => {
+            for (name, value) in members {
+                same(&lazy.field(name), value)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asks for everything; the answer doesn't matter.
+fn touch(json: &Json<'_>, name: &str) {
+    let field = json.field(name);
+    let _ = (field.as_text(), field.as_integer(), field.as_float(), field.as_boolean(), field.is_null());
+    let _ = (json.path(name).items(), json.items(), json.as_text(), json.parse::<Value>());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn reads_what_serde_reads(value in any_json(), pretty: bool) {
+        let row = json!({ "first": [value.clone()], "row": value });
+        let text = if pretty { serde_json::to_string_pretty(&row) } else { serde_json::to_string(&row) }.unwrap();
+        same(&Json::new(&text), &row)?;
+        // As a text column: the same again, one level down.
+        let column = json!({ "c": text }).to_string();
+        same(&Json::new(&column).path("c.row"), &row["row"])?;
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>(), name in any::<String>()) {
+        touch(&Json::new(&text), &name);
+    }
+
+    #[test]
+    fn nothing_like_json_makes_it_panic(text in r#"[\[\]{}",:\\u0-9ad ñ🚀.-]{0,40}"#) {
+        touch(&Json::new(&text), "a");
+        touch(&Json::new(&format!("{{\"a\":{text}")), "a");
+        touch(&Json::new(&format!("{{\"a\":\"{text}")), "a");
+    }
+
+    #[test]
+    fn no_cut_of_a_row_makes_it_panic(value in any_json(), cut in any::<prop::sample::Index>()) {
+        let text = json!({ "a": value }).to_string();
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        touch(&Json::new(&text[..*cut.get(&ends)]), "a");
+    }
+}

@@ -1,0 +1,263 @@
+//! What a plugin does: the traits that an author implements, one for each role.
+
+use serde::de::DeserializeOwned;
+
+use crate::patches::Patches;
+use crate::{Error, Event, Messages, Patch};
+
+/// What an instance is told when it starts.
+///
+/// ```
+/// use relevo_plugin::{Error, Setup};
+/// #[derive(serde::Deserialize)]
+/// struct Config { channel: String }
+/// fn init(setup: &Setup) -> Result<String, Error> {
+///     Ok(setup.config::<Config>()?.channel)
+/// }
+/// let setup = Setup { config: r#"{"channel":"tasks"}"#.into(), ..Setup::default() };
+/// assert_eq!(init(&setup)?, "tasks");
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// The pipeline that it runs in.
+    pub pipeline: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// `[config]` of its manifest with the operator's over it: a JSON object.
+    pub config: String,
+}
+
+impl Setup {
+    /// The configuration as a type of your own.
+    ///
+    /// # Errors
+    /// Config, if it doesn't fit.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let text = if self.config.is_empty() { "{}" } else { &self.config };
+        serde_json::from_str(text).map_err(|why| Error::config(why.to_string()))
+    }
+}
+
+/// Turns events into messages.
+///
+/// ```
+/// use relevo_plugin::{Error, Event, Messages, Route, Setup};
+///
+/// struct Hello;
+///
+/// impl Route for Hello {
+///     fn init(_: &Setup) -> Result<Self, Error> {
+///         Ok(Self)
+///     }
+///
+///     fn route(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+///         out.send("greetings").kind("hello").data(&event.after().text("nombre")?)
+///     }
+/// }
+///
+/// relevo_plugin::export!(Hello as route);
+/// ```
+pub trait Route: Sized + 'static {
+    /// Makes an instance. The host replaces instances now and then, and after every error: what
+    /// must stay belongs in [`state`](crate::state), not in `self`.
+    ///
+    /// # Errors
+    /// Stops the start, and is shown to the operator.
+    fn init(setup: &Setup) -> Result<Self, Error>;
+
+    /// Handles one event.
+    ///
+    /// # Errors
+    /// The whole batch is undone; see [`Error`] for what comes next.
+    fn route(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error>;
+
+    /// Called after the last event of each batch.
+    ///
+    /// # Errors
+    /// As for [`route`](Self::route).
+    fn finish(&mut self, _out: &mut Messages) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Folds events into state, and tells what became of it.
+///
+/// ```
+/// use relevo_plugin::{Error, Event, Kind, Aggregate, Mark, Messages, Operation, Setup, state};
+///
+/// struct Counter(Option<Mark>);
+///
+/// impl Aggregate for Counter {
+///     fn init(_: &Setup) -> Result<Self, Error> {
+///         Ok(Self(None))
+///     }
+///
+///     fn fold(&mut self, event: &Event<'_>, _: &mut Messages) -> Result<(), Error> {
+///         if event.kind() == Kind::Change(Operation::Insert) {
+///             state::add("rows", 1);
+///             self.0 = Some(event.mark());
+///         }
+///         Ok(())
+///     }
+///
+///     /// One message a batch is enough.
+///     fn finish(&mut self, out: &mut Messages) -> Result<(), Error> {
+///         let Some(mark) = self.0.take() else { return Ok(()) };
+///         out.send_at(mark, "counter").key("rows").data(&state::count("rows")?)
+///     }
+/// }
+///
+/// relevo_plugin::export!(Counter as aggregate);
+/// ```
+pub trait Aggregate: Sized + 'static {
+    /// Makes an instance; see [`Route::init`].
+    ///
+    /// # Errors
+    /// Stops the start, and is shown to the operator.
+    fn init(setup: &Setup) -> Result<Self, Error>;
+
+    /// Handles one event.
+    ///
+    /// # Errors
+    /// The whole batch is undone, state too; see [`Error`] for what comes next.
+    fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error>;
+
+    /// Called after the last event of each batch.
+    ///
+    /// # Errors
+    /// As for [`fold`](Self::fold).
+    fn finish(&mut self, _out: &mut Messages) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Adds to rows before other plugins see them.
+///
+/// ```
+/// use relevo_plugin::{Enrich, Error, Event, Patch, Setup};
+///
+/// struct Shout;
+///
+/// impl Enrich for Shout {
+///     fn init(_: &Setup) -> Result<Self, Error> {
+///         Ok(Self)
+///     }
+///
+///     fn enrich(&mut self, event: &Event<'_>, patch: &mut Patch) -> Result<(), Error> {
+///         patch.set("titulo", &event.after().text("titulo")?.to_uppercase())
+///     }
+/// }
+///
+/// relevo_plugin::export!(Shout as enrich);
+/// ```
+pub trait Enrich: Sized + 'static {
+    /// Makes an instance; see [`Route::init`].
+    ///
+    /// # Errors
+    /// Stops the start, and is shown to the operator.
+    fn init(setup: &Setup) -> Result<Self, Error>;
+
+    /// Handles one event.
+    ///
+    /// # Errors
+    /// The whole batch is undone; see [`Error`] for what comes next.
+    fn enrich(&mut self, event: &Event<'_>, patch: &mut Patch) -> Result<(), Error>;
+}
+
+/// What the three roles have in common, so that one loop runs them all.
+#[doc(hidden)]
+pub trait Role: Sized + 'static {
+    type Out: Default;
+    fn init(setup: &Setup) -> Result<Self, Error>;
+    fn event(&mut self, event: &Event<'_>, index: u32, out: &mut Self::Out) -> Result<(), Error>;
+    fn finish(&mut self, out: &mut Self::Out) -> Result<(), Error>;
+    fn arena(out: &mut Self::Out) -> &mut Vec<u8>;
+}
+
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Routes<P>(P);
+
+impl<P: Route> Role for Routes<P> {
+    type Out = Messages;
+
+    fn init(setup: &Setup) -> Result<Self, Error> {
+        P::init(setup).map(Self)
+    }
+
+    fn event(&mut self, event: &Event<'_>, index: u32, out: &mut Messages) -> Result<(), Error> {
+        out.event = index;
+        self.0.route(event, out)
+    }
+
+    fn finish(&mut self, out: &mut Messages) -> Result<(), Error> {
+        self.0.finish(out)?;
+        in_order(out);
+        Ok(())
+    }
+
+    fn arena(out: &mut Messages) -> &mut Vec<u8> {
+        &mut out.inner.arena
+    }
+}
+
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Aggregates<P>(P);
+
+impl<P: Aggregate> Role for Aggregates<P> {
+    type Out = Messages;
+
+    fn init(setup: &Setup) -> Result<Self, Error> {
+        P::init(setup).map(Self)
+    }
+
+    fn event(&mut self, event: &Event<'_>, index: u32, out: &mut Messages) -> Result<(), Error> {
+        out.event = index;
+        self.0.fold(event, out)
+    }
+
+    fn finish(&mut self, out: &mut Messages) -> Result<(), Error> {
+        self.0.finish(out)?;
+        in_order(out);
+        Ok(())
+    }
+
+    fn arena(out: &mut Messages) -> &mut Vec<u8> {
+        &mut out.inner.arena
+    }
+}
+
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Enriches<P>(P);
+
+impl<P: Enrich> Role for Enriches<P> {
+    type Out = Patches;
+
+    fn init(setup: &Setup) -> Result<Self, Error> {
+        P::init(setup).map(Self)
+    }
+
+    fn event(&mut self, event: &Event<'_>, index: u32, out: &mut Patches) -> Result<(), Error> {
+        self.0.enrich(event, &mut out.open)?;
+        out.close(index);
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut Patches) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn arena(out: &mut Patches) -> &mut Vec<u8> {
+        &mut out.inner.arena
+    }
+}
+
+/// The contract wants messages in the order of events; `send_at` may have looked back.
+fn in_order(out: &mut Messages) {
+    if !out.inner.items.is_sorted_by_key(|m| m.event) {
+        out.inner.items.sort_by_key(|m| m.event);
+    }
+}
