@@ -4,6 +4,7 @@
 //! down this list.
 
 pub mod cli;
+pub mod example;
 pub mod server;
 
 pub mod http;

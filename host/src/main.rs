@@ -1,3 +1,5 @@
 //! The binary `relevo`: see [`relevo::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    relevo::cli::main()
+}

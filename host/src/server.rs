@@ -1,1 +1,199 @@
-//! Builds the parts, starts them, stops them in order.
+//! The running server: builds the parts, starts them in order, stops them in order.
+//!
+//! Up: journal, fan-out, capture, pipelines, listener. Down: listener and sessions, capture,
+//! pipelines, journal. So nothing is read that can't be passed on, and what was read is kept.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::auth::{Policy, Secret, SecretError, Tokens};
+use crate::capture::{Capture, Ingest, SourceState};
+use crate::channel::FanOut;
+use crate::config::Config;
+use crate::http::{self, Part, listener::Listener};
+use crate::journal::{Journal, JournalError};
+use crate::pipeline::{self, Pipelines, Status};
+use crate::sandbox::{LoadError, Sandbox};
+use crate::session;
+
+/// Why the server doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the data folder {path}: {cause}; set RELEVO_DATA to a folder that relevo may write to")]
+    Data { path: String, cause: std::io::Error },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("the sandbox for plugins: {0}")]
+    Sandbox(#[from] LoadError),
+    #[error(transparent)]
+    Pipelines(#[from] pipeline::StartError),
+    #[error("setting listen: {address}: {cause}; allowed: an address of this machine and a free port")]
+    Listen { address: SocketAddr, cause: std::io::Error },
+}
+
+/// Capture as long as it runs: stopping it consumes it.
+type Running = Arc<Mutex<Option<Capture>>>;
+
+/// A server that runs.
+pub struct Server {
+    address: SocketAddr,
+    tokens: Tokens,
+    journal: Journal,
+    fan_out: FanOut,
+    capture: Running,
+    pipelines: Arc<Pipelines>,
+    listener: JoinHandle<()>,
+    /// The first step of stopping: nobody new comes in.
+    closing: watch::Sender<bool>,
+    /// The second: capture and pipelines end.
+    shutdown: watch::Sender<bool>,
+    stop_within: Duration,
+}
+
+impl Server {
+    /// Starts everything. Clients may connect when this returns; `/readyz` says when capture and
+    /// pipelines run.
+    ///
+    /// # Errors
+    /// Says what stands in the way and what to do.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let data_error = |cause| StartError::Data { path: config.data.display().to_string(), cause };
+        std::fs::create_dir_all(&config.data).map_err(data_error)?;
+        let secret = Secret::load(&config)?;
+        let tokens = Tokens::new(&secret, &config.auth);
+        // Taken first, so that a port in use is known before anything moves; answered last.
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|cause| StartError::Listen { address: config.listen, cause })?;
+        let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
+
+        let (closing, closing_seen) = watch::channel(false);
+        let (shutdown, shutdown_seen) = watch::channel(false);
+        let journal = Journal::open(&config.data, &config.journal, &config.channels).await?;
+        let fan_out = FanOut::start(&journal, &config.session, &config.channels)?;
+        let sandbox = Arc::new(Sandbox::new(&config.data.join("cache"))?);
+        let capture =
+            Capture::start(&config.sources, &config.data, &journal, config.journal.record_bytes, &shutdown_seen);
+        let capture = Arc::new(Mutex::new(Some(capture)));
+        let pipelines = Arc::new(Pipelines::start(config.clone(), sandbox, journal.clone(), shutdown_seen).await?);
+
+        let context = Arc::new(session::Context {
+            journal: journal.clone(),
+            fan_out: fan_out.clone(),
+            tokens: tokens.clone(),
+            policy: Policy::new(&config.channels),
+            settings: config.session.clone(),
+            publish: publish(Ingest::new(journal.clone())),
+        });
+        let routes = http::router(http::Parts { session: context, readiness: readiness(&capture, &pipelines) });
+        let listening = Listener::new(routes, &config.session, closing_seen);
+        let listener = tokio::spawn(listening.run(listener));
+        info!("listening on ws://{address}/api/v1/ws/connect");
+        Ok(Self {
+            address,
+            tokens,
+            journal,
+            fan_out,
+            capture,
+            pipelines,
+            listener,
+            closing,
+            shutdown,
+            stop_within: config.session.shutdown_within,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
+    /// The bell of a source, for whoever writes to its database from within this process.
+    pub fn bell(&self, source: &str) -> Option<Arc<Notify>> {
+        running(&self.capture, |capture| capture.bell(source)).flatten()
+    }
+
+    /// Becomes true when the server stops.
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    /// Stops in order. Returns false if that took longer than `shutdown_within`: what was left to
+    /// do then is done again at the next start.
+    pub async fn stop(self) -> bool {
+        let within = self.stop_within;
+        let stopped = tokio::time::timeout(within, self.stop_in_order()).await.is_ok();
+        if !stopped {
+            warn!("not everything stopped within {within:?}; the next start goes on where this one was");
+        }
+        stopped
+    }
+
+    async fn stop_in_order(self) {
+        self.closing.send_replace(true);
+        // Sessions may use up half of the time; the parts behind them need some.
+        self.fan_out.stop(self.stop_within / 2).await;
+        self.shutdown.send_replace(true);
+        let capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(capture) = capture {
+            capture.stop().await;
+        }
+        self.pipelines.stop().await;
+        self.journal.close().await;
+        // HTTP requests that are being answered; a client that never ends its own is cut off.
+        let _ = tokio::time::timeout(Duration::from_millis(200), self.listener).await;
+        info!("stopped");
+    }
+}
+
+fn running<T>(capture: &Running, ask: impl FnOnce(&Capture) -> T) -> Option<T> {
+    capture.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask)
+}
+
+fn publish(ingest: Ingest) -> session::Publish {
+    Arc::new(move |published| {
+        let ingest = ingest.clone();
+        Box::pin(async move { ingest.publish(published).await.map_err(|e| e.to_string()) })
+    })
+}
+
+/// What `/readyz` asks.
+fn readiness(capture: &Running, pipelines: &Arc<Pipelines>) -> http::Readiness {
+    let (capture, pipelines) = (capture.clone(), pipelines.clone());
+    Arc::new(move || {
+        let sources = running(&capture, Capture::health).unwrap_or_default().into_iter().map(|health| {
+            let reason = match health.state {
+                SourceState::Running => None,
+                SourceState::Starting => Some("it is starting".to_owned()),
+                SourceState::Failed { reason } => Some(reason.to_string()),
+            };
+            Part { name: format!("source {}", health.name), ready: reason.is_none(), reason }
+        });
+        let pipelines = pipelines.health().into_iter().map(|health| {
+            let reason = match health.status {
+                Status::Running => None,
+                Status::Starting => Some("its plugins are being loaded".to_owned()),
+                Status::WaitingForSnapshot => Some("it waits for the rows that are there (a snapshot)".to_owned()),
+                Status::Rebuilding => Some("it makes its state anew from a snapshot".to_owned()),
+                Status::Stopped => Some("it has stopped".to_owned()),
+                Status::Failed { plugin: Some(plugin), reason } => Some(format!("plugin {plugin}: {reason}")),
+                Status::Failed { plugin: None, reason } => Some(reason),
+            };
+            Part { name: format!("pipeline {}", health.pipeline), ready: reason.is_none(), reason }
+        });
+        sources.chain(pipelines).collect()
+    })
+}

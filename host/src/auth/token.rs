@@ -56,7 +56,8 @@ pub struct Tokens {
 /// What a token says. Ids are numbers in some systems and texts in others.
 #[derive(Deserialize)]
 struct Claims {
-    exp: u64,
+    /// That it is there is the validation's to say: it has the better error.
+    exp: Option<u64>,
     user_id: Option<Value>,
     sub: Option<Value>,
     role: Option<Value>,
@@ -124,7 +125,11 @@ impl Tokens {
         if !is_role(&role) {
             return Err(TokenError::Malformed);
         }
-        Ok(Identity { user: user.into(), role: role.into(), expires: Micros(claims.exp.saturating_mul(1_000_000)) })
+        Ok(Identity {
+            user: user.into(),
+            role: role.into(),
+            expires: Micros(claims.exp.ok_or(TokenError::NoExpiry)?.saturating_mul(1_000_000)),
+        })
     }
 
     /// Makes a token that [`Self::verify`] accepts.

@@ -1,1 +1,82 @@
 //! The command line: one file a command.
+//!
+//! Exit codes: 0 done, 1 failed, 2 a setting or an argument can't be used.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+mod demo;
+mod migrate;
+mod serve;
+mod tail;
+mod token;
+
+/// Shows what changes in a database to the people who watch it, as it changes.
+#[derive(Parser)]
+#[command(name = "relevo", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server.
+    Serve(serve::Serve),
+    /// Makes or updates the example's tables in the sources' databases.
+    Migrate(migrate::Migrate),
+    /// Makes a token and prints it, alone on the last line.
+    Token(token::Token),
+    /// Prints the messages of channels as a client gets them, and resumes by itself.
+    Tail(tail::Tail),
+}
+
+/// Where the settings are; all commands have it.
+#[derive(Args)]
+struct Settings {
+    /// The settings' file. Without one: ./relevo.toml where it is there, else the built-in example.
+    #[arg(long, value_name = "FILE", env = "RELEVO_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Settings {
+    fn load(&self) -> Result<Config, ConfigError> {
+        let here = Path::new("relevo.toml");
+        let file = self.config.as_deref().or_else(|| here.exists().then_some(here));
+        Config::load(file)
+    }
+}
+
+/// Runs what the arguments say.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Serve(command) => command.run(),
+        Command::Migrate(command) => command.run(),
+        Command::Token(command) => command.run(),
+        Command::Tail(command) => command.run(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("relevo: {error:#}");
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        }
+    }
+}
+
+/// The runtime of a command.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// Reads `8h`, `30m` and the like.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    crate::config::human::parse_duration(text)
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| format!("{text:?} is no time; allowed: a time like 30s, 15m, 12h or 7d"))
+}

@@ -1,1 +1,50 @@
-//! Routes only: connect and health.
+//! HTTP: a table of contents. Each file is one thing with its own `router()`; [`listener`] accepts
+//! the connections.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::session;
+
+mod connect;
+mod health;
+pub(crate) mod listener;
+
+pub use health::{Part, Readiness};
+
+/// What the routes need.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub session: Arc<session::Context>,
+    pub readiness: Readiness,
+}
+
+/// All routes.
+pub(crate) fn router(parts: Parts) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .merge(health::router())
+        .merge(connect::router())
+        .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /") })
+        .with_state(parts)
+}
+
+async fn index() -> &'static str {
+    "Relevo. WebSocket: /api/v1/ws/connect (subprotocol relevo.v1). Health: /healthz, /readyz.\n"
+}
+
+/// The one shape of an HTTP error: `{"error":{"name":…,"message":…}}`.
+struct Refusal(StatusCode, &'static str, &'static str);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(status, name, message) = self;
+        let body = serde_json::json!({"error": {"name": name, "message": message}}).to_string();
+        let json = HeaderValue::from_static("application/json");
+        (status, [(header::CONTENT_TYPE, json)], body).into_response()
+    }
+}

@@ -1,0 +1,191 @@
+//! An example's simulation: steps of SQL, chosen by weight, one after the other with pauses, in a
+//! database of its own connection. What the steps mean is the example's business.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection};
+use tokio::sync::{Notify, watch};
+use tracing::{debug, warn};
+
+use super::migrate::{MigrateError, open};
+use crate::config::human;
+
+/// Why a simulation can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulationError {
+    #[error("the simulation's file: {0}")]
+    File(#[from] toml::de::Error),
+    #[error("the simulation's file: {0}")]
+    Wrong(&'static str),
+    #[error(transparent)]
+    Open(#[from] MigrateError),
+    #[error("the simulation: prepare: {0}")]
+    Prepare(sqlx::Error),
+}
+
+/// A simulation that is ready to run.
+pub struct Simulation {
+    script: Script,
+    database: SqliteConnection,
+    /// Rung after each step: capture is quicker so than by watching the file.
+    bell: Option<Arc<Notify>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    #[serde(with = "human::duration")]
+    at_least: Duration,
+    #[serde(with = "human::duration")]
+    at_most: Duration,
+    /// Run once, before the first step.
+    #[serde(default)]
+    prepare: String,
+    #[serde(rename = "step")]
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Step {
+    name: String,
+    weight: u32,
+    /// Statements, run in one transaction.
+    sql: String,
+}
+
+impl Simulation {
+    /// Reads a simulation's file and opens the database.
+    ///
+    /// # Errors
+    /// If the file can't be used or the database can't be opened.
+    pub async fn open(file: &str, path: &Path, bell: Option<Arc<Notify>>) -> Result<Self, SimulationError> {
+        let script: Script = toml::from_str(file)?;
+        if script.steps.iter().all(|step| step.weight == 0) {
+            return Err(SimulationError::Wrong("there is no step with a weight"));
+        }
+        if script.at_least > script.at_most || script.at_most.is_zero() {
+            return Err(SimulationError::Wrong("at_most must be a time of at_least or more"));
+        }
+        let mut database = open(path).await?;
+        sqlx::raw_sql(AssertSqlSafe(script.prepare.as_str()))
+            .execute(&mut database)
+            .await
+            .map_err(SimulationError::Prepare)?;
+        Ok(Self { script, database, bell })
+    }
+
+    /// Runs until `shutdown` becomes true. A step that fails is logged and left out.
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        loop {
+            let range = self.script.at_most - self.script.at_least;
+            let pause = self.script.at_least + range.mul_f64(fraction());
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = shutdown.wait_for(|stop| *stop) => break,
+            }
+            let step = choose(&self.script.steps, fraction());
+            match run(&mut self.database, step).await {
+                Ok(()) => debug!("simulation: {}", step.name),
+                Err(e) => warn!("the simulation's step \"{}\" failed: {e}", step.name),
+            }
+            if let Some(bell) = &self.bell {
+                bell.notify_one();
+            }
+        }
+        let _ = self.database.close().await;
+    }
+}
+
+async fn run(database: &mut SqliteConnection, step: &Step) -> Result<(), sqlx::Error> {
+    let mut transaction = database.begin_with("begin immediate").await?;
+    sqlx::raw_sql(AssertSqlSafe(step.sql.as_str())).execute(&mut *transaction).await?;
+    transaction.commit().await
+}
+
+/// The step at a place between 0 and 1 of the sum of all weights.
+fn choose(steps: &[Step], place: f64) -> &Step {
+    let sum: f64 = steps.iter().map(|step| f64::from(step.weight)).sum();
+    let mut left = place * sum;
+    let mut chosen = &steps[0];
+    for step in steps.iter().filter(|step| step.weight > 0) {
+        chosen = step;
+        left -= f64::from(step.weight);
+        if left < 0.0 {
+            break;
+        }
+    }
+    chosen
+}
+
+/// A random number from 0 up to, but without, 1.
+fn fraction() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness the steps come in one order: no harm.
+    let _ = getrandom::fill(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row;
+
+    use super::super::{find, migrate, seed};
+    use super::*;
+
+    #[tokio::test]
+    async fn every_step_of_the_example_runs_and_leaves_task_1_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gad.db");
+        let example = find("gad").unwrap();
+        migrate(example, &path, false).await.unwrap();
+        seed(example, &path).await.unwrap();
+        let mut simulation = Simulation::open(example.simulation, &path, None).await.unwrap();
+        let task = "select * from tareas where id = 1";
+        let rows = "select group_concat(quote(estado) || quote(updated_at) || quote(efectivos_asignados) || quote(deleted_at)) from tareas where id = 1";
+        let before: String = sqlx::query(rows).fetch_one(&mut simulation.database).await.unwrap().get(0);
+        for round in 0..60 {
+            for step in &simulation.script.steps {
+                run(&mut simulation.database, step)
+                    .await
+                    .unwrap_or_else(|e| panic!("{}, round {round}: {e}", step.name));
+            }
+        }
+        let after: String = sqlx::query(rows).fetch_one(&mut simulation.database).await.unwrap().get(0);
+        assert_eq!(before, after);
+        assert_eq!(sqlx::query(task).fetch_all(&mut simulation.database).await.unwrap().len(), 1);
+        let new: i64 = sqlx::query("select count(*) from tareas where id > 15")
+            .fetch_one(&mut simulation.database)
+            .await
+            .unwrap()
+            .get(0);
+        assert!(new > 0, "no task was planned");
+    }
+
+    #[test]
+    fn steps_are_chosen_by_weight() {
+        let step = |name: &str, weight| Step { name: name.into(), weight, sql: String::new() };
+        let steps = [step("never", 0), step("often", 3), step("seldom", 1)];
+        assert_eq!(choose(&steps, 0.0).name, "often");
+        assert_eq!(choose(&steps, 0.74).name, "often");
+        assert_eq!(choose(&steps, 0.76).name, "seldom");
+        assert_eq!(choose(&steps, 0.999_999).name, "seldom");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_can_t_be_used_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        for file in [
+            "",
+            "at_least = 1\nat_most = 2\nstep = []",
+            "at_least = 2\nat_most = 1\n[[step]]\nname = \"x\"\nweight = 1\nsql = \"\"",
+        ] {
+            assert!(Simulation::open(file, &path, None).await.is_err(), "{file}");
+        }
+    }
+}
