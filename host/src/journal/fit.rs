@@ -17,7 +17,9 @@ pub fn fit(event: &mut Event, record_bytes: u64) -> bool {
         return true;
     }
     let Body::Change(change) = &mut event.body else { return false };
-    let parse = |row: &Option<Box<str>>| -> Row { row.as_deref().and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default() };
+    let parse = |row: &Option<Box<str>>| -> Row {
+        row.as_deref().and_then(|r| serde_json::from_str(r).ok()).unwrap_or_default()
+    };
     let (mut before, mut after) = (parse(&change.before), parse(&change.after));
     let mut sizes = std::collections::BTreeMap::<String, usize>::new();
     for (column, value) in before.iter().chain(after.iter()) {

@@ -1,0 +1,66 @@
+//! Moves the WAL's pages into the file, outside the writer. Only where the WAL grows beyond its bound
+//! (readers kept it from starting over) does the writer pause for one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sqlx::{Row, SqliteConnection};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::shared::Shared;
+use super::writer::{Command, Work};
+
+/// A checkpoint is due after this much was written, in bytes; SQLite's own default is as much.
+const EVERY: u64 = 4 << 20;
+
+/// The writer calls it after each transaction.
+pub(super) fn notice(shared: &Shared) {
+    if shared.written.load(Ordering::Relaxed) >= EVERY.min(shared.settings.wal_bytes / 2) {
+        shared.wake_checkpointer.notify_one();
+    }
+    if shared.grown.load(Ordering::Relaxed) >= shared.settings.keep_bytes / 64 {
+        shared.wake_retention.notify_one();
+    }
+}
+
+/// Runs until `stop`.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut conn: SqliteConnection,
+    commands: mpsc::WeakSender<Command>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            () = shared.wake_checkpointer.notified() => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+        shared.written.store(0, Ordering::Relaxed);
+        let pages = match sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut conn).await {
+            Ok(row) => row.try_get::<i64, _>(1).unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(%error, "a checkpoint of the journal failed; trying again later");
+                continue;
+            }
+        };
+        let wal = u64::try_from(pages).unwrap_or_default() * PAGE;
+        if wal > shared.settings.wal_bytes
+            && let Some(commands) = commands.upgrade()
+        {
+            let (reply, done) = oneshot::channel();
+            if commands.send(Command { work: Work::Checkpoint, reply }).await.is_ok() {
+                let _ = done.await;
+            }
+        }
+    }
+    let _ = sqlx::Connection::close(conn).await;
+}
+
+/// The page size of our databases, in bytes.
+pub(super) const PAGE: u64 = 4096;
+
+/// Moves everything and empties the WAL; waits for readers as long as the busy timeout lets it.
+pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(conn).await?;
+    Ok(row.try_get::<i64, _>(0)? == 0)
+}

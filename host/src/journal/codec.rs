@@ -1,0 +1,351 @@
+//! The records' stored form: a version byte, then postcard. Cuts what is larger than a record may be
+//! into several.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Append, Commit, Committed, Control, JournalError, PluginVersion, Record, RecordBody, StateChange};
+use crate::event::{Body, Event, Name, Number, Position};
+use crate::message::{ChannelKind, ChannelName, Message};
+
+/// The first byte of every body.
+const VERSION: u8 = 1;
+
+/// What a record's frame (names, positions, lengths) may take beside its items, in bytes.
+const FRAME: usize = 4096;
+
+pub(super) const APPEND: i64 = 1;
+pub(super) const COMMIT: i64 = 2;
+pub(super) const CONTROL: i64 = 3;
+
+/// One record to be, encoded, without numbers yet.
+pub(super) struct Piece {
+    pub(super) body: Vec<u8>,
+    /// How many numbers it takes; at least 1.
+    pub(super) numbers: u64,
+    pub(super) content: RecordBody,
+}
+
+pub(super) struct PreparedAppend {
+    pub(super) pieces: Vec<Piece>,
+    /// Event's index in the whole append, and its idempotency key.
+    pub(super) keys: Vec<(u64, Box<str>)>,
+    pub(super) head: AppendHead,
+}
+
+/// What an append says beside its events.
+pub(super) struct AppendHead {
+    pub(super) source: Name,
+    pub(super) incarnation: Name,
+    pub(super) position: Position,
+    pub(super) token: Box<str>,
+    pub(super) complete: bool,
+    pub(super) snapshot: Option<super::SnapshotPart>,
+}
+
+pub(super) struct PreparedCommit {
+    pub(super) pipeline: Name,
+    pub(super) after: Option<Number>,
+    pub(super) cursor: Number,
+    pub(super) reset: bool,
+    /// Empty: only the cursor moves.
+    pub(super) pieces: Vec<Piece>,
+    /// A stream channel's share of one piece.
+    pub(super) shares: Vec<Share>,
+    /// Messages of state channels, in order.
+    pub(super) newest: Vec<Newest>,
+}
+
+pub(super) struct Share {
+    pub(super) piece: usize,
+    pub(super) channel: ChannelName,
+    pub(super) messages: u32,
+    pub(super) bytes: usize,
+}
+
+pub(super) struct Newest {
+    pub(super) channel: ChannelName,
+    pub(super) key: Box<str>,
+    /// Piece, and index in it.
+    pub(super) place: (usize, u64),
+    /// None: a tombstone.
+    pub(super) body: Option<Vec<u8>>,
+}
+
+fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    // Our own types: maps of known length, no custom errors. Nothing here can fail but memory.
+    postcard::to_stdvec(value).unwrap_or_default()
+}
+
+fn too_large(bytes: usize, limit: usize) -> JournalError {
+    JournalError::TooLarge { bytes, limit }
+}
+
+/// Encodes an append; one that is larger than `limit` becomes several records of one transaction.
+pub(super) fn prepare_append(append: Append, limit: usize) -> Result<PreparedAppend, JournalError> {
+    let Append { source, incarnation, position, token, events, complete, snapshot } = append;
+    let head = AppendHead { source, incarnation, position, token, complete, snapshot };
+    let room = limit.saturating_sub(FRAME);
+    let mut keys = Vec::new();
+    let mut groups: Vec<(Vec<Arc<Event>>, Vec<u8>)> = vec![(Vec::new(), Vec::new())];
+    for (index, event) in events.into_iter().enumerate() {
+        if let Body::Published(published) = &event.body
+            && let Some(key) = &published.idempotency_key
+        {
+            keys.push((index as u64, key.clone()));
+        }
+        let bytes = encode(&*event);
+        if bytes.len() > room {
+            return Err(too_large(bytes.len(), room));
+        }
+        if groups.last().is_some_and(|(_, filled)| filled.len() + bytes.len() > room) {
+            groups.push((Vec::new(), Vec::new()));
+        }
+        if let Some((events, filled)) = groups.last_mut() {
+            events.push(event);
+            filled.extend_from_slice(&bytes);
+        }
+    }
+    let last = groups.len() - 1;
+    let pieces =
+        groups.into_iter().enumerate().map(|(at, (events, filled))| append_piece(&head, events, &filled, at == last));
+    Ok(PreparedAppend { pieces: pieces.collect(), keys, head })
+}
+
+fn append_piece(head: &AppendHead, events: Vec<Arc<Event>>, filled: &[u8], last: bool) -> Piece {
+    let position = if last { head.position } else { events.last().map_or(head.position, |e| e.position) };
+    let complete = head.complete && last;
+    // The order of `Append`'s fields, so that it decodes as one.
+    let mut body = vec![VERSION];
+    body.extend(encode(&(&head.source, &head.incarnation, position, &head.token, events.len())));
+    body.extend_from_slice(filled);
+    body.extend(encode(&(complete, &head.snapshot)));
+    Piece {
+        body,
+        numbers: (events.len() as u64).max(1),
+        content: RecordBody::Append(Append {
+            source: head.source.clone(),
+            incarnation: head.incarnation.clone(),
+            position,
+            token: head.token.clone(),
+            events,
+            complete,
+            snapshot: head.snapshot.clone(),
+        }),
+    }
+}
+
+/// A commit as it is stored. Ephemeral messages are not, but they have numbers too, so that the
+/// others' stay the same when the record is read again: `at` says which message has which, and is
+/// empty where all are there.
+#[derive(Deserialize)]
+struct StoredCommit {
+    pipeline: Name,
+    after: Option<Number>,
+    cursor: Number,
+    reset: bool,
+    plugins: Vec<PluginVersion>,
+    state: Vec<StateChange>,
+    at: Vec<u32>,
+    messages: Vec<Message>,
+}
+
+/// The piece of a commit that is being filled.
+#[derive(Default)]
+struct Filling {
+    state: Vec<StateChange>,
+    state_bytes: Vec<u8>,
+    at: Vec<u32>,
+    messages: Vec<Arc<Message>>,
+    message_bytes: Vec<u8>,
+}
+
+impl Filling {
+    fn room(&self) -> usize {
+        self.state_bytes.len() + self.message_bytes.len() + 5 * self.at.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.state.is_empty() && self.messages.is_empty()
+    }
+
+    fn finish(self, commit: &Commit) -> Piece {
+        let mut body = vec![VERSION];
+        body.extend(encode(&(&commit.pipeline, commit.after, commit.cursor, commit.reset, &commit.plugins)));
+        body.extend(encode(&self.state.len()));
+        body.extend_from_slice(&self.state_bytes);
+        let dense = self.at.len() == self.messages.len();
+        body.extend(encode(if dense { &[] as &[u32] } else { self.at.as_slice() }));
+        body.extend(encode(&self.at.len()));
+        body.extend_from_slice(&self.message_bytes);
+        Piece {
+            body,
+            numbers: (self.messages.len() as u64).max(1),
+            content: RecordBody::Commit(Committed {
+                pipeline: commit.pipeline.clone(),
+                after: commit.after,
+                cursor: commit.cursor,
+                reset: commit.reset,
+                state: self.state,
+                messages: self.messages,
+                plugins: commit.plugins.clone(),
+            }),
+        }
+    }
+}
+
+/// Encodes a commit; one that is larger than `limit` becomes several records of one transaction: its
+/// state first, its messages last.
+pub(super) fn prepare_commit(mut commit: Commit, limit: usize) -> Result<PreparedCommit, JournalError> {
+    let (state, messages) = (std::mem::take(&mut commit.state), std::mem::take(&mut commit.messages));
+    let only_cursor = state.is_empty() && messages.is_empty() && commit.plugins.is_empty() && !commit.reset;
+    let room = limit.saturating_sub(FRAME);
+    let mut pieces = Vec::new();
+    let mut shares: Vec<Share> = Vec::new();
+    let mut newest = Vec::new();
+    let mut filling = Filling::default();
+    for change in state {
+        let bytes = encode(&change);
+        make_room(&mut filling, &mut pieces, &commit, bytes.len(), room)?;
+        filling.state_bytes.extend_from_slice(&bytes);
+        filling.state.push(change);
+    }
+    for message in messages {
+        if message.channel_kind == ChannelKind::Ephemeral {
+            filling.messages.push(Arc::new(message));
+            continue;
+        }
+        let bytes = encode(&message);
+        make_room(&mut filling, &mut pieces, &commit, bytes.len() + 5, room)?;
+        let at = u32::try_from(filling.messages.len()).unwrap_or(u32::MAX);
+        filling.at.push(at);
+        filling.message_bytes.extend_from_slice(&bytes);
+        if message.channel_kind == ChannelKind::State {
+            newest.push(Newest {
+                channel: message.channel.clone(),
+                key: message.key.clone().unwrap_or_default(),
+                place: (pieces.len(), u64::from(at)),
+                body: (!message.deleted).then_some(bytes),
+            });
+        } else {
+            let same = |share: &&mut Share| share.piece == pieces.len() && share.channel == message.channel;
+            match shares.iter_mut().rev().take_while(|s| s.piece == pieces.len()).find(same) {
+                Some(share) => {
+                    share.messages += 1;
+                    share.bytes += bytes.len();
+                }
+                None => shares.push(Share {
+                    piece: pieces.len(),
+                    channel: message.channel.clone(),
+                    messages: 1,
+                    bytes: bytes.len(),
+                }),
+            }
+        }
+        filling.messages.push(Arc::new(message));
+    }
+    if !only_cursor && (pieces.is_empty() || !filling.is_empty()) {
+        pieces.push(filling.finish(&commit));
+    }
+    let Commit { pipeline, after, cursor, reset, .. } = commit;
+    Ok(PreparedCommit { pipeline, after, cursor, reset, pieces, shares, newest })
+}
+
+fn make_room(
+    filling: &mut Filling,
+    pieces: &mut Vec<Piece>,
+    commit: &Commit,
+    bytes: usize,
+    room: usize,
+) -> Result<(), JournalError> {
+    if bytes > room {
+        return Err(too_large(bytes, room));
+    }
+    if filling.room() + bytes > room {
+        pieces.push(std::mem::take(filling).finish(commit));
+    }
+    Ok(())
+}
+
+pub(super) fn prepare_control(control: Control) -> Piece {
+    let mut body = vec![VERSION];
+    body.extend(encode(&control));
+    Piece { body, numbers: 1, content: RecordBody::Control(control) }
+}
+
+impl Piece {
+    pub(super) fn kind(&self) -> i64 {
+        match self.content {
+            RecordBody::Append(_) => APPEND,
+            RecordBody::Commit(_) => COMMIT,
+            RecordBody::Control(_) => CONTROL,
+        }
+    }
+
+    /// The record that this becomes when it is applied at `first`.
+    pub(super) fn number(self, first: Number) -> Record {
+        number(self.content, first, Number(first.0 + self.numbers - 1), self.body.len())
+    }
+}
+
+/// Gives a record and its items their numbers.
+pub(super) fn number(mut body: RecordBody, first: Number, last: Number, bytes: usize) -> Record {
+    match &mut body {
+        RecordBody::Append(append) => {
+            for (event, number) in append.events.iter_mut().zip(first.0..) {
+                Arc::make_mut(event).number = Number(number);
+            }
+        }
+        RecordBody::Commit(commit) => {
+            for (message, number) in commit.messages.iter_mut().zip(first.0..) {
+                // Ours alone until the record is shared.
+                if let Some(message) = Arc::get_mut(message) {
+                    message.number = Number(number);
+                }
+            }
+        }
+        RecordBody::Control(_) => {}
+    }
+    Record { first, last, bytes, body }
+}
+
+/// Reads a stored record; the error says what is wrong with it.
+pub(super) fn decode(kind: i64, first: Number, last: Number, body: &[u8]) -> Result<Record, String> {
+    let wrong = |what: &dyn std::fmt::Display| format!("record {first}: {what}");
+    let (version, rest) = body.split_first().ok_or_else(|| wrong(&"it is empty"))?;
+    if *version != VERSION {
+        return Err(wrong(&format_args!("its version is {version}, not {VERSION}")));
+    }
+    let damaged = |e: postcard::Error| wrong(&e);
+    match kind {
+        APPEND => {
+            let append: Append = postcard::from_bytes(rest).map_err(damaged)?;
+            Ok(number(RecordBody::Append(append), first, last, body.len()))
+        }
+        COMMIT => {
+            let stored: StoredCommit = postcard::from_bytes(rest).map_err(damaged)?;
+            let places = if stored.at.is_empty() { (0..).take(stored.messages.len()).collect() } else { stored.at };
+            let messages = stored.messages.into_iter().zip(places).map(|(mut message, at)| {
+                message.number = first.plus(u64::from(at));
+                Arc::new(message)
+            });
+            let StoredCommit { pipeline, after, cursor, reset, plugins, state, .. } = stored;
+            let messages = messages.collect();
+            let committed = Committed { pipeline, after, cursor, reset, state, messages, plugins };
+            Ok(Record { first, last, bytes: body.len(), body: RecordBody::Commit(committed) })
+        }
+        CONTROL => {
+            let control: Control = postcard::from_bytes(rest).map_err(damaged)?;
+            Ok(Record { first, last, bytes: body.len(), body: RecordBody::Control(control) })
+        }
+        other => Err(wrong(&format_args!("its kind is {other}"))),
+    }
+}
+
+/// Reads a state channel's message.
+pub(super) fn decode_message(number: Number, body: &[u8]) -> Result<Message, String> {
+    let mut message: Message = postcard::from_bytes(body).map_err(|e| format!("message {number}: {e}"))?;
+    message.number = number;
+    Ok(message)
+}

@@ -1,0 +1,176 @@
+//! The embedded form: one SQLite file, one writer, the newest records in memory.
+
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::index::{Index, StagedKey};
+use super::reader::Reader;
+use super::shared::{Outcome, Shared};
+use super::sync::{self, Publisher};
+use super::writer::{Command, Work, Writer};
+use super::{
+    Append, Appended, Commit, Control, History, JournalError, Record, SourceState, checkpoint, codec, retention,
+};
+use crate::config::Durability;
+use crate::event::{Name, Number};
+use crate::message::ChannelName;
+
+type Result<T> = std::result::Result<T, JournalError>;
+
+/// How many commands may wait for the writer; whoever sends more waits.
+const WAITING: usize = 256;
+
+pub(super) struct Embedded {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pool: SqlitePool,
+    pub(super) commands: mpsc::Sender<Command>,
+    /// Tells the background tasks to end.
+    stop: watch::Sender<bool>,
+    /// Taken by the first `close`.
+    running: Mutex<Option<Running>>,
+    /// Later ones wait for it.
+    closed: watch::Sender<bool>,
+}
+
+/// What ends at a close.
+struct Running {
+    tasks: Vec<JoinHandle<()>>,
+    writer: JoinHandle<()>,
+    /// The lock against a second process, let go of last.
+    _lock: File,
+}
+
+impl Embedded {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        conn: SqliteConnection,
+        index: Index,
+        checkpointer: SqliteConnection,
+        pool: SqlitePool,
+        wal: Arc<File>,
+        lock: File,
+    ) -> Self {
+        let (commands, waiting) = mpsc::channel(WAITING);
+        let stop = watch::Sender::new(false);
+        let mut tasks = vec![
+            tokio::spawn(checkpoint::run(shared.clone(), checkpointer, commands.downgrade(), stop.subscribe())),
+            tokio::spawn(retention::run(shared.clone(), pool.clone(), commands.downgrade(), stop.subscribe())),
+        ];
+        let publisher = match shared.settings.durability {
+            Durability::Power => Publisher::synced(&shared, wal),
+            Durability::Process => {
+                let pause = shared.settings.sync_every;
+                tasks.push(tokio::spawn(sync::every(shared.clone(), wal, pause, stop.subscribe())));
+                Publisher::Direct
+            }
+        };
+        let writer = Writer { conn, index, shared: shared.clone(), publisher, unsaved: None };
+        let writer = tokio::spawn(writer.run(waiting));
+        let running = Mutex::new(Some(Running { tasks, writer, _lock: lock }));
+        Self { shared, pool, commands, stop, running, closed: watch::Sender::new(false) }
+    }
+
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader { shared: &self.shared, pool: &self.pool }
+    }
+
+    pub(super) async fn ask(&self, work: Work) -> Result<Outcome> {
+        ask(&self.commands, work).await
+    }
+
+    async fn ask_number(&self, work: Work) -> Result<Number> {
+        match self.ask(work).await? {
+            Outcome::Number(number) => Ok(number),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
+    fn record_bytes(&self) -> usize {
+        usize::try_from(self.shared.settings.record_bytes).unwrap_or(usize::MAX)
+    }
+
+    pub(super) async fn append(&self, append: Append) -> Result<Appended> {
+        if let Some(full) = retention::full(&self.shared) {
+            return Err(full);
+        }
+        let prepared = codec::prepare_append(append, self.record_bytes())?;
+        match self.ask(Work::Append(prepared)).await? {
+            Outcome::Appended(appended) => Ok(appended),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
+    pub(super) async fn commit(&self, commit: Commit) -> Result<Number> {
+        let prepared = codec::prepare_commit(commit, self.record_bytes())?;
+        self.ask_number(Work::Commit(prepared)).await
+    }
+
+    pub(super) async fn control(&self, control: Control) -> Result<Number> {
+        self.ask_number(Work::Control(codec::prepare_control(control))).await
+    }
+
+    pub(super) async fn discard_snapshot(&self, source: &str, pipeline: &str) -> Result<()> {
+        let key = StagedKey { source: source.into(), pipeline: pipeline.into() };
+        self.ask(Work::Discard(key)).await.map(drop)
+    }
+
+    pub(super) async fn keep_pipelines(&self, names: &[Name]) -> Result<()> {
+        self.ask(Work::KeepPipelines(names.to_vec())).await.map(drop)
+    }
+
+    pub(super) fn read_memory(&self, after: Number, bytes: usize) -> Option<Vec<Arc<Record>>> {
+        self.shared.tail(|tail| tail.read(after, bytes))
+    }
+
+    pub(super) async fn read(&self, after: Number, bytes: usize) -> Result<Vec<Arc<Record>>> {
+        match self.read_memory(after, bytes) {
+            Some(records) => Ok(records),
+            None => self.reader().read(after, bytes).await,
+        }
+    }
+
+    pub(super) async fn history(&self, channels: &[ChannelName], after: Number, limit: usize) -> Result<History> {
+        if let Some(oldest) = self.reader().pruned(channels, after) {
+            return Ok(History::Pruned { oldest });
+        }
+        match self.shared.tail(|tail| tail.history(channels, after, limit)) {
+            Some((messages, through)) => Ok(History::Messages { messages, through }),
+            None => self.reader().history(channels, after, limit).await,
+        }
+    }
+
+    pub(super) fn source(&self, name: &str) -> Option<SourceState> {
+        self.shared.known().sources.get(name).cloned()
+    }
+
+    pub(super) async fn close(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { tasks, writer, _lock }) = running else {
+            let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+            return;
+        };
+        self.stop.send_replace(true);
+        for task in tasks {
+            let _ = task.await;
+        }
+        // Readers first: the last checkpoint must not wait for one.
+        self.pool.close().await;
+        if let Err(error) = self.ask(Work::Close).await {
+            tracing::warn!(%error, "the journal did not stop cleanly");
+        }
+        let _ = writer.await;
+        self.closed.send_replace(true);
+    }
+}
+
+/// Asks the writer, and waits for its answer.
+pub(super) async fn ask(commands: &mpsc::Sender<Command>, work: Work) -> Result<Outcome> {
+    let (reply, answer) = oneshot::channel();
+    commands.send(Command { work, reply }).await.map_err(|_| JournalError::Closed)?;
+    answer.await.map_err(|_| JournalError::Closed)?
+}

@@ -1,0 +1,224 @@
+//! Opens the journal: lock, format, damage, epoch, then the parts.
+
+use std::fs::{File, TryLockError};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Row};
+
+use super::embedded::Embedded;
+use super::index::{Index, unsql};
+use super::reader::Reader;
+use super::shared::{Floors, Shared, classify};
+use super::tail::Tail;
+use super::{Epoch, JournalError, checkpoint};
+use crate::config::{ChannelSettings, Durability, JournalSettings};
+use crate::event::Number;
+use crate::message::ChannelName;
+
+/// "RLVO" in the file's header, and the format of what follows.
+const APPLICATION: i64 = 0x524c_564f;
+pub(super) const FORMAT: i64 = 1;
+
+const FILE: &str = "journal.db";
+const LOCK: &str = "journal.lock";
+
+/// What makes one start of the machine different from another; None where it can't be read.
+pub(super) fn boot_id() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+}
+
+pub(super) async fn open(
+    folder: &Path,
+    settings: &JournalSettings,
+    rules: &[ChannelSettings],
+    boot: Option<String>,
+) -> Result<Embedded, JournalError> {
+    std::fs::create_dir_all(folder)?;
+    let lock = lock(folder)?;
+    let path = folder.join(FILE);
+    check_header(&path)?;
+    let options = options(&path);
+    let wrap = |e| classify(&path, e);
+    let mut conn = options.connect().await.map_err(wrap)?;
+    prepare(&mut conn, &path).await?;
+    checkpoint::truncate(&mut conn).await.map_err(wrap)?;
+    check_length(&mut conn, &path).await?;
+    let epoch = epoch(&mut conn, settings.durability, boot).await.map_err(wrap)?;
+    drop_snapshots(&mut conn).await.map_err(wrap)?;
+    let index = Index::load(&mut conn).await.map_err(wrap)?;
+    let floors = floors(&mut conn).await.map_err(wrap)?;
+    // SQLite keeps no lock on its WAL file itself, so that opening and closing it is safe; closing
+    // another handle of the main file would drop SQLite's own locks.
+    let wal = File::open(wal_path(&path))?;
+    wal.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(4)
+        .test_before_acquire(false)
+        .connect_with(options.clone().pragma("query_only", "1"))
+        .await
+        .map_err(wrap)?;
+    let checkpointer = options.connect().await.map_err(wrap)?;
+    let head = Number(index.next - 1);
+    let tail = Tail::new(settings.memory, head);
+    let shared = Shared::new(path, settings.clone(), rules.to_vec(), epoch, tail, index.known.clone(), floors);
+    let newest = Reader { shared: &shared, pool: &pool }.newest(settings.memory).await?;
+    shared.fill(newest, head);
+    Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, Arc::new(wal), lock))
+}
+
+pub(super) fn wal_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .page_size(u32::try_from(checkpoint::PAGE).unwrap_or(4096))
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .pragma("wal_autocheckpoint", "0")
+        .busy_timeout(std::time::Duration::from_secs(5))
+        .disable_statement_logging()
+}
+
+/// Held for as long as the journal is open; the system lets go of it when the process ends.
+fn lock(folder: &Path) -> Result<File, JournalError> {
+    let file = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::Locked(folder.into())),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+/// Looks at the file before SQLite does: it would take an unlucky foreign file for an empty one.
+fn check_header(path: &Path) -> Result<(), JournalError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut head = Vec::new();
+    file.by_ref().take(100).read_to_end(&mut head)?;
+    let damaged = |why: &str| Err(JournalError::Corrupt { path: path.into(), why: why.into() });
+    match head.len() {
+        // Made, and nothing written yet.
+        0 => Ok(()),
+        100 if head.starts_with(b"SQLite format 3\0") => Ok(()),
+        100 => damaged("it is not an SQLite file"),
+        _ => damaged("it ends within its header"),
+    }
+}
+
+/// Makes the tables, or checks that they are ours.
+async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<(), JournalError> {
+    let wrap = |e| classify(path, e);
+    let damaged = |why: &str| Err(JournalError::Corrupt { path: path.into(), why: why.into() });
+    let number = |row: sqlx::sqlite::SqliteRow| row.try_get::<i64, _>(0).map_err(wrap);
+    let application = number(sqlx::query("PRAGMA application_id").fetch_one(&mut *conn).await.map_err(wrap)?)?;
+    let format = number(sqlx::query("PRAGMA user_version").fetch_one(&mut *conn).await.map_err(wrap)?)?;
+    let tables = number(sqlx::query("SELECT count(*) FROM sqlite_master").fetch_one(&mut *conn).await.map_err(wrap)?)?;
+    if application == 0 && tables == 0 {
+        let schema = concat!("BEGIN IMMEDIATE;\n", include_str!("schema.sql"), "COMMIT;");
+        sqlx::raw_sql(schema).execute(conn).await.map_err(wrap)?;
+        return Ok(());
+    }
+    if application != APPLICATION {
+        return damaged("it is another program's database");
+    }
+    if format != FORMAT {
+        return Err(JournalError::Format { path: path.into(), found: format, reads: FORMAT });
+    }
+    let ours = "SELECT count(*) FROM sqlite_master WHERE name IN ('meta', 'record', 'chunk', 'staged', 'life', 'source', \
+                'cursor', 'state', 'channel', 'channel_index', 'state_message', 'idempotency')";
+    if number(sqlx::query(ours).fetch_one(&mut *conn).await.map_err(wrap)?)? != 12 {
+        return damaged("tables are missing");
+    }
+    Ok(())
+}
+
+/// After a checkpoint the file holds all of its pages.
+async fn check_length(conn: &mut SqliteConnection, path: &Path) -> Result<(), JournalError> {
+    let wrap = |e| classify(path, e);
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(conn).await.map_err(wrap)?;
+    let (wanted, found) = (unsql(pages) * checkpoint::PAGE, std::fs::metadata(path)?.len());
+    if found < wanted {
+        let why = format!("it has {found} bytes of {wanted}");
+        return Err(JournalError::Corrupt { path: path.into(), why });
+    }
+    Ok(())
+}
+
+/// The epoch, a new one if a power failure may have taken records back. Marks the journal as in use.
+async fn epoch(
+    conn: &mut SqliteConnection,
+    durability: Durability,
+    boot: Option<String>,
+) -> Result<Epoch, sqlx::Error> {
+    let rows = sqlx::query("SELECT name, value FROM meta").fetch_all(&mut *conn).await?;
+    let mut meta = std::collections::HashMap::<String, String>::new();
+    for row in &rows {
+        meta.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    let is = |name: &str, value: &str| meta.get(name).is_some_and(|v| v == value);
+    let other_boot = boot.as_ref().zip(meta.get("boot")).is_some_and(|(now, then)| !then.is_empty() && now != then);
+    let lost = is("clean", "0") && is("durability", "process") && other_boot;
+    let epoch = match meta.get("epoch") {
+        Some(epoch) if !lost => epoch.clone(),
+        known => {
+            if known.is_some() {
+                tracing::warn!(
+                    "the machine stopped while the journal was in use: its last records may be gone, a new epoch begins"
+                );
+            }
+            uuid::Uuid::new_v4().simple().to_string()
+        }
+    };
+    let durability = match durability {
+        Durability::Process => "process",
+        Durability::Power => "power",
+    };
+    let boot = boot.unwrap_or_default();
+    let values = [("epoch", epoch.as_str()), ("clean", "0"), ("durability", durability), ("boot", boot.as_str())];
+    super::rows::write_rows(
+        conn,
+        "INSERT INTO meta (name, value)",
+        2,
+        "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        &values,
+        |query, (name, value)| query.bind(name.to_string()).bind(value.to_string()),
+    )
+    .await?;
+    Ok(epoch.into())
+}
+
+/// Rows of an unfinished snapshot are read anew by capture, in another read transaction.
+async fn drop_snapshots(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    for text in [
+        "DELETE FROM chunk WHERE id IN (SELECT chunk FROM staged WHERE pipeline <> '')",
+        "DELETE FROM staged WHERE pipeline <> ''",
+    ] {
+        sqlx::query(text).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+async fn floors(conn: &mut SqliteConnection) -> Result<Floors, sqlx::Error> {
+    let mut floors = Floors::default();
+    let events = "SELECT value FROM meta WHERE name = 'events_floor'";
+    let events: Option<String> = sqlx::query_scalar(events).fetch_optional(&mut *conn).await?;
+    floors.events = Number(events.and_then(|e| e.parse().ok()).unwrap_or_default());
+    for row in sqlx::query("SELECT name, floor FROM channel WHERE floor > 0").fetch_all(conn).await? {
+        if let Ok(name) = ChannelName::new(row.try_get(0)?) {
+            floors.channels.insert(name, Number(unsql(row.try_get(1)?)));
+        }
+    }
+    Ok(floors)
+}

@@ -1,0 +1,202 @@
+//! What retention takes, a small step in one transaction each, so that the writer is never busy with it
+//! for long. Freed pages are used again; the file doesn't shrink.
+
+use sqlx::{Row, SqliteConnection};
+
+use super::index::{Index, sql, unsql};
+use super::shared::Shared;
+use super::{JournalError, codec};
+use crate::event::{Name, Number};
+use crate::message::ChannelName;
+
+/// One step.
+#[derive(Clone, Debug)]
+pub(super) enum Prune {
+    /// Everything up to a record's last number: the oldest must go for the size.
+    All { through: Number },
+    /// Events, controls and commits without history, up to a record's last number: they are too old.
+    Loose { through: Number },
+    /// A stream channel's messages in records up to the one that begins at `through`.
+    Channel { channel: ChannelName, through: Number },
+    /// Idempotency keys from before a moment, in microseconds.
+    Keys { before: u64 },
+}
+
+/// How many rows one step deletes at most.
+pub(super) const STEP: i64 = 64;
+
+/// Returns whether it deleted anything.
+pub(super) async fn step(
+    conn: &mut SqliteConnection,
+    index: &Index,
+    shared: &Shared,
+    prune: Prune,
+) -> Result<bool, JournalError> {
+    // Numbers are never given twice, even when the newest record goes.
+    set(conn, "next", index.next).await?;
+    match prune {
+        Prune::All { through } => {
+            raise_events(conn, shared, through).await?;
+            let rows = sqlx::query(
+                "DELETE FROM channel_index WHERE record IN (SELECT first FROM record WHERE last <= ?1 ORDER BY first) \
+                 RETURNING channel",
+            )
+            .bind(sql(through.0))
+            .fetch_all(&mut *conn)
+            .await?;
+            let mut channels: Vec<i64> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
+            channels.sort_unstable();
+            channels.dedup();
+            for id in channels {
+                if let Some((name, _)) = index.channels.iter().find(|(_, known)| **known == id) {
+                    raise_channel(conn, shared, name, id, through).await?;
+                }
+            }
+            delete_records(conn, "last <= ?1", through).await
+        }
+        Prune::Loose { through } => {
+            raise_events(conn, shared, through).await?;
+            delete_records(conn, "held = 0 AND last <= ?1", through).await
+        }
+        Prune::Channel { channel, through } => {
+            let Some(id) = index.channels.get(&channel) else { return Ok(false) };
+            prune_channel(conn, shared, &channel, *id, through).await
+        }
+        Prune::Keys { before } => {
+            let deleted = sqlx::query(
+                "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE at < ? ORDER BY at LIMIT ?)",
+            )
+            .bind(sql(before))
+            .bind(STEP)
+            .execute(conn)
+            .await?;
+            Ok(deleted.rows_affected() > 0)
+        }
+    }
+}
+
+/// Deletes records and the chunks that hold their bodies.
+async fn delete_records(
+    conn: &mut SqliteConnection,
+    which: &'static str,
+    through: Number,
+) -> Result<bool, JournalError> {
+    let text = format!(
+        "DELETE FROM chunk WHERE id IN (SELECT chunk FROM record WHERE {which} AND first <= ?1 AND chunk IS NOT NULL)"
+    );
+    sqlx::query(sqlx::AssertSqlSafe(text)).bind(sql(through.0)).execute(&mut *conn).await?;
+    let text = format!("DELETE FROM record WHERE {which} AND first <= ?1");
+    let deleted = sqlx::query(sqlx::AssertSqlSafe(text)).bind(sql(through.0)).execute(conn).await?;
+    Ok(deleted.rows_affected() > 0)
+}
+
+async fn prune_channel(
+    conn: &mut SqliteConnection,
+    shared: &Shared,
+    name: &ChannelName,
+    id: i64,
+    through: Number,
+) -> Result<bool, JournalError> {
+    let rows = sqlx::query(
+        "DELETE FROM channel_index WHERE channel = ?1 AND record IN \
+         (SELECT record FROM channel_index WHERE channel = ?1 AND record <= ?2 ORDER BY record LIMIT ?3) RETURNING record",
+    )
+    .bind(id)
+    .bind(sql(through.0))
+    .bind(STEP)
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut floor = 0;
+    for row in &rows {
+        let first: i64 = row.try_get(0)?;
+        let last: Option<i64> = sqlx::query_scalar("SELECT last FROM record WHERE first = ?")
+            .bind(first)
+            .fetch_optional(&mut *conn)
+            .await?;
+        floor = floor.max(unsql(last.unwrap_or(first)));
+        sqlx::query(
+            "DELETE FROM record WHERE first = ?1 AND kind = ?2 AND NOT EXISTS (SELECT 1 FROM channel_index WHERE record = ?1)",
+        )
+        .bind(first)
+        .bind(codec::COMMIT)
+        .execute(&mut *conn)
+        .await?;
+    }
+    if floor > 0 {
+        raise_channel(conn, shared, name, id, Number(floor)).await?;
+    }
+    Ok(!rows.is_empty())
+}
+
+/// A floor is raised in memory before the rows are gone for readers: whoever misses rows sees it.
+async fn raise_events(conn: &mut SqliteConnection, shared: &Shared, through: Number) -> Result<(), JournalError> {
+    let floor = {
+        let mut floors = shared.floors();
+        floors.events = floors.events.max(through);
+        floors.events
+    };
+    set(conn, "events_floor", floor.0).await
+}
+
+async fn raise_channel(
+    conn: &mut SqliteConnection,
+    shared: &Shared,
+    name: &ChannelName,
+    id: i64,
+    through: Number,
+) -> Result<(), JournalError> {
+    {
+        let mut floors = shared.floors();
+        let floor = floors.channels.entry(name.clone()).or_default();
+        *floor = (*floor).max(through);
+    }
+    sqlx::query("UPDATE channel SET floor = max(floor, ?) WHERE id = ?")
+        .bind(sql(through.0))
+        .bind(id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+async fn set(conn: &mut SqliteConnection, name: &'static str, value: u64) -> Result<(), JournalError> {
+    sqlx::query("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(name)
+        .bind(value.to_string())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Marks a pipeline that retention passes: it holds nothing back until it is rebuilt.
+pub(super) async fn mark_gap(
+    conn: &mut SqliteConnection,
+    index: &mut Index,
+    pipeline: &Name,
+) -> Result<(), JournalError> {
+    sqlx::query("UPDATE cursor SET gap = 1 WHERE pipeline = ?").bind(&**pipeline).execute(conn).await?;
+    if let Some(cursor) = index.known.cursors.get_mut(pipeline) {
+        cursor.gap = true;
+    }
+    Ok(())
+}
+
+/// Forgets pipelines: cursor, state, and what they last said in state channels.
+pub(super) async fn keep_pipelines(
+    conn: &mut SqliteConnection,
+    index: &mut Index,
+    names: &[Name],
+) -> Result<(), JournalError> {
+    let gone: Vec<Name> = index.known.cursors.keys().filter(|n| !names.contains(n)).cloned().collect();
+    for name in gone {
+        for text in [
+            "DELETE FROM cursor WHERE pipeline = ?",
+            "DELETE FROM state WHERE pipeline = ?",
+            "DELETE FROM state_message WHERE pipeline = ?",
+        ] {
+            sqlx::query(text).bind(&*name).execute(&mut *conn).await?;
+        }
+        index.known.cursors.remove(&name);
+        tracing::info!(pipeline = %name, "the pipeline is no longer configured; its cursor and state are gone");
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! Decides what is too old or too much, and has the writer delete it in small steps.
+//!
+//! Events go by age and size, but not before every pipeline has passed them, until the journal reaches
+//! its limit: then the slowest pipeline is marked and holds nothing back any more. Messages go by the
+//! rule of their channel.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::{mpsc, watch};
+
+use super::index::{sql, unsql};
+use super::prune::{Prune, STEP};
+use super::shared::{Outcome, Shared};
+use super::writer::{Command, Work};
+use super::{Control, JournalError, codec, embedded};
+use crate::config::ChannelSettings;
+use crate::event::{Micros, Name, Number};
+use crate::message::ChannelName;
+
+type Result<T> = std::result::Result<T, JournalError>;
+
+/// How often the size is looked at where nothing tells of growth.
+const SIZE_EVERY: Duration = Duration::from_secs(5);
+
+/// How often ages are looked at: a tenth of the shortest time, within these bounds.
+const AGE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Runs until `stop`.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    pool: SqlitePool,
+    commands: mpsc::WeakSender<Command>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let shortest = shared.rules.iter().filter_map(|r| r.keep_for).chain([shared.settings.keep_for]).min();
+    let age_every = (shortest.unwrap_or_default() / 10).clamp(AGE_EVERY.0, AGE_EVERY.1);
+    let mut aged = tokio::time::Instant::now();
+    let mut warned = false;
+    loop {
+        tokio::select! {
+            () = shared.wake_retention.notified() => {}
+            () = tokio::time::sleep(SIZE_EVERY.min(age_every)) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        shared.grown.store(0, Ordering::Relaxed);
+        let Some(commands) = commands.upgrade() else { return };
+        let pass = Pass { shared: &shared, pool: &pool, commands: &commands };
+        let done = async {
+            pass.by_size(&mut warned).await?;
+            if aged.elapsed() >= age_every {
+                aged = tokio::time::Instant::now();
+                pass.by_age(Micros::now()).await?;
+            }
+            Ok::<_, JournalError>(())
+        };
+        let done = tokio::select! {
+            done = done => done,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "retention failed; trying again later");
+        }
+    }
+}
+
+/// The pipeline that holds the most back, and where it stands on disk.
+fn slowest(shared: &Shared) -> Option<(Name, Number)> {
+    let known = shared.known();
+    let holding = known.cursors.iter().filter(|(_, cursor)| !cursor.gap);
+    holding
+        .map(|(name, cursor)| (name.clone(), cursor.saved.unwrap_or(cursor.number)))
+        .min_by_key(|(_, number)| *number)
+}
+
+/// Whether appends must wait: the limit is passed by far, faster than retention could delete.
+pub(super) fn full(shared: &Shared) -> Option<JournalError> {
+    let (used, limit) = (shared.used.load(Ordering::Relaxed), shared.settings.limit_bytes);
+    if used < limit.saturating_add(limit / 4) {
+        return None;
+    }
+    shared.wake_retention.notify_one();
+    slowest(shared).map(|(slowest, _)| JournalError::Full { used, limit, slowest })
+}
+
+pub(super) struct Pass<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) pool: &'a SqlitePool,
+    pub(super) commands: &'a mpsc::Sender<Command>,
+}
+
+impl Pass<'_> {
+    async fn ask(&self, prune: Prune) -> Result<bool> {
+        match embedded::ask(self.commands, Work::Prune(prune)).await? {
+            Outcome::Pruned(more) => Ok(more),
+            _ => Ok(false),
+        }
+    }
+
+    /// What the file's pages in use take, in bytes.
+    async fn used(&self) -> Result<u64> {
+        let used =
+            "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)";
+        let pages: i64 = sqlx::query_scalar(used).fetch_one(self.pool).await.map_err(|e| self.shared.storage(e))?;
+        let used = unsql(pages) * super::checkpoint::PAGE;
+        self.shared.used.store(used, Ordering::Relaxed);
+        Ok(used)
+    }
+
+    /// Deletes the oldest until the journal is as small as it should be, or a pipeline holds it back.
+    pub(super) async fn by_size(&self, warned: &mut bool) -> Result<()> {
+        let (keep, limit) = (self.shared.settings.keep_bytes, self.shared.settings.limit_bytes);
+        for rule in self.shared.rules.iter().filter(|r| r.keep_bytes.is_some()) {
+            self.channels_by_size(rule).await?;
+        }
+        loop {
+            let used = self.used().await?;
+            let slowest = slowest(self.shared);
+            self.warn(used, slowest.as_ref(), warned);
+            if used <= keep {
+                return Ok(());
+            }
+            let hold = slowest.as_ref().map_or(self.shared.head(), |(_, number)| *number);
+            if let Some(through) = self.oldest(hold).await? {
+                self.ask(Prune::All { through }).await?;
+                continue;
+            }
+            let Some((pipeline, cursor)) = slowest.filter(|_| used >= limit) else { return Ok(()) };
+            tracing::error!(%pipeline, %cursor, used, limit, "the journal is full: the pipeline loses events and must be rebuilt");
+            let control = codec::prepare_control(Control::PipelineGap { pipeline: pipeline.clone() });
+            embedded::ask(self.commands, Work::Gap(pipeline, control)).await?;
+        }
+    }
+
+    fn warn(&self, used: u64, slowest: Option<&(Name, Number)>, warned: &mut bool) {
+        let limit = self.shared.settings.limit_bytes;
+        let high = used >= limit / 5 * 4;
+        if high && !*warned {
+            let pipeline = slowest.map_or("", |(name, _)| name);
+            tracing::warn!(
+                used,
+                limit,
+                pipeline,
+                "the journal is at 80 % of its limit; the slowest pipeline holds it back"
+            );
+        }
+        *warned = high;
+    }
+
+    /// The last number of one step's worth of the oldest records that end at or before `hold`.
+    async fn oldest(&self, hold: Number) -> Result<Option<Number>> {
+        let last = "SELECT max(last) FROM (SELECT last FROM record ORDER BY first LIMIT ?2) WHERE last <= ?1";
+        let last: Option<i64> = sqlx::query_scalar(last)
+            .bind(sql(hold.0))
+            .bind(STEP)
+            .fetch_one(self.pool)
+            .await
+            .map_err(|e| self.shared.storage(e))?;
+        Ok(last.map(|last| Number(unsql(last))))
+    }
+
+    /// Deletes what is older than it may be at `now`.
+    pub(super) async fn by_age(&self, now: Micros) -> Result<()> {
+        let before = |keep: Duration| Micros(now.0.saturating_sub(u64::try_from(keep.as_micros()).unwrap_or(u64::MAX)));
+        let cutoff = before(self.shared.settings.keep_for);
+        loop {
+            let hold = slowest(self.shared).map_or(self.shared.head(), |(_, number)| number);
+            let loose = "SELECT max(last) FROM (SELECT last, at FROM record WHERE held = 0 ORDER BY first LIMIT ?3) \
+                         WHERE last <= ?1 AND at < ?2";
+            let through: Option<i64> = sqlx::query_scalar(loose)
+                .bind(sql(hold.0))
+                .bind(sql(cutoff.0))
+                .bind(STEP)
+                .fetch_one(self.pool)
+                .await
+                .map_err(|e| self.shared.storage(e))?;
+            let Some(through) = through else { break };
+            if !self.ask(Prune::Loose { through: Number(unsql(through)) }).await? {
+                break;
+            }
+        }
+        for channel in self.channels().await? {
+            let keep = self.rule(&channel).and_then(|r| r.keep_for).unwrap_or(self.shared.settings.keep_for);
+            self.channel_by_age(&channel, before(keep)).await?;
+        }
+        while self.ask(Prune::Keys { before: cutoff.0 }).await? {}
+        Ok(())
+    }
+
+    fn rule(&self, channel: &ChannelName) -> Option<&ChannelSettings> {
+        self.shared.rules.iter().find(|rule| rule.matches(channel))
+    }
+
+    /// All channels that have history.
+    async fn channels(&self) -> Result<Vec<ChannelName>> {
+        let names = "SELECT name FROM channel WHERE EXISTS (SELECT 1 FROM channel_index WHERE channel = channel.id)";
+        let names: Vec<String> =
+            sqlx::query_scalar(names).fetch_all(self.pool).await.map_err(|e| self.shared.storage(e))?;
+        Ok(names.iter().filter_map(|name| ChannelName::new(name).ok()).collect())
+    }
+
+    async fn channel_by_age(&self, channel: &ChannelName, cutoff: Micros) -> Result<()> {
+        let oldest = "SELECT max(record) FROM (SELECT record FROM channel_index \
+                      WHERE channel = (SELECT id FROM channel WHERE name = ?1) ORDER BY record LIMIT ?3) \
+                      JOIN record ON first = record WHERE at < ?2";
+        loop {
+            let through: Option<i64> = sqlx::query_scalar(oldest)
+                .bind(channel.as_str())
+                .bind(sql(cutoff.0))
+                .bind(STEP)
+                .fetch_one(self.pool)
+                .await
+                .map_err(|e| self.shared.storage(e))?;
+            let Some(through) = through else { return Ok(()) };
+            if !self.ask(Prune::Channel { channel: channel.clone(), through: Number(unsql(through)) }).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn channels_by_size(&self, rule: &ChannelSettings) -> Result<()> {
+        let Some(keep) = rule.keep_bytes else { return Ok(()) };
+        for channel in self.channels().await? {
+            if self.rule(&channel).is_none_or(|first| !std::ptr::eq(first, rule)) {
+                continue;
+            }
+            // The newest record up to which the channel's messages are more than it may keep.
+            let over = "SELECT record FROM (SELECT record, sum(bytes) OVER (ORDER BY record DESC) AS newer \
+                        FROM channel_index WHERE channel = (SELECT id FROM channel WHERE name = ?1)) \
+                        WHERE newer > ?2 ORDER BY record DESC LIMIT 1";
+            let through: Option<i64> = sqlx::query_scalar(over)
+                .bind(channel.as_str())
+                .bind(sql(keep))
+                .fetch_optional(self.pool)
+                .await
+                .map_err(|e| self.shared.storage(e))?;
+            let Some(through) = through else { continue };
+            while self.ask(Prune::Channel { channel: channel.clone(), through: Number(unsql(through)) }).await? {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! What the writer, the readers and the background tasks share.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::apply::Visible;
+use super::index::Known;
+use super::tail::Tail;
+use super::{Appended, Epoch, JournalError, Record};
+use crate::config::{ChannelSettings, JournalSettings};
+use crate::event::Number;
+use crate::message::ChannelName;
+
+/// What the writer answers.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Appended(Appended),
+    Number(Number),
+    /// Retention: whether the step found something to delete.
+    Pruned(bool),
+    Done,
+}
+
+pub(super) type Reply = oneshot::Sender<Result<Outcome, JournalError>>;
+
+/// Up to where retention took something.
+#[derive(Default)]
+pub(super) struct Floors {
+    /// Events and controls up to this number may be gone.
+    pub(super) events: Number,
+    /// Messages of a stream channel up to this number may be gone.
+    pub(super) channels: HashMap<ChannelName, Number>,
+}
+
+pub(super) struct Shared {
+    pub(super) path: PathBuf,
+    pub(super) settings: JournalSettings,
+    pub(super) rules: Vec<ChannelSettings>,
+    pub(super) epoch: Epoch,
+    /// Locked for moments only, never across an await.
+    tail: RwLock<Tail>,
+    /// As of the last transaction.
+    known: Mutex<Known>,
+    floors: Mutex<Floors>,
+    pub(super) head: watch::Sender<Number>,
+    pub(super) durable: watch::Sender<Number>,
+    /// A sync failed: what the disk has is unknown, so nothing more is taken.
+    failed: AtomicBool,
+    /// Bytes written since the checkpointer, and since retention, last looked.
+    pub(super) written: AtomicU64,
+    pub(super) grown: AtomicU64,
+    pub(super) wake_checkpointer: Notify,
+    pub(super) wake_retention: Notify,
+    /// What the records take on disk, as of retention's last look.
+    pub(super) used: AtomicU64,
+}
+
+/// What one SQL transaction made true.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) visible: Vec<Visible>,
+    pub(super) replies: Vec<(Reply, Outcome)>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        path: PathBuf,
+        settings: JournalSettings,
+        rules: Vec<ChannelSettings>,
+        epoch: Epoch,
+        tail: Tail,
+        known: Known,
+        floors: Floors,
+    ) -> Self {
+        let head = tail.head();
+        Self {
+            path,
+            settings,
+            rules,
+            epoch,
+            tail: RwLock::new(tail),
+            known: Mutex::new(known),
+            floors: Mutex::new(floors),
+            head: watch::Sender::new(head),
+            durable: watch::Sender::new(head),
+            failed: AtomicBool::new(false),
+            written: AtomicU64::new(0),
+            grown: AtomicU64::new(0),
+            wake_checkpointer: Notify::new(),
+            wake_retention: Notify::new(),
+            used: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn head(&self) -> Number {
+        *self.head.borrow()
+    }
+
+    /// Shows a transaction to the readers, then answers those who wait for it.
+    pub(super) fn publish(&self, batch: Batch) {
+        let head = {
+            let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+            for Visible { records, restart } in batch.visible {
+                if let Some(after) = restart {
+                    tail.restart(after);
+                }
+                records.into_iter().for_each(|record| tail.push(record));
+            }
+            tail.head()
+        };
+        self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
+        for (reply, outcome) in batch.replies {
+            // Whoever asked may have gone.
+            let _ = reply.send(Ok(outcome));
+        }
+    }
+
+    /// Fills the tail with what is there already, at the opening.
+    pub(super) fn fill(&self, newest: Vec<Arc<Record>>, head: Number) {
+        let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(oldest) = newest.first() {
+            tail.restart(Number(oldest.first.0 - 1));
+        }
+        newest.into_iter().for_each(|record| tail.push(record));
+        // Retention may have taken the newest record.
+        tail.advance(head);
+    }
+
+    pub(super) fn tail<T>(&self, read: impl FnOnce(&Tail) -> T) -> T {
+        read(&self.tail.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn floors(&self) -> MutexGuard<'_, Floors> {
+        self.floors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fail(&self, why: &std::io::Error) {
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            tracing::error!(path = %self.path.display(), error = %why, "the journal can't be synced; restart when the disk is well");
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), JournalError> {
+        if self.failed.load(Ordering::Acquire) {
+            let why = "an earlier sync failed, so nothing more is written; restart when the disk is well";
+            return Err(JournalError::Io(std::io::Error::other(why)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn damaged(&self, why: impl Into<String>) -> JournalError {
+        JournalError::Corrupt { path: self.path.clone(), why: why.into() }
+    }
+
+    /// Tells damage from other storage errors.
+    pub(super) fn storage(&self, error: sqlx::Error) -> JournalError {
+        classify(&self.path, error)
+    }
+}
+
+/// SQLite's own word for a damaged file (CORRUPT, NOTADB) becomes ours, with what to do.
+pub(super) fn classify(path: &std::path::Path, error: sqlx::Error) -> JournalError {
+    let code = error.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<i32>().ok());
+    let decode = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
+    match code.map(|c| c & 0xff) {
+        Some(11 | 26) => JournalError::Corrupt { path: path.into(), why: error.to_string() },
+        // A table or column that should be there is not.
+        Some(1) if error.to_string().contains("no such") => {
+            JournalError::Corrupt { path: path.into(), why: error.to_string() }
+        }
+        _ if decode => JournalError::Corrupt { path: path.into(), why: error.to_string() },
+        _ => JournalError::Storage(error),
+    }
+}

@@ -1,0 +1,359 @@
+//! The one writer: takes whatever waits into one SQL transaction, a savepoint for each, so that a bad
+//! one doesn't fail its neighbours.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sqlx::SqliteConnection;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::apply::{self, Visible};
+use super::codec::{Piece, PreparedAppend, PreparedCommit};
+use super::index::{Cursor, Index, StagedKey};
+use super::prune::{self, Prune};
+use super::shared::{Batch, Outcome, Reply, Shared};
+use super::sync::Publisher;
+use super::{JournalError, checkpoint};
+use crate::event::Name;
+use crate::failpoint;
+
+/// What the writer is asked to do.
+pub(super) enum Work {
+    Append(PreparedAppend),
+    Commit(PreparedCommit),
+    Control(Piece),
+    /// Marks a pipeline that retention passed; the control record that says so.
+    Gap(Name, Piece),
+    Discard(StagedKey),
+    KeepPipelines(Vec<Name>),
+    Prune(Prune),
+    /// The WAL is too large: wait for a checkpoint.
+    Checkpoint,
+    Close,
+}
+
+pub(super) struct Command {
+    pub(super) work: Work,
+    pub(super) reply: Reply,
+}
+
+/// How much goes into one transaction: more would only delay those who wait for its first.
+const GROUP_COMMANDS: usize = 128;
+const GROUP_BYTES: usize = 4 << 20;
+
+/// How long a cursor that moved without output may wait for the disk.
+const SAVE_CURSORS_WITHIN: Duration = Duration::from_secs(1);
+
+pub(super) struct Writer {
+    pub(super) conn: SqliteConnection,
+    pub(super) index: Index,
+    pub(super) shared: Arc<Shared>,
+    pub(super) publisher: Publisher,
+    /// Since when a cursor waits to be saved.
+    pub(super) unsaved: Option<Instant>,
+}
+
+/// What happened to one command inside a transaction.
+enum Failure {
+    /// It alone failed.
+    Refused(JournalError),
+    /// The whole transaction is gone.
+    Broken(JournalError),
+}
+
+impl Writer {
+    /// Runs until it is told to close, or all handles are gone.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut closing = None;
+        while closing.is_none() {
+            let save_at = self.unsaved.map(|since| since + SAVE_CURSORS_WITHIN);
+            let first = tokio::select! {
+                command = commands.recv() => command,
+                () = wait_until(save_at) => {
+                    self.save_cursors().await;
+                    continue;
+                }
+            };
+            let Some(first) = first else { break };
+            let mut group = Vec::new();
+            let mut bytes = 0;
+            let mut next = Some(first);
+            while let Some(command) = next {
+                match command.work {
+                    Work::Close => {
+                        closing = Some(command.reply);
+                        break;
+                    }
+                    Work::Checkpoint => {
+                        self.checkpoint(command.reply).await;
+                    }
+                    _ => {
+                        bytes += command.work.bytes();
+                        group.push(command);
+                    }
+                }
+                let full = group.len() >= GROUP_COMMANDS || bytes >= GROUP_BYTES;
+                next = if full { None } else { commands.try_recv().ok() };
+            }
+            if !group.is_empty() {
+                self.group(group, bytes).await;
+            }
+        }
+        commands.close();
+        self.finish(closing).await;
+    }
+
+    /// One transaction.
+    async fn group(&mut self, group: Vec<Command>, bytes: usize) {
+        let cursors = self.index.known.cursors.clone();
+        let alone = group.len() == 1;
+        let mut begun = false;
+        let mut batch = Batch::default();
+        let mut points = Vec::new();
+        let mut broken = None;
+        for Command { work, reply } in group {
+            if let Some(error) = &broken {
+                let _ = reply.send(Err(again(error)));
+                continue;
+            }
+            let point = work.failpoint();
+            match self.one(work, &mut begun, alone).await {
+                Ok((outcome, visible)) => {
+                    points.extend(point);
+                    batch.visible.push(visible);
+                    batch.replies.push((reply, outcome));
+                }
+                Err(Failure::Refused(error)) => {
+                    let _ = reply.send(Err(error));
+                }
+                Err(Failure::Broken(error)) => {
+                    let _ = reply.send(Err(again(&error)));
+                    broken = Some(error);
+                }
+            }
+        }
+        if begun && broken.is_none() {
+            points.iter().for_each(|(before, _)| failpoint::hit(before));
+            if let Err(error) = self.execute("COMMIT").await {
+                broken = Some(error);
+            }
+        }
+        if let Some(error) = broken {
+            self.undo(cursors).await;
+            for (reply, _) in batch.replies {
+                let _ = reply.send(Err(again(&error)));
+            }
+            return;
+        }
+        if begun {
+            points.iter().for_each(|(_, after)| failpoint::hit(after));
+            self.shared.written.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.shared.grown.fetch_add(bytes as u64, Ordering::Relaxed);
+            checkpoint::notice(&self.shared);
+        }
+        *self.shared.known() = self.index.known.clone();
+        if !self.index.known.cursors.values().all(Cursor::is_saved) {
+            self.unsaved.get_or_insert_with(Instant::now);
+        }
+        if begun {
+            self.publisher.publish(&self.shared, batch);
+        } else {
+            // Nothing was written that a sync could make durable.
+            self.shared.publish(batch);
+        }
+    }
+
+    /// One command inside the transaction, which it begins if it is the first that needs one.
+    async fn one(&mut self, work: Work, begun: &mut bool, alone: bool) -> Result<(Outcome, Visible), Failure> {
+        self.shared.check().map_err(Failure::Refused)?;
+        if let Work::Commit(commit) = &work {
+            apply::fence(&self.index, commit).map_err(Failure::Refused)?;
+            if commit.pieces.is_empty() {
+                return Ok(self.only_cursor(commit));
+            }
+        }
+        if !*begun {
+            self.execute("BEGIN IMMEDIATE").await.map_err(Failure::Refused)?;
+            *begun = true;
+        }
+        if alone {
+            return self.apply(work).await.map_err(Failure::Broken);
+        }
+        self.execute("SAVEPOINT one").await.map_err(Failure::Broken)?;
+        match self.apply(work).await {
+            Ok(done) => {
+                self.execute("RELEASE one").await.map_err(Failure::Broken)?;
+                Ok(done)
+            }
+            Err(error) => {
+                self.execute("ROLLBACK TO one").await.map_err(Failure::Broken)?;
+                self.execute("RELEASE one").await.map_err(Failure::Broken)?;
+                // What the command changed in memory goes too; its neighbours' is in the transaction.
+                let cursors = std::mem::take(&mut self.index.known.cursors);
+                self.reload(cursors).await.map_err(Failure::Broken)?;
+                Err(Failure::Refused(error))
+            }
+        }
+    }
+
+    /// A cursor moved and nothing else: kept in memory for a while.
+    fn only_cursor(&mut self, commit: &PreparedCommit) -> (Outcome, Visible) {
+        let cursor = self.index.known.cursors.entry(commit.pipeline.clone());
+        let cursor = cursor.or_insert(Cursor { number: commit.cursor, saved: None, gap: false });
+        cursor.number = commit.cursor;
+        (Outcome::Number(crate::event::Number(self.index.next - 1)), Visible::default())
+    }
+
+    async fn apply(&mut self, work: Work) -> Result<(Outcome, Visible), JournalError> {
+        let (conn, index) = (&mut self.conn, &mut self.index);
+        let settings = &self.shared.settings;
+        let done = match work {
+            Work::Append(append) => {
+                let memory = usize::try_from(settings.memory / 2).unwrap_or(usize::MAX);
+                let limit = usize::try_from(settings.record_bytes).unwrap_or(usize::MAX);
+                apply::append(conn, index, append, memory, limit).await.map(|(a, v)| (Outcome::Appended(a), v))
+            }
+            Work::Commit(commit) => apply::commit(conn, index, commit).await.map(|(n, v)| (Outcome::Number(n), v)),
+            Work::Control(piece) => apply::control(conn, index, piece).await.map(|(n, v)| (Outcome::Number(n), v)),
+            Work::Gap(pipeline, piece) => {
+                prune::mark_gap(conn, index, &pipeline).await?;
+                apply::control(conn, index, piece).await.map(|(n, v)| (Outcome::Number(n), v))
+            }
+            Work::Discard(key) => apply::discard(conn, index, &key).await.map(|()| (Outcome::Done, Visible::default())),
+            Work::KeepPipelines(names) => {
+                prune::keep_pipelines(conn, index, &names).await.map(|()| (Outcome::Done, Visible::default()))
+            }
+            Work::Prune(prune) => prune::step(conn, index, &self.shared, prune)
+                .await
+                .map(|more| (Outcome::Pruned(more), Visible::default())),
+            Work::Checkpoint | Work::Close => Ok((Outcome::Done, Visible::default())),
+        };
+        done.map_err(|error| match error {
+            JournalError::Storage(error) => self.shared.storage(error),
+            other => other,
+        })
+    }
+
+    async fn execute(&mut self, sql: &'static str) -> Result<(), JournalError> {
+        sqlx::query(sql).execute(&mut self.conn).await.map_err(|e| self.shared.storage(e))?;
+        Ok(())
+    }
+
+    /// The transaction failed: what memory knows is read again. `cursors` are those from before it.
+    async fn undo(&mut self, cursors: HashMap<Name, Cursor>) {
+        // Fails if SQLite has rolled back by itself already.
+        let _ = self.execute("ROLLBACK").await;
+        if let Err(error) = self.reload(cursors).await {
+            tracing::error!(%error, "the journal can't be read again after a failed transaction");
+            self.shared.fail(&std::io::Error::other(error.to_string()));
+        }
+    }
+
+    /// Reads the index again; cursors that only memory has stay.
+    async fn reload(&mut self, cursors: HashMap<Name, Cursor>) -> Result<(), JournalError> {
+        let next = self.index.next;
+        self.index = Index::load(&mut self.conn).await.map_err(|e| self.shared.storage(e))?;
+        // Numbers of records that are gone were never seen; but never give one twice in any case
+        // while readers hold the tail: it must go on without a hole.
+        debug_assert!(self.index.next <= next);
+        for (name, before) in cursors {
+            if !before.is_saved() {
+                let saved = self.index.known.cursors.get(&name).map(|c| c.number);
+                self.index.known.cursors.insert(name, Cursor { saved, ..before });
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves cursors that moved without output.
+    pub(super) async fn save_cursors(&mut self) {
+        self.unsaved = None;
+        let waiting = self.index.known.cursors.iter().filter(|(_, c)| !c.is_saved());
+        let waiting: Vec<(Name, Cursor)> = waiting.map(|(n, c)| (n.clone(), *c)).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let saved = async {
+            self.execute("BEGIN IMMEDIATE").await?;
+            for (name, cursor) in &waiting {
+                apply::save_cursor(&mut self.conn, name, cursor.number, cursor.gap).await?;
+            }
+            self.execute("COMMIT").await
+        };
+        if let Err(error) = saved.await {
+            tracing::warn!(%error, "cursors could not be saved; trying again");
+            let _ = self.execute("ROLLBACK").await;
+            self.unsaved = Some(Instant::now());
+            return;
+        }
+        for (name, cursor) in waiting {
+            self.index.known.cursors.insert(name, Cursor { saved: Some(cursor.number), ..cursor });
+        }
+        *self.shared.known() = self.index.known.clone();
+    }
+
+    async fn checkpoint(&mut self, reply: Reply) {
+        let done = checkpoint::truncate(&mut self.conn).await.map_err(|e| self.shared.storage(e));
+        let _ = reply.send(done.map(|_| Outcome::Done));
+    }
+
+    /// Writes what waits; with `closing`, marks the stop as clean and answers.
+    async fn finish(mut self, closing: Option<Reply>) {
+        self.save_cursors().await;
+        let Self { mut conn, shared, publisher, .. } = self;
+        publisher.finish().await;
+        let Some(reply) = closing else { return };
+        let clean = async {
+            shared.check()?;
+            sqlx::query("UPDATE meta SET value = '1' WHERE name = 'clean'").execute(&mut conn).await?;
+            // Syncs the WAL, then the file.
+            checkpoint::truncate(&mut conn).await?;
+            Ok::<_, JournalError>(())
+        };
+        let clean = clean.await;
+        if clean.is_ok() {
+            shared.durable.send_replace(shared.head());
+        }
+        let closed = sqlx::Connection::close(conn).await.map_err(JournalError::Storage);
+        let _ = reply.send(clean.and(closed).map(|()| Outcome::Done));
+    }
+}
+
+impl Work {
+    fn bytes(&self) -> usize {
+        let pieces = match self {
+            Self::Append(append) => append.pieces.as_slice(),
+            Self::Commit(commit) => commit.pieces.as_slice(),
+            _ => &[],
+        };
+        pieces.iter().map(|p| p.body.len()).sum::<usize>() + 256
+    }
+
+    fn failpoint(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Append(_) => Some((failpoint::APPEND_BEFORE, failpoint::APPEND_AFTER)),
+            Self::Commit(commit) if !commit.pieces.is_empty() => {
+                Some((failpoint::COMMIT_BEFORE, failpoint::COMMIT_AFTER))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The same error for another who waits.
+fn again(error: &JournalError) -> JournalError {
+    match error {
+        JournalError::Corrupt { path, why } => JournalError::Corrupt { path: path.clone(), why: why.clone() },
+        other => JournalError::Storage(sqlx::Error::Protocol(other.to_string())),
+    }
+}
+
+async fn wait_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
