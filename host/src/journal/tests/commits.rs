@@ -57,7 +57,7 @@ async fn a_bad_one_in_a_group_doesnt_fail_its_neighbours() {
     let journal = open(folder.path()).await;
     journal.append(append(1..=1)).await.unwrap();
     // What SQLite itself refuses, in the middle of a commit's statements.
-    let mut other = sqlx::SqlitePool::connect(folder.path().join("journal.db").to_str().unwrap()).await.unwrap();
+    let other = sqlx::SqlitePool::connect(folder.path().join("journal.db").to_str().unwrap()).await.unwrap();
     let trap = "CREATE TRIGGER trap BEFORE INSERT ON state WHEN NEW.key = 'bad' BEGIN SELECT raise(ABORT, 'trap'); END";
     sqlx::query(trap).execute(&mut other.acquire().await.unwrap() as &mut sqlx::SqliteConnection).await.unwrap();
     other.close().await;

@@ -84,7 +84,7 @@ async fn a_channel_keeps_as_many_bytes_as_its_rule_says() {
     let rules = [rule("small:*", None, Some(3000))];
     let journal = with(folder.path(), &rules, |s| s.memory = 1).await;
     let text = "t".repeat(900);
-    for round in 0..10 {
+    for round in 0..10_u64 {
         let messages = vec![message("small:1", &text), message("large", &text)];
         journal.commit(commit(round.checked_sub(1), round, messages)).await.unwrap();
     }
