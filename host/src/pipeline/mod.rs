@@ -5,9 +5,20 @@
 //! on a thread of its own. The room knows no database and no socket: it asks for snapshots, and
 //! learns of gaps, through control records of the journal.
 
+mod batch;
 mod builtin;
+mod chain;
+mod commit;
+mod failure;
+mod feed;
 mod health;
+mod meta;
+mod outputs;
+mod patch;
+mod rebuild;
+mod reference;
 mod supervisor;
+mod wants;
 mod worker;
 
 pub use builtin::PUBLICATIONS;

@@ -57,8 +57,7 @@ impl Pipelines {
         journal: Journal,
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<Self, StartError> {
-        let mut pipelines =
-            vec![PipelineSettings { name: PUBLICATIONS.into(), plugins: Vec::new() }];
+        let mut pipelines = vec![PipelineSettings { name: PUBLICATIONS.into(), plugins: Vec::new() }];
         pipelines.extend(config.pipelines.iter().cloned());
         check(&pipelines)?;
         let names: Vec<Name> = pipelines.iter().map(|p| p.name.clone()).collect();

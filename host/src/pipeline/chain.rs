@@ -1,0 +1,204 @@
+//! A pipeline's plugins in order: a batch goes through all of them, or leaves no trace.
+
+use crate::config::Config;
+use crate::event::{Body, Name};
+use crate::journal::{PipelineState, PluginVersion};
+use crate::message::Message;
+use crate::sandbox::{BatchEvent, Fault, Instance, Lookup, Output, Patch, Plugin, Sandbox, State};
+
+use super::batch::Item;
+use super::builtin;
+use super::failure::{Blame, Stop};
+use super::outputs::{self, Made};
+use super::patch;
+use super::wants::Wants;
+
+/// One plugin of the chain.
+struct Stage {
+    plugin: Plugin,
+    /// None: the next batch makes one.
+    instance: Option<Instance>,
+    /// How many batches the instance took.
+    batches: u32,
+}
+
+pub(super) struct Chain {
+    pipeline: Name,
+    /// Empty: the built-in pipeline.
+    stages: Vec<Stage>,
+    replace_after: u32,
+}
+
+/// What the plugins know at one place in the journal.
+pub(super) struct Memory {
+    /// One for each plugin.
+    pub(super) states: Vec<State>,
+    pub(super) lookup: Lookup,
+}
+
+impl Chain {
+    /// Loads the plugins and makes their first instances, so that one which can't run shows at once.
+    pub(super) fn load(
+        pipeline: &Name,
+        names: &[Name],
+        config: &Config,
+        sandbox: &Sandbox,
+    ) -> Result<(Self, Wants), Stop> {
+        let folder = config.plugins_folder();
+        let mut stages = Vec::with_capacity(names.len());
+        for name in names {
+            let broken = |reason: String| Stop::Broken { plugin: Some(name.clone()), reason };
+            let plugin = sandbox.load(&folder, name, &config.plugins.limits).map_err(|e| broken(e.to_string()))?;
+            let instance = plugin.instantiate(pipeline).map_err(|fault| broken(fault.to_string()))?;
+            stages.push(Stage { plugin, instance: Some(instance), batches: 0 });
+        }
+        let chain = Self { pipeline: pipeline.clone(), stages, replace_after: config.plugins.replace_instance_after };
+        let wants = if chain.stages.is_empty() {
+            Wants::publications()
+        } else {
+            let manifests = chain.stages.iter().map(|stage| stage.plugin.manifest());
+            Wants::new(manifests, config).map_err(|reason| Stop::Broken { plugin: None, reason })?
+        };
+        Ok((chain, wants))
+    }
+
+    /// What the plugins know according to a stored state.
+    pub(super) fn memory(&self, stored: &mut PipelineState, lookup: Lookup) -> Memory {
+        let state = |stage: &Stage| {
+            let manifest = stage.plugin.manifest();
+            let entries = stored.state.remove(&manifest.name).unwrap_or_default();
+            State::new(entries, manifest.limits.state_bytes)
+        };
+        Memory { states: self.stages.iter().map(state).collect(), lookup }
+    }
+
+    /// The plugins' names, in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.stages.iter().map(|stage| &stage.plugin.manifest().name)
+    }
+
+    pub(super) fn versions(&self) -> Vec<PluginVersion> {
+        self.stages.iter().map(|stage| stage.plugin.version().clone()).collect()
+    }
+
+    /// Runs a batch. What it changed is in the states, to be kept or discarded.
+    pub(super) fn run(
+        &mut self,
+        items: &[Item],
+        rebuild: bool,
+        memory: &mut Memory,
+        config: &Config,
+    ) -> Result<Vec<Message>, Blame> {
+        if self.stages.is_empty() {
+            return builtin::publish(&self.pipeline, config, items);
+        }
+        let result = self.run_stages(items, rebuild, memory, config);
+        if result.is_err() {
+            self.discard(memory);
+        }
+        result
+    }
+
+    /// Takes back a batch that ran and was not committed. All instances go with it: those that
+    /// had no fault may remember what now never happened.
+    pub(super) fn discard(&mut self, memory: &mut Memory) {
+        memory.states.iter_mut().for_each(State::discard);
+        for stage in &mut self.stages {
+            stage.instance = None;
+        }
+    }
+
+    /// Forgets what the instances remember: their state is not what it was.
+    pub(super) fn renew(&mut self) {
+        for stage in &mut self.stages {
+            stage.instance = None;
+        }
+    }
+
+    fn run_stages(
+        &mut self,
+        items: &[Item],
+        rebuild: bool,
+        memory: &mut Memory,
+        config: &Config,
+    ) -> Result<Vec<Message>, Blame> {
+        // The rows as the enrichers changed them, and whom they dropped.
+        let mut rows: Vec<Option<Box<str>>> = vec![None; items.len()];
+        let mut dropped = vec![false; items.len()];
+        let mut made = Vec::new();
+        let (pipeline, replace_after) = (&self.pipeline, self.replace_after);
+        for (at, stage) in self.stages.iter_mut().enumerate() {
+            let wanted: Vec<usize> =
+                (0..items.len()).filter(|&item| items[item].wanted & (1 << at) != 0 && !dropped[item]).collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let events: Vec<BatchEvent> = wanted
+                .iter()
+                .map(|&item| BatchEvent { event: items[item].event.clone(), after: rows[item].clone(), rebuild })
+                .collect();
+            let output = stage.call(pipeline, replace_after, &events, &mut memory.states[at], &memory.lookup);
+            let manifest = stage.plugin.manifest();
+            let blame = |fault: Fault, item: Option<usize>| Blame { plugin: Some(manifest.name.clone()), fault, item };
+            match output.map_err(|fault| {
+                let item = match &fault {
+                    Fault::Poison { event, .. } => wanted.get(*event).copied(),
+                    _ => None,
+                };
+                blame(fault, item)
+            })? {
+                Output::Messages(drafts) => {
+                    made.extend(drafts.into_iter().map(|draft| Made {
+                        item: wanted[draft.event],
+                        by: manifest,
+                        draft,
+                    }));
+                }
+                Output::Patches(patches) => {
+                    for Patch { event, drop, body } in patches {
+                        let item = wanted[event];
+                        dropped[item] |= drop;
+                        let Some(body) = body else { continue };
+                        let Some(row) = rows[item].as_deref().or_else(|| row(&items[item])) else { continue };
+                        let patched = patch::merge(row, &body)
+                            .map_err(|e| blame(Fault::BadOutput(format!("a patch: {e}")), Some(item)))?;
+                        rows[item] = Some(patched);
+                    }
+                }
+            }
+        }
+        outputs::messages(pipeline, config, items, made)
+    }
+}
+
+/// What an enricher patches: the row after, or what was published.
+fn row(item: &Item) -> Option<&str> {
+    match &item.event.body {
+        Body::Change(change) => change.after.as_deref(),
+        Body::Published(published) => Some(&published.data),
+        Body::Tick { .. } => None,
+    }
+}
+
+impl Stage {
+    fn call(
+        &mut self,
+        pipeline: &Name,
+        replace_after: u32,
+        events: &[BatchEvent],
+        state: &mut State,
+        lookup: &Lookup,
+    ) -> Result<Output, Fault> {
+        let mut instance = match self.instance.take() {
+            Some(instance) if self.batches < replace_after.max(1) => instance,
+            _ => {
+                self.batches = 0;
+                self.plugin.instantiate(pipeline)?
+            }
+        };
+        let output = instance.call(events, state, lookup)?;
+        self.batches += 1;
+        self.instance = Some(instance);
+        Ok(output)
+    }
+}

@@ -1,0 +1,111 @@
+//! The running pipeline's side of the journal: one commit for each batch that made something, and a
+//! cursor that is saved now and then where nothing was made.
+
+use std::time::{Duration, Instant};
+
+use crate::event::Number;
+use crate::journal::{Commit, JournalError, StateChange};
+
+use super::chain::{Chain, Memory};
+use super::failure::{Made, Sink, Stop};
+use super::meta::Meta;
+use super::worker::Context;
+
+/// How often a cursor that moved without output is saved.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// What a pipeline that runs knows.
+pub(super) struct Live {
+    pub(super) memory: Memory,
+    pub(super) meta: Meta,
+    /// The cursor as the journal knows it.
+    committed: Number,
+    /// Everything up to here is done.
+    cursor: Number,
+    /// When a cursor that moved without output first went beyond `committed`.
+    unsaved_since: Option<Instant>,
+}
+
+impl Live {
+    pub(super) fn new(memory: Memory, meta: Meta, committed: Number) -> Self {
+        Self { memory, meta, committed, cursor: committed, unsaved_since: None }
+    }
+
+    pub(super) fn cursor(&self) -> Number {
+        self.cursor
+    }
+
+    pub(super) fn committed(&self) -> Number {
+        self.committed
+    }
+
+    /// Moves on without output. `worth`: whether the cursor is to be saved for it.
+    pub(super) fn pass(&mut self, context: &Context, cursor: Number, worth: bool) {
+        self.cursor = self.cursor.max(cursor);
+        if worth {
+            self.unsaved_since.get_or_insert_with(Instant::now);
+        }
+        context.board.write(|health| health.cursor = self.cursor);
+    }
+
+    /// How long the cursor may still stay unsaved; none if there is nothing to save.
+    pub(super) fn unsaved(&self) -> Option<Duration> {
+        self.unsaved_since.map(|since| SAVE_EVERY.saturating_sub(since.elapsed()))
+    }
+
+    /// Saves the cursor if it moved without output.
+    pub(super) fn save(&mut self, context: &Context) -> Result<(), Stop> {
+        if self.unsaved_since.is_some() {
+            self.commit(context, Commit { cursor: self.cursor, ..Commit::default() })?;
+        }
+        Ok(())
+    }
+
+    /// Writes entries of the host's own, and the cursor.
+    pub(super) fn write(&mut self, context: &Context, cursor: Number, state: Vec<StateChange>) -> Result<(), Stop> {
+        self.commit(context, Commit { cursor, state, ..Commit::default() })?;
+        Ok(())
+    }
+
+    fn commit(&mut self, context: &Context, commit: Commit) -> Result<(), JournalError> {
+        let cursor = commit.cursor;
+        let commit = Commit { pipeline: context.name.clone(), after: Some(self.committed), ..commit };
+        context.handle.block_on(context.journal.commit(commit))?;
+        (self.committed, self.cursor, self.unsaved_since) = (cursor, cursor, None);
+        context.board.write(|health| health.cursor = cursor);
+        Ok(())
+    }
+}
+
+impl Sink for Live {
+    const REBUILD: bool = false;
+
+    fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    fn accept(&mut self, context: &Context, chain: &Chain, made: Made<'_>) -> Result<(), JournalError> {
+        let Made { references, events, messages, through } = made;
+        let mut state = references.to_vec();
+        for (owner, changed) in chain.names().zip(&self.memory.states) {
+            state.extend(changed.changes().map(|(key, value)| StateChange {
+                owner: owner.clone(),
+                key: key.into(),
+                value: value.cloned(),
+            }));
+        }
+        let count = messages.len() as u64;
+        if state.is_empty() && messages.is_empty() {
+            self.pass(context, through, true);
+        } else {
+            let plugins = chain.versions();
+            self.commit(context, Commit { cursor: through, state, messages, plugins, ..Commit::default() })?;
+        }
+        context.board.write(|health| {
+            health.batches += 1;
+            health.events += events as u64;
+            health.messages += count;
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! What happens when a batch fails: again on a fresh instance, then halves until the event that is
+//! to blame stands alone, then a dead letter, and on without it.
+
+use crate::event::{Name, Number};
+use crate::journal::{Control, JournalError, StateChange};
+use crate::message::Message;
+use crate::sandbox::Fault;
+
+use super::batch::Item;
+use super::chain::{Chain, Memory};
+use super::worker::Context;
+
+/// Why a batch failed, and who did it.
+#[derive(Debug)]
+pub(super) struct Blame {
+    /// None: the host itself.
+    pub(super) plugin: Option<Name>,
+    pub(super) fault: Fault,
+    /// The event, where it is known: its index in the batch.
+    pub(super) item: Option<usize>,
+}
+
+/// Why a pipeline's loop ends.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Somebody asked for it, or the journal is closed.
+    Quiet,
+    /// Another process commits for this pipeline: it must not go on.
+    Conflict(String),
+    /// A plugin can't be loaded, started, or go on. The pipeline begins anew after a while.
+    Broken { plugin: Option<Name>, reason: String },
+}
+
+impl From<JournalError> for Stop {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Closed => Self::Quiet,
+            JournalError::Conflict { .. } => Self::Conflict(error.to_string()),
+            error => Self::Broken { plugin: None, reason: error.to_string() },
+        }
+    }
+}
+
+/// Where goes what a batch made: into a commit, or into a state that is being made anew.
+pub(super) trait Sink {
+    /// Whether the plugins are told that the state is being made anew.
+    const REBUILD: bool;
+    fn memory(&mut self) -> &mut Memory;
+    /// Takes the messages over, and what the states and reference tables changed, all or nothing.
+    fn accept(&mut self, context: &Context, chain: &Chain, made: Made<'_>) -> Result<(), JournalError>;
+}
+
+/// What became of a batch, or of a part of it.
+pub(super) struct Made<'a> {
+    pub(super) references: &'a [StateChange],
+    pub(super) events: usize,
+    pub(super) messages: Vec<Message>,
+    /// Everything up to here is done with it.
+    pub(super) through: Number,
+}
+
+/// A part of a batch that is still to do.
+struct Piece {
+    items: Vec<Item>,
+    through: Number,
+    /// It failed as part of a larger one, retries and all.
+    retried: bool,
+}
+
+/// Brings a batch to its end, whatever its plugins do.
+pub(super) fn settle(
+    context: &Context,
+    chain: &mut Chain,
+    sink: &mut impl Sink,
+    references: Vec<StateChange>,
+    items: Vec<Item>,
+    through: Number,
+) -> Result<(), Stop> {
+    let mut run = Run { context, chain, sink, references };
+    // The next piece is at the end.
+    let mut todo = vec![Piece { items, through, retried: false }];
+    while let Some(piece) = todo.pop() {
+        if let Some(blame) = run.with_retries(&piece)? {
+            run.divide(piece, &blame, &mut todo)?;
+        }
+    }
+    Ok(())
+}
+
+struct Run<'a, S> {
+    context: &'a Context,
+    chain: &'a mut Chain,
+    sink: &'a mut S,
+    /// Changes of reference tables; they go with the first piece that succeeds.
+    references: Vec<StateChange>,
+}
+
+impl<S: Sink> Run<'_, S> {
+    /// None: done.
+    fn with_retries(&mut self, piece: &Piece) -> Result<Option<Blame>, Stop> {
+        let settings = &self.context.config.plugins;
+        let mut wait = settings.retry_after;
+        for left in (0..=settings.retries).rev() {
+            let Err(blame) = self.once(piece)? else { return Ok(None) };
+            self.context.blame(&blame);
+            let retry = match &blame.fault {
+                Fault::Poison { .. } => false,
+                // The journal's limit stays what it is.
+                Fault::Output { setting: RECORD_BYTES, .. } => false,
+                Fault::Transient(_) => true,
+                _ => !piece.retried,
+            };
+            if left == 0 || !retry {
+                return match blame.fault {
+                    Fault::Init(_) | Fault::Config(_) | Fault::Fatal(_) => {
+                        Err(Stop::Broken { plugin: blame.plugin, reason: blame.fault.to_string() })
+                    }
+                    _ => Ok(Some(blame)),
+                };
+            }
+            self.context.pause(wait)?;
+            wait = wait.saturating_mul(2);
+        }
+        Ok(None)
+    }
+
+    fn once(&mut self, piece: &Piece) -> Result<Result<(), Blame>, Stop> {
+        let config = &self.context.config;
+        let messages = match self.chain.run(&piece.items, S::REBUILD, self.sink.memory(), config) {
+            Ok(messages) => messages,
+            Err(blame) => return Ok(Err(blame)),
+        };
+        let made = Made { references: &self.references, events: piece.items.len(), messages, through: piece.through };
+        match self.sink.accept(self.context, self.chain, made) {
+            Ok(()) => {
+                self.sink.memory().states.iter_mut().for_each(crate::sandbox::State::keep);
+                self.references.clear();
+                Ok(Ok(()))
+            }
+            Err(JournalError::TooLarge { bytes, limit }) => {
+                self.chain.discard(self.sink.memory());
+                let (found, limit) = (bytes as u64, limit as u64);
+                let fault = Fault::Output { setting: RECORD_BYTES, found, limit };
+                Ok(Err(Blame { plugin: None, fault, item: None }))
+            }
+            Err(error) => {
+                self.chain.discard(self.sink.memory());
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes the event that is to blame out of the piece, or halves it to find that event.
+    fn divide(&mut self, mut piece: Piece, blame: &Blame, todo: &mut Vec<Piece>) -> Result<(), Stop> {
+        piece.retried = true;
+        let guilty = blame.item.or((piece.items.len() == 1).then_some(0));
+        if let Some(guilty) = guilty.filter(|&guilty| guilty < piece.items.len()) {
+            let item = piece.items.remove(guilty);
+            self.context.dead_letter(&item, blame)?;
+            todo.push(piece);
+        } else if piece.items.is_empty() {
+            // Not even a batch without events can be kept: a row of a reference table is too large.
+            return Err(Stop::Broken { plugin: blame.plugin.clone(), reason: blame.fault.to_string() });
+        } else {
+            let second = piece.items.split_off(piece.items.len() / 2);
+            let through = piece.items.last().map_or(piece.through, |item| item.event.number);
+            todo.push(Piece { items: second, ..piece });
+            todo.push(Piece { items: piece.items, through, retried: true });
+        }
+        Ok(())
+    }
+}
+
+const RECORD_BYTES: &str = "journal.record_bytes";
+
+impl Context {
+    /// Counts and logs a fault.
+    fn blame(&self, blame: &Blame) {
+        let plugin = blame.plugin.as_ref().unwrap_or(&self.name);
+        let text = format!("{plugin}: {}", blame.fault);
+        tracing::warn!(pipeline = %self.name, %plugin, fault = blame.fault.name(), "{}", blame.fault);
+        self.board.fault(blame.fault.name(), &text);
+    }
+
+    /// Writes down that an event can't be handled. Before the commit that passes it: a crash in
+    /// between makes two letters of it, the other order could make none.
+    fn dead_letter(&self, item: &Item, blame: &Blame) -> Result<(), Stop> {
+        let plugin = blame.plugin.as_ref().unwrap_or(&self.name).clone();
+        let event = item.event.number;
+        let reason = blame.fault.to_string();
+        tracing::error!(pipeline = %self.name, %plugin, %event, reason, "an event became a dead letter");
+        let letter = Control::DeadLetter { pipeline: self.name.clone(), plugin, event, reason: reason.into() };
+        self.handle.block_on(self.journal.control(letter))?;
+        self.board.write(|health| health.dead_letters += 1);
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! A pipeline's way through the journal: the records behind its cursor, from memory where they are.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::event::Number;
+use crate::journal::{Journal, JournalError, Record};
+
+/// What is read ahead, in bytes of stored records.
+const AHEAD: usize = 1 << 20;
+
+pub(super) struct Feed {
+    journal: Journal,
+    handle: Handle,
+    /// Read, and not yet passed as a whole.
+    records: VecDeque<Arc<Record>>,
+    /// The bytes of `records`.
+    bytes: usize,
+    /// Everything up to here is passed.
+    at: Number,
+    /// Everything up to here is read.
+    end: Number,
+}
+
+impl Feed {
+    pub(super) fn new(journal: &Journal, handle: &Handle, at: Number) -> Self {
+        let (journal, handle) = (journal.clone(), handle.clone());
+        Self { journal, handle, records: VecDeque::new(), bytes: 0, at, end: at }
+    }
+
+    pub(super) fn at(&self) -> Number {
+        self.at
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.records.iter()
+    }
+
+    /// Whether the journal has more than was read.
+    pub(super) fn more(&self) -> bool {
+        self.end < self.journal.head()
+    }
+
+    /// Reads on, if there is something to read and room for it.
+    pub(super) fn fill(&mut self) -> Result<(), JournalError> {
+        if self.bytes >= AHEAD || !self.more() {
+            return Ok(());
+        }
+        let read = match self.journal.read_memory(self.end, AHEAD) {
+            Some(records) => records,
+            None => self.handle.block_on(self.journal.read(self.end, AHEAD))?,
+        };
+        for record in read {
+            self.end = self.end.max(record.last);
+            self.bytes += record.bytes;
+            self.records.push_back(record);
+        }
+        Ok(())
+    }
+
+    /// Passes everything up to `number`.
+    pub(super) fn pass(&mut self, number: Number) {
+        self.at = self.at.max(number);
+        while let Some(record) = self.records.front()
+            && record.last <= self.at
+        {
+            self.bytes -= record.bytes;
+            self.records.pop_front();
+        }
+    }
+
+    /// Waits until there is something to read, at most `longest`, or until `stopping`.
+    pub(super) fn wait(&self, stopping: &mut tokio::sync::watch::Receiver<bool>, longest: Option<std::time::Duration>) {
+        let mut head = self.journal.watch_head();
+        if *head.borrow_and_update() > self.end {
+            return;
+        }
+        let timeout = async {
+            match longest {
+                Some(longest) => tokio::time::sleep(longest).await,
+                None => std::future::pending().await,
+            }
+        };
+        self.handle.block_on(async {
+            tokio::select! {
+                // An error is the journal's end, which the next call to it will say.
+                _ = head.changed() => {}
+                _ = stopping.wait_for(|stop| *stop) => {}
+                () = timeout => {}
+            }
+        });
+    }
+}

@@ -1,0 +1,104 @@
+//! From what plugins want sent to messages: channel, kind, id and time are the host's to give.
+
+use uuid::Uuid;
+
+use super::batch::Item;
+use super::failure::Blame;
+use crate::config::Config;
+use crate::event::Number;
+use crate::event::{Body, Event, Name, Operation};
+use crate::message::{ChannelName, Frames, Message};
+use crate::sandbox::{Draft, Fault, Manifest};
+
+/// A draft, the item that it comes from, and the plugin.
+pub(super) struct Made<'m> {
+    pub(super) item: usize,
+    pub(super) by: &'m Manifest,
+    pub(super) draft: Draft,
+}
+
+/// The messages of a batch in the order of events, and of plugins within an event.
+///
+/// # Errors
+/// If a plugin sends to a channel that its manifest doesn't name, or that has no rule.
+pub(super) fn messages(
+    pipeline: &Name,
+    config: &Config,
+    items: &[Item],
+    mut made: Vec<Made<'_>>,
+) -> Result<Vec<Message>, Blame> {
+    made.sort_by_key(|made| made.item);
+    let mut ids = Ids::new(pipeline);
+    made.into_iter()
+        .map(|Made { item, by, draft }| {
+            let wrong = |reason: String| Blame {
+                plugin: Some(by.name.clone()),
+                fault: Fault::BadOutput(reason),
+                item: Some(item),
+            };
+            let channel = &draft.channel;
+            if !by.may_send(channel) {
+                return Err(wrong(format!("sends to {channel}, which its manifest does not name under channels")));
+            }
+            let Some(rule) = config.channel(channel) else {
+                return Err(wrong(format!("sends to {channel}, for which there is no [[channel]] in the settings")));
+            };
+            let Item { event, origin, .. } = &items[item];
+            let Draft { channel, key, deleted, kind, event_type, data, event: _ } = draft;
+            Ok(Message {
+                number: Number::ZERO,
+                pipeline: pipeline.clone(),
+                channel_kind: rule.kind,
+                channel,
+                key,
+                deleted,
+                late: event.late,
+                kind,
+                event_type,
+                data,
+                timestamp: event.committed_at,
+                id: ids.next(item, event, origin),
+                frames: Frames::default(),
+            })
+        })
+        .collect()
+}
+
+/// Gives the messages of each event their ids: the first, the second …, whoever made them.
+pub(super) struct Ids<'p> {
+    pipeline: &'p str,
+    item: usize,
+    index: usize,
+}
+
+impl<'p> Ids<'p> {
+    pub(super) fn new(pipeline: &'p str) -> Self {
+        Self { pipeline, item: usize::MAX, index: 0 }
+    }
+
+    pub(super) fn next(&mut self, item: usize, event: &Event, origin: &str) -> Uuid {
+        if item != self.item {
+            (self.item, self.index) = (item, 0);
+        }
+        let index = self.index;
+        self.index += 1;
+        match &event.body {
+            // Two snapshots may give different rows the same position.
+            Body::Change(change) if change.operation == Operation::Snapshot => {
+                let origin = format!("{origin}/{}/{}", change.table, change.key);
+                event.message_id(&origin, self.pipeline, index)
+            }
+            _ => event.message_id(origin, self.pipeline, index),
+        }
+    }
+}
+
+/// What the ids of all that a rebuild makes begin with: it is not what was sent before.
+pub(super) fn rebuild_origin(incarnation: &str, request: Number) -> Name {
+    format!("{incarnation}/rebuild/{request}").into()
+}
+
+/// The id of a rebuild's tombstone.
+pub(super) fn tombstone_id(origin: &str, pipeline: &str, channel: &ChannelName, key: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{pipeline}/{origin}/{channel}/{key}").as_bytes())
+}

@@ -1,0 +1,312 @@
+//! Makes a pipeline's state anew: from a snapshot's rows, then from the streamed events that the
+//! snapshot does not contain, up to where the pipeline stood. What was sent to stream channels is
+//! not sent again; state channels get what changed for good, in one commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::event::{Micros, Name, Number};
+use crate::journal::{Append, Commit, JournalError, Record, RecordBody, SnapshotPart, StateChange};
+use crate::message::{ChannelKind, ChannelName, Frames, Message};
+
+use super::batch::{Item, Next, View, cut};
+use super::chain::{Chain, Memory};
+use super::commit::Live;
+use super::failure::{Made, Sink, Stop, settle};
+use super::feed::Feed;
+use super::health::Status;
+use super::meta::{Contained, Meta};
+use super::outputs::{rebuild_origin, tombstone_id};
+use super::reference;
+use super::worker::{Context, Worker};
+
+/// The state that is being made.
+struct Anew {
+    memory: Memory,
+    /// Of state channels: the newest message for each key, and its place among all.
+    newest: BTreeMap<(ChannelName, Box<str>), (usize, Message)>,
+    /// How many messages there were.
+    seen: usize,
+    /// The time of the newest event.
+    at: Micros,
+}
+
+impl Sink for Anew {
+    const REBUILD: bool = true;
+
+    fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    fn accept(&mut self, context: &Context, _: &Chain, made: Made<'_>) -> Result<(), JournalError> {
+        for message in made.messages {
+            self.seen += 1;
+            if message.channel_kind == ChannelKind::State {
+                let key = (message.channel.clone(), message.key.clone().unwrap_or_default());
+                self.newest.insert(key, (self.seen, message));
+            }
+        }
+        context.board.write(|health| health.events += made.events as u64);
+        Ok(())
+    }
+}
+
+/// Which snapshot it is.
+struct Snapshot {
+    source: Name,
+    incarnation: Name,
+    part: SnapshotPart,
+    /// The number before its first record.
+    before: Number,
+}
+
+impl Snapshot {
+    fn of(record: &Record) -> Option<Self> {
+        let RecordBody::Append(append) = &record.body else { return None };
+        let part = append.snapshot.clone()?;
+        let before = Number(record.first.0.saturating_sub(1));
+        Some(Self { source: append.source.clone(), incarnation: append.incarnation.clone(), part, before })
+    }
+
+    fn has(&self, append: &Append) -> bool {
+        append.snapshot.as_ref() == Some(&self.part) && append.incarnation == self.incarnation
+    }
+}
+
+impl Worker<'_> {
+    /// Makes the state of the snapshot that begins with `record`. `former`: where the pipeline
+    /// stood; none if it is new.
+    pub(super) fn rebuild(&mut self, record: &Record, former: Option<Number>) -> Result<(), Stop> {
+        let Some(snapshot) = Snapshot::of(record) else { return Ok(()) };
+        let (context, begun) = (self.context, std::time::Instant::now());
+        context.board.status(Status::Rebuilding);
+        let mut anew = self.nothing();
+        let origin = rebuild_origin(&snapshot.incarnation, snapshot.part.request);
+
+        // The rows are those of one moment: what plugins look up is there before they see any.
+        let wants = &self.wants;
+        each_chunk(context, &snapshot, |append| {
+            for event in &append.events {
+                reference::apply(event, wants, &mut anew.memory.lookup);
+                anew.at = anew.at.max(event.committed_at);
+            }
+            Ok(())
+        })?;
+        let chain = &mut self.chain;
+        each_chunk(context, &snapshot, |append| {
+            let rows = append.events.iter().filter_map(|event| {
+                let wanted = wants.mask(event);
+                (wanted != 0).then(|| Item { event: event.clone(), origin: origin.clone(), wanted })
+            });
+            for items in by_size(rows, context) {
+                let through = items.last().map_or(snapshot.before, |item| item.event.number);
+                settle(context, chain, &mut anew, Vec::new(), items, through)?;
+            }
+            Ok(())
+        })?;
+
+        let contains = snapshot.part.contains;
+        let beyond = context.handle.block_on(context.journal.number_at(&snapshot.source, contains))?;
+        let beyond = beyond.min(snapshot.before);
+        let told = Contained {
+            incarnation: snapshot.incarnation.clone(),
+            position: contains,
+            tables: self.wants.kept.tables(),
+        };
+        let contained = BTreeMap::from([(snapshot.source.clone(), told)]);
+        let stands = self.live.meta.rebuild.as_ref().is_some_and(|rebuild| rebuild.stands);
+        let cursor = match former {
+            None => beyond,
+            Some(former) if stands => former.max(beyond),
+            Some(former) => former,
+        };
+        if former.is_some() && beyond < cursor {
+            self.replay(&mut anew, beyond, cursor, &contained, &origin)?;
+        }
+        self.replace(anew, &origin, former, cursor, contained)?;
+        tracing::info!(
+            pipeline = %context.name, %cursor, took = ?begun.elapsed(), "the state is made of the source's rows"
+        );
+        Ok(())
+    }
+
+    /// Empties the state of a pipeline that needs no rows.
+    pub(super) fn reset(&mut self, cursor: Number) -> Result<(), Stop> {
+        let anew = self.nothing();
+        self.replace(anew, &rebuild_origin("", cursor), Some(cursor), cursor, BTreeMap::new())
+    }
+
+    fn nothing(&mut self) -> Anew {
+        self.chain.renew();
+        let memory = super::worker::take_memory(&self.chain, &self.wants, &mut Default::default());
+        Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default() }
+    }
+
+    /// Runs again what the snapshot does not contain and the pipeline has seen.
+    fn replay(
+        &mut self,
+        anew: &mut Anew,
+        after: Number,
+        until: Number,
+        contained: &BTreeMap<Name, Contained>,
+        origin: &Name,
+    ) -> Result<(), Stop> {
+        let context = self.context;
+        let mut feed = Feed::new(&context.journal, &context.handle, after);
+        while feed.at() < until {
+            context.go_on()?;
+            feed.fill()?;
+            let view = View {
+                pipeline: &context.name,
+                wants: &self.wants,
+                contained,
+                awaited: None,
+                until,
+                replayed_as: Some(origin),
+            };
+            match cut(feed.records(), feed.at(), context.size(), &view, feed.more()) {
+                Next::Batch(batch) => {
+                    let lookup = &mut anew.memory.lookup;
+                    for event in &batch.references {
+                        reference::apply(event, &self.wants, lookup);
+                    }
+                    if let Some(last) = batch.items.last() {
+                        anew.at = anew.at.max(last.event.committed_at);
+                        settle(context, &mut self.chain, anew, Vec::new(), batch.items, batch.through)?;
+                    }
+                    feed.pass(batch.through);
+                }
+                Next::Control(_) | Next::Snapshot(_) | Next::Nothing => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the new state in the place of the old one, in one commit.
+    fn replace(
+        &mut self,
+        anew: Anew,
+        origin: &Name,
+        former: Option<Number>,
+        cursor: Number,
+        contained: BTreeMap<Name, Contained>,
+    ) -> Result<(), Stop> {
+        let context = self.context;
+        let meta = Meta { kept: self.wants.kept.clone(), rebuild: None, contained };
+        let mut state = meta.changes();
+        state.extend(reference::all(&self.wants, &anew.memory.lookup));
+        for (owner, entries) in self.chain.names().zip(&anew.memory.states) {
+            state.extend(entries.entries().map(|(key, value)| StateChange {
+                owner: owner.clone(),
+                key: key.into(),
+                value: Some(value.clone()),
+            }));
+        }
+        let mut messages = self.tombstones(&anew, origin)?;
+        let mut newest: Vec<(usize, Message)> = anew.newest.into_values().collect();
+        newest.sort_by_key(|(place, _)| *place);
+        messages.extend(newest.into_iter().map(|(_, message)| message));
+        let count = messages.len() as u64;
+        let commit = Commit {
+            pipeline: context.name.clone(),
+            after: former.map(|_| self.live.committed()),
+            cursor,
+            reset: true,
+            state,
+            messages,
+            plugins: self.chain.versions(),
+        };
+        context.handle.block_on(context.journal.commit(commit))?;
+        self.chain.renew();
+        self.live = Live::new(anew.memory, meta, cursor);
+        self.feed = Feed::new(&context.journal, &context.handle, cursor);
+        *self.asked = None;
+        context.board.write(|health| {
+            (health.cursor, health.rebuild_asked) = (cursor, false);
+            health.batches += 1;
+            health.messages += count;
+        });
+        Ok(())
+    }
+
+    /// Takes back what state channels show and the new state doesn't.
+    fn tombstones(&self, anew: &Anew, origin: &Name) -> Result<Vec<Message>, Stop> {
+        let (context, journal) = (self.context, &self.context.journal);
+        let shown = context.handle.block_on(journal.state_keys(&context.name))?;
+        let gone: BTreeSet<(ChannelName, Box<str>)> =
+            shown.into_iter().filter(|shown| !anew.newest.contains_key(shown)).collect();
+        let channels: BTreeSet<&ChannelName> = gone.iter().map(|(channel, _)| channel).collect();
+        let mut messages = Vec::new();
+        for channel in channels {
+            for old in context.handle.block_on(journal.state_channel(channel))?.messages {
+                let key = old.key.clone().unwrap_or_default();
+                if old.pipeline != context.name || !gone.contains(&(channel.clone(), key.clone())) {
+                    continue;
+                }
+                messages.push(Message {
+                    number: Number::ZERO,
+                    pipeline: context.name.clone(),
+                    channel: channel.clone(),
+                    channel_kind: ChannelKind::State,
+                    id: tombstone_id(origin, &context.name, channel, &key),
+                    key: old.key.clone(),
+                    deleted: true,
+                    late: false,
+                    kind: old.kind.clone(),
+                    event_type: old.event_type.clone(),
+                    data: "null".into(),
+                    timestamp: anew.at.max(old.timestamp),
+                    frames: Frames::default(),
+                });
+            }
+        }
+        Ok(messages)
+    }
+}
+
+/// Reads the snapshot's appends, whose chunks became visible all at once.
+fn each_chunk(
+    context: &Context,
+    snapshot: &Snapshot,
+    mut take: impl FnMut(&Append) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let mut feed = Feed::new(&context.journal, &context.handle, snapshot.before);
+    loop {
+        context.go_on()?;
+        feed.fill()?;
+        let records: Vec<_> = feed.records().cloned().collect();
+        for record in &records {
+            if let RecordBody::Append(append) = &record.body
+                && snapshot.has(append)
+            {
+                take(append)?;
+                if append.complete {
+                    return Ok(());
+                }
+            }
+            feed.pass(record.last);
+        }
+        if records.is_empty() {
+            feed.wait(&mut context.stopping.clone(), None);
+        }
+    }
+}
+
+fn by_size(rows: impl Iterator<Item = Item>, context: &Context) -> Vec<Vec<Item>> {
+    let size = context.size();
+    let mut pieces: Vec<Vec<Item>> = Vec::new();
+    let mut bytes = 0;
+    for row in rows {
+        let weight = row.event.weight();
+        match pieces.last_mut() {
+            Some(piece) if piece.len() < size.events && bytes + weight <= size.bytes => {
+                piece.push(row);
+                bytes += weight;
+            }
+            _ => {
+                pieces.push(vec![row]);
+                bytes = weight;
+            }
+        }
+    }
+    pieces
+}

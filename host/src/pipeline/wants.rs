@@ -1,0 +1,140 @@
+//! What a pipeline's plugins want to see, compiled from their manifests: asked for every event.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::event::{Body, Change, Event, Name, Operation};
+use crate::sandbox::{ChannelPattern, Manifest};
+
+/// One bit for each plugin of a pipeline, in order.
+pub(super) type Mask = u64;
+
+/// What a pipeline keeps of its source's rows. It is stored with the state: a manifest that asks
+/// for something else means that the state has to be made anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// By plugin: the tables whose rows it wants at its first start.
+    pub(super) snapshot: BTreeMap<Name, BTreeSet<Name>>,
+    /// Reference tables and their columns, those of all plugins together.
+    pub(super) lookup: BTreeMap<Name, BTreeSet<Box<str>>>,
+}
+
+impl Kept {
+    /// The tables whose rows it needs.
+    pub(super) fn tables(&self) -> BTreeSet<Name> {
+        self.snapshot.values().flatten().chain(self.lookup.keys()).cloned().collect()
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Wants {
+    tables: HashMap<Name, [Mask; OPERATIONS]>,
+    ticks: Mask,
+    published: Vec<(ChannelPattern, Mask)>,
+    /// Every publication (the built-in pipeline).
+    all_published: Mask,
+    pub(super) kept: Kept,
+    /// Where the kept rows come from.
+    pub(super) source: Option<Name>,
+}
+
+const OPERATIONS: usize = 5;
+
+fn index(operation: Operation) -> usize {
+    match operation {
+        Operation::Insert => 0,
+        Operation::Update => 1,
+        Operation::Delete => 2,
+        Operation::Truncate => 3,
+        Operation::Snapshot => 4,
+    }
+}
+
+impl Wants {
+    /// # Errors
+    /// If no source watches a table whose rows are wanted, or not one source all of them.
+    pub(super) fn new<'a>(manifests: impl Iterator<Item = &'a Manifest>, config: &Config) -> Result<Self, String> {
+        let mut wants = Self::default();
+        for (at, manifest) in manifests.enumerate() {
+            wants.add(1 << at, manifest);
+        }
+        wants.source = source_of(&wants.kept, config)?;
+        Ok(wants)
+    }
+
+    /// What the built-in pipeline wants: everything that is published.
+    pub(super) fn publications() -> Self {
+        Self { all_published: 1, ..Self::default() }
+    }
+
+    fn add(&mut self, bit: Mask, manifest: &Manifest) {
+        let mut snapshot = BTreeSet::new();
+        for (table, operations) in &manifest.events {
+            let masks = self.tables.entry(table.clone()).or_default();
+            for operation in operations {
+                masks[index(*operation)] |= bit;
+            }
+            if operations.contains(&Operation::Snapshot) {
+                snapshot.insert(table.clone());
+            }
+        }
+        if manifest.snapshot {
+            self.kept.snapshot.insert(manifest.name.clone(), snapshot);
+        }
+        for (table, columns) in &manifest.lookup {
+            self.kept.lookup.entry(table.clone()).or_default().extend(columns.iter().cloned());
+        }
+        if manifest.ticks {
+            self.ticks |= bit;
+        }
+        self.published.extend(manifest.published.iter().map(|pattern| (pattern.clone(), bit)));
+    }
+
+    /// Which plugins want the event.
+    pub(super) fn mask(&self, event: &Event) -> Mask {
+        match &event.body {
+            Body::Change(change) => self.tables.get(&change.table).map_or(0, |masks| masks[index(change.operation)]),
+            Body::Tick { .. } => self.ticks,
+            Body::Published(published) => self
+                .published
+                .iter()
+                .filter(|(pattern, _)| pattern.matches(&published.channel))
+                .fold(self.all_published, |mask, (_, bit)| mask | bit),
+        }
+    }
+
+    /// The change, if it may alter what a reference table keeps.
+    pub(super) fn reference<'e>(&self, event: &'e Event) -> Option<&'e Change> {
+        let Body::Change(change) = &event.body else { return None };
+        let columns = self.kept.lookup.get(&change.table)?;
+        if self.source.as_ref() != Some(&event.source) {
+            return None;
+        }
+        // A table of people is also one of their whereabouts: most updates touch no kept column.
+        let untouched = change.operation == Operation::Update
+            && change.before.is_some()
+            && !change.changed.iter().any(|column| columns.contains(column));
+        (!untouched).then_some(change)
+    }
+}
+
+fn source_of(kept: &Kept, config: &Config) -> Result<Option<Name>, String> {
+    let mut found: Option<Name> = None;
+    for table in kept.tables() {
+        let source = config
+            .sources
+            .iter()
+            .find(|source| source.tables.is_empty() || source.tables.contains(&table))
+            .ok_or_else(|| format!("no [[source]] watches table {table}, whose rows it wants"))?;
+        match &found {
+            Some(other) if *other != source.name => {
+                return Err(format!("it wants rows of two sources, {other} and {}; allowed: one", source.name));
+            }
+            _ => found = Some(source.name.clone()),
+        }
+    }
+    Ok(found)
+}
