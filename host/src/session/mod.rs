@@ -1,21 +1,35 @@
 //! One client of the native protocol: from the upgraded socket to its close. The `connect` route
 //! calls [`serve`].
+//!
+//! A session's own task reads and answers; what goes out is pushed by the fan-out, or, while the
+//! client is behind, by the task of [`work`].
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
-use crate::auth::{Policy, Tokens};
-use crate::channel::FanOut;
+use crate::auth::{Identity, Policy, Tokens};
+use crate::capture::ingest::Ingest;
+use crate::channel::{FanOut, Link, Membership, Place};
 use crate::config::SessionSettings;
-use crate::event::{Number, Published};
 use crate::journal::Journal;
+use crate::message::{ChannelKind, ChannelName};
+use crate::wire::codes::ErrorCode;
+use crate::wire::command::{Command, What};
+use crate::wire::native::{self, Answer};
 
-/// Takes a publication in, and gives its number or the reason why not.
-pub type Publish = Arc<dyn Fn(Published) -> Pin<Box<dyn Future<Output = Result<Number, String>> + Send>> + Send + Sync>;
+mod catch_up;
+mod hello;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use reader::Reader;
+use work::Job;
 
 /// What all sessions share.
 pub struct Context {
@@ -24,11 +38,11 @@ pub struct Context {
     pub tokens: Tokens,
     pub policy: Policy,
     pub settings: SessionSettings,
-    pub publish: Publish,
+    pub ingest: Ingest,
 }
 
 /// What the upgrade request already said, raw; the session checks it and closes with a named code.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Hello {
     /// From `Authorization: Bearer` or `token=`. None: the first message brings it.
     pub token: Option<String>,
@@ -38,9 +52,104 @@ pub struct Hello {
     pub channels: Vec<String>,
 }
 
+/// One client.
+struct Session {
+    context: Arc<Context>,
+    link: Arc<Link>,
+    membership: Membership,
+    who: Identity,
+    state: Mutex<State>,
+    /// Frees the connection's place when the session ends.
+    _place: Place,
+}
+
+#[derive(Default)]
+struct State {
+    /// The channels that it has, and whether it asked for them (or got them by itself).
+    channels: HashMap<ChannelName, Had>,
+    /// What waits to be done, in the client's order.
+    jobs: VecDeque<Job>,
+    /// A task does the jobs.
+    working: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Had {
+    Asked,
+    Own,
+}
+
+/// How many commands of a client may wait for their answers.
+const WAITING_COMMANDS: usize = 128;
+
 /// Serves one client until it leaves. `stream` is the bare TCP stream after the WebSocket
 /// handshake, `already_read` what came with it. Spawn it: the future is small.
-#[expect(clippy::unimplemented, unused_variables, clippy::unused_async, reason = "signatures first; bodies follow")]
 pub async fn serve(stream: TcpStream, already_read: Bytes, hello: Hello, context: Arc<Context>) {
-    unimplemented!()
+    // Without it a small frame waits for the acknowledgement of the one before (Nagle).
+    let _ = stream.set_nodelay(true);
+    let limit = usize::try_from(context.settings.outbox_bytes).unwrap_or(usize::MAX);
+    let link = Link::new(stream, limit);
+    let mut reader = Reader::new(link.clone(), already_read, &context.settings);
+    // Boxed: what is needed once shouldn't make every connection's task larger.
+    match Box::pin(hello::enter(&mut reader, hello, context)).await {
+        Ok(session) => session.run(&mut reader).await,
+        Err(why) => link.close(why),
+    }
+    Box::pin(reader.finish()).await;
+}
+
+impl Session {
+    async fn run(self: Arc<Self>, reader: &mut Reader) {
+        loop {
+            match reader.next().await {
+                Ok(Some(text)) => self.command(&text),
+                Ok(None) => return,
+                Err(why) => return self.link.close(why),
+            }
+        }
+    }
+
+    fn command(self: &Arc<Self>, text: &str) {
+        let command = match Command::parse(text) {
+            Ok(command) => command,
+            Err(refusal) => return self.refuse(refusal.id, refusal.code, &refusal.message),
+        };
+        let id = command.id;
+        let job = match command.what {
+            What::Ping => return self.say(Answer::Pong { id }.frame()),
+            What::Connect(_) => {
+                let message = "connect is the first message, where the request brought no token";
+                return self.refuse(id, ErrorCode::AlreadyConnected, message);
+            }
+            What::Subscribe { channel, after } => Job::Subscribe { id, channel, after },
+            What::Unsubscribe { channel } => Job::Unsubscribe { id, channel },
+            What::Publish(publish) => Job::Publish { id, publish },
+        };
+        if !self.enqueue(job) {
+            let message = format!("{WAITING_COMMANDS} commands wait for their answers");
+            self.refuse(id, ErrorCode::TooManyCommands, &message);
+        }
+    }
+
+    fn say(&self, frame: Bytes) {
+        self.link.push(frame);
+        self.link.flush();
+    }
+
+    fn refuse(&self, id: Option<u64>, code: ErrorCode, message: &str) {
+        self.say(native::error(id, code, message));
+    }
+
+    fn kind(&self, channel: &ChannelName) -> ChannelKind {
+        self.context.policy.kind(channel).unwrap_or(ChannelKind::Stream)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's name in logs and in `connected`.
+fn new_name() -> String {
+    Uuid::new_v4().simple().to_string()
 }

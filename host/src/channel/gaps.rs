@@ -1,0 +1,44 @@
+//! What sources lost: every `gap` control of the journal up to where a shard stands, so that a
+//! session that resumes across one is told of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::event::Number;
+
+/// Written by one shard, read by its sessions while they are behind.
+#[derive(Clone, Default)]
+pub(crate) struct Gaps(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    /// The shard has passed everything up to here.
+    up_to: Number,
+    /// In rising order; sources rarely lose something, so this stays small.
+    gaps: Vec<(Number, Box<str>)>,
+}
+
+impl Gaps {
+    pub(crate) fn new(gaps: Vec<(Number, Box<str>)>) -> Self {
+        Self(Arc::new(Mutex::new(Known { up_to: Number::ZERO, gaps })))
+    }
+
+    /// The shard met a gap.
+    pub(crate) fn add(&self, number: Number, reason: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.gaps.last().is_none_or(|(last, _)| *last < number) {
+            known.gaps.push((number, reason.into()));
+        }
+    }
+
+    /// The shard has passed `number`, and added the gaps before it.
+    pub(crate) fn passed(&self, number: Number) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).up_to = number;
+    }
+
+    /// The gaps after a number, and up to where they are all known.
+    pub(crate) fn after(&self, after: Number) -> (Vec<(Number, Box<str>)>, Number) {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gaps = known.gaps.iter().filter(|(n, _)| *n > after && *n <= known.up_to).cloned().collect();
+        (gaps, known.up_to)
+    }
+}

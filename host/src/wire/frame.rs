@@ -1,0 +1,86 @@
+//! WebSocket frames that the server sends: unmasked and unfragmented, so one can be shared by all.
+
+use bytes::Bytes;
+
+use super::codes::Close;
+
+const FINAL: u8 = 0x80;
+const TEXT: u8 = 0x1;
+const CLOSE: u8 = 0x8;
+const PING: u8 = 0x9;
+const PONG: u8 = 0xA;
+/// The longest payload of a control frame (RFC 6455, 5.5).
+const CONTROL_MAX: usize = 125;
+
+/// A text message.
+pub fn text(payload: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(payload.len() + 10);
+    frame.push(FINAL | TEXT);
+    match payload.len() {
+        length @ 0..=125 => frame.push(length as u8),
+        length => match u16::try_from(length) {
+            Ok(length) => {
+                frame.push(126);
+                frame.extend_from_slice(&length.to_be_bytes());
+            }
+            Err(_) => {
+                frame.push(127);
+                frame.extend_from_slice(&(length as u64).to_be_bytes());
+            }
+        },
+    }
+    frame.extend_from_slice(payload);
+    frame.into()
+}
+
+/// An empty ping.
+pub const fn ping() -> Bytes {
+    Bytes::from_static(&[FINAL | PING, 0])
+}
+
+/// The answer to a ping.
+pub fn pong(payload: &[u8]) -> Bytes {
+    control(PONG, payload)
+}
+
+/// The last frame, with a code and its name.
+pub fn close(why: Close) -> Bytes {
+    let mut payload = why.number().to_be_bytes().to_vec();
+    payload.extend_from_slice(why.name().as_bytes());
+    control(CLOSE, &payload)
+}
+
+fn control(opcode: u8, payload: &[u8]) -> Bytes {
+    let payload = &payload[..payload.len().min(CONTROL_MAX)];
+    let mut frame = Vec::with_capacity(payload.len() + 2);
+    frame.push(FINAL | opcode);
+    frame.push(payload.len() as u8);
+    frame.extend_from_slice(payload);
+    frame.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+
+    use super::*;
+
+    #[test]
+    fn tungstenite_reads_each_length_of_text() {
+        for length in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
+            let frame = text(&vec![b'x'; length]);
+            let mut cursor = Cursor::new(&frame[..]);
+            let (header, read) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+            assert_eq!((read as usize, header.is_final, header.mask), (length, true, None));
+            assert_eq!(frame.len() - cursor.position() as usize, length);
+        }
+    }
+
+    #[test]
+    fn a_control_frame_is_never_longer_than_the_protocol_allows() {
+        assert_eq!(pong(&[0; 200]).len(), 127);
+        assert!(Close::ALL.iter().all(|c| close(*c).len() <= 127));
+    }
+}
