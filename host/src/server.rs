@@ -79,7 +79,7 @@ impl Server {
         let (closing, closing_seen) = watch::channel(false);
         let (shutdown, shutdown_seen) = watch::channel(false);
         let journal = Journal::open(&config.data, &config.journal, &config.channels).await?;
-        let fan_out = FanOut::start(&journal, &config.session, &config.channels)?;
+        let fan_out = FanOut::start(&journal, &config.session, &config.channels).await?;
         let sandbox = Arc::new(Sandbox::new(&config.data.join("cache"))?);
         let capture =
             Capture::start(&config.sources, &config.data, &journal, config.journal.record_bytes, &shutdown_seen);
@@ -92,7 +92,7 @@ impl Server {
             tokens: tokens.clone(),
             policy: Policy::new(&config.channels),
             settings: config.session.clone(),
-            publish: publish(Ingest::new(journal.clone())),
+            ingest: Ingest::new(journal.clone()),
         });
         let routes = http::router(http::Parts { session: context, readiness: readiness(&capture, &pipelines) });
         let listening = Listener::new(routes, &config.session, closing_seen);
@@ -161,13 +161,6 @@ impl Server {
 
 fn running<T>(capture: &Running, ask: impl FnOnce(&Capture) -> T) -> Option<T> {
     capture.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask)
-}
-
-fn publish(ingest: Ingest) -> session::Publish {
-    Arc::new(move |published| {
-        let ingest = ingest.clone();
-        Box::pin(async move { ingest.publish(published).await.map_err(|e| e.to_string()) })
-    })
 }
 
 /// What `/readyz` asks.

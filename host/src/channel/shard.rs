@@ -90,6 +90,7 @@ impl Shard {
 
     /// Hands on what was committed since: one round of it, so that requests don't wait for long.
     async fn follow(&mut self) {
+        let head = self.journal.head();
         let records = match self.journal.read_memory(self.position, ROUND) {
             Some(records) => records,
             // Further back than memory reaches: this thread was held up for long.
@@ -106,6 +107,10 @@ impl Shard {
         let now = Instant::now();
         for record in &records {
             self.hand_on(record, now);
+        }
+        if records.is_empty() {
+            // The head may move over numbers that nothing has.
+            self.position = self.position.max(head);
         }
         self.gaps.passed(self.position);
     }
@@ -208,7 +213,8 @@ impl Shard {
             return if after == self.position || only.is_some() { Attached::Live } else { Attached::NotYet };
         }
         let Some(records) = self.journal.read_memory(after, ATTACH) else { return Attached::NotYet };
-        if records.last().is_none_or(|last| last.last < self.position) {
+        let rest = self.journal.read_memory(records.last().map_or(after, |r| r.last), 1);
+        if rest.is_none_or(|rest| rest.iter().any(|r| r.first <= self.position)) {
             return Attached::NotYet;
         }
         for record in records.iter().filter(|r| r.first <= self.position) {
