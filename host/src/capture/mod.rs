@@ -20,6 +20,9 @@ mod requests;
 pub mod sqlite;
 pub mod ticks;
 
+#[cfg(test)]
+mod tests;
+
 pub use ingest::{Ingest, IngestError};
 pub use sqlite::detach;
 

@@ -1,0 +1,53 @@
+//! Publications enter in order, each once.
+
+use super::*;
+use crate::capture::Ingest;
+use crate::event::Published;
+
+fn alert(data: &str, key: Option<&str>) -> Published {
+    Published {
+        channel: "system".into(),
+        kind: "alert".into(),
+        event_type: "alert".into(),
+        data: data.into(),
+        by: "1".into(),
+        idempotency_key: key.map(Into::into),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publications_get_rising_places_whoever_sends_them() {
+    let host = Host::stopped("").await;
+    let ingest = Ingest::new(host.journal.clone());
+    let mut tasks = tokio::task::JoinSet::new();
+    for i in 0..50 {
+        let ingest = ingest.clone();
+        tasks.spawn(async move { ingest.publish(alert(&i.to_string(), None)).await.unwrap() });
+    }
+    let numbers: std::collections::BTreeSet<_> = tasks.join_all().await.into_iter().collect();
+    assert_eq!(numbers.len(), 50);
+    let last = *numbers.last().unwrap();
+    let records = host.records(|record| record.last == last).await;
+    let events: Vec<_> = records
+        .iter()
+        .filter_map(|record| match &record.body {
+            RecordBody::Append(append) => append.events.first(),
+            _ => None,
+        })
+        .collect();
+    assert!(events.windows(2).all(|pair| pair[0].position < pair[1].position));
+    assert!(events.windows(2).all(|pair| pair[0].committed_at <= pair[1].committed_at));
+    let ids: std::collections::BTreeSet<_> = events.iter().map(|event| event.message_id("i", "p", 0)).collect();
+    assert_eq!(ids.len(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_with_the_same_key_are_one_even_after_a_restart() {
+    let host = Host::stopped("").await;
+    let first = Ingest::new(host.journal.clone()).publish(alert("1", Some("k"))).await.unwrap();
+    let again = Ingest::new(host.journal.clone());
+    assert_eq!(again.publish(alert("2", Some("k"))).await.unwrap(), first);
+    let other = again.publish(alert("3", Some("l"))).await.unwrap();
+    assert!(other > first);
+    assert_eq!(host.journal.head(), other);
+}
