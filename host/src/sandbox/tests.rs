@@ -1,1 +1,0 @@
-//! Plugins as real components, good and hostile.

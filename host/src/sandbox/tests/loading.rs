@@ -1,0 +1,104 @@
+//! What can't be a plugin is refused at loading, with its file, what was found, and what is allowed.
+
+use super::*;
+
+const MANIFEST: &str = "name = 'p'\nversion = '1'\nticks = true\n";
+
+fn refused(wasm: &[u8]) -> String {
+    let error = Bench::new().load("p", wasm, MANIFEST).unwrap_err().to_string();
+    assert!(error.contains("p.wasm: "), "{error}");
+    error
+}
+
+#[test]
+fn garbage_is_refused() {
+    assert!(refused(b"garbage").contains("not a component"));
+    assert!(refused(b"").contains("not a component"));
+    let wasm = std::fs::read(built().join("hostile.wasm")).unwrap();
+    assert!(refused(&wasm[..wasm.len() / 2]).contains("not a component"));
+}
+
+#[test]
+fn a_core_module_and_features_that_are_off_are_refused() {
+    let module = wat::parse_str("(module)").unwrap();
+    assert!(refused(&module).contains("not a component"));
+    let shared = wat::parse_str("(component (core module (memory 1 1 shared)))").unwrap();
+    assert!(refused(&shared).contains("threads"), "{}", refused(&shared));
+    let wide = wat::parse_str("(component (core module (memory i64 1)))").unwrap();
+    assert!(refused(&wide).contains("memory64"), "{}", refused(&wide));
+}
+
+#[test]
+fn text_is_not_taken_for_a_component() {
+    assert!(refused(b"(component)").contains("not a component"));
+}
+
+#[test]
+fn an_export_with_another_type_is_refused_at_loading() {
+    let text = r#"
+        (component
+            (core module $m (func (export "init")))
+            (core instance $m (instantiate $m))
+            (func $f (canon lift (core func $m "init")))
+            (instance $lifecycle (export "init" (func $f)))
+            (instance $route (export "route" (func $f)))
+            (export "relevo:plugin/lifecycle@0.1.0" (instance $lifecycle))
+            (export "relevo:plugin/route@0.1.0" (instance $route)))"#;
+    let error = refused(&wat::parse_str(text).unwrap());
+    assert!(error.contains("does not fit the plugin contract"), "{error}");
+    let empty = r#"
+        (component (instance $i)
+            (export "relevo:plugin/lifecycle@0.1.0" (instance $i))
+            (export "relevo:plugin/route@0.1.0" (instance $i)))"#;
+    let error = refused(&wat::parse_str(empty).unwrap());
+    assert!(error.contains("init"), "{error}");
+}
+
+#[test]
+fn an_import_that_is_missing_from_an_offered_interface_is_refused() {
+    let text = r#"
+        (component
+            (import "relevo:plugin/log@0.1.9" (instance (export "shout" (func))))
+            (instance $i)
+            (export "relevo:plugin/lifecycle@0.1.0" (instance $i))
+            (export "relevo:plugin/route@0.1.0" (instance $i)))"#;
+    let error = refused(&wat::parse_str(text).unwrap());
+    assert!(error.contains("shout"), "{error}");
+}
+
+#[test]
+fn an_instance_that_needs_more_memory_than_it_may_have_is_refused() {
+    let bench = Bench::new();
+    let wasm = std::fs::read(built().join("hostile.wasm")).unwrap();
+    let big = r#"
+        (component
+            (core module $m (memory 100))
+            (core instance $m (instantiate $m))
+            (instance $i)
+            (export "relevo:plugin/lifecycle@0.1.0" (instance $i))
+            (export "relevo:plugin/route@0.1.0" (instance $i)))"#;
+    let manifest = format!("{MANIFEST}[limits]\nmemory = '4MiB'\n");
+    let error = bench.load("p", &wat::parse_str(big).unwrap(), &manifest).unwrap_err().to_string();
+    assert!(error.contains("limits.memory is 4194304"), "{error}");
+    bench.load("p", &wasm, &manifest).unwrap();
+}
+
+#[test]
+fn missing_files_are_named() {
+    let bench = Bench::new();
+    let load = |name: &str| bench.sandbox.load(bench.folder.path(), &name.into(), &Limits::default());
+    let error = load("absent").unwrap_err().to_string();
+    assert!(error.contains("absent.wasm") && error.contains("plugins folder"), "{error}");
+    std::fs::write(bench.folder.path().join("half.wasm"), "").unwrap();
+    assert!(load("half").unwrap_err().to_string().contains("half.toml"));
+    assert!(load("../p").unwrap_err().to_string().contains("no plugin name"));
+}
+
+#[test]
+fn the_version_tells_apart_components_of_the_same_number() {
+    let bench = Bench::new();
+    let version = bench.hostile("").version().clone();
+    assert_eq!(&*version.plugin, "hostile");
+    assert!(version.version.starts_with("0.1.0+") && version.version.len() == 6 + 12, "{}", version.version);
+    assert_ne!(bench.built("enricher", "").version().version, version.version);
+}
