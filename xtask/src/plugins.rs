@@ -11,8 +11,8 @@ use crate::wasm::Compiler;
 /// The plugins that the example runs.
 pub(crate) const SHIPPED: &[&str] = &["tareas", "efectivos", "panel"];
 
-/// Plugins that only tests run: they misbehave.
-pub(crate) const FOR_TESTS: &[&str] = &["hostile"];
+/// Plugins that only tests run; their sources are in `tests/plugins/`.
+pub(crate) const FOR_TESTS: &[&str] = &["enricher", "hostile"];
 
 /// Builds the named packages; returns the folder that holds the components and, for those that ship,
 /// their manifests beside them.
@@ -37,7 +37,8 @@ pub(crate) fn build(compiler: &Compiler, packages: &[&str]) -> Result<PathBuf> {
     fs::create_dir_all(&ready)?;
     for name in packages {
         place(&built.join(format!("{}.wasm", name.replace('-', "_"))), &ready.join(format!("{name}.wasm")))?;
-        let manifest = steps::root().join(format!("plugins/{name}/{name}.toml"));
+        let of_tests = if FOR_TESTS.contains(name) { "tests/" } else { "" };
+        let manifest = steps::root().join(format!("{of_tests}plugins/{name}/{name}.toml"));
         if manifest.exists() {
             place(&manifest, &ready.join(format!("{name}.toml")))?;
         }
