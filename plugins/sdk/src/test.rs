@@ -29,6 +29,8 @@
 
 mod host;
 mod input;
+#[cfg(test)]
+mod tests;
 pub(crate) mod world;
 
 pub use host::{Failed, Patched, Sent, TestHost};
