@@ -1,9 +1,9 @@
 //! How a pipeline is: what `/readyz`, the log and the operator are told.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::event::{Name, Number};
 
@@ -51,11 +51,11 @@ pub struct Health {
 
 /// The worker writes here, the supervisor reads.
 #[derive(Clone)]
-pub(super) struct Board(Arc<Mutex<Health>>);
+pub(super) struct Board(watch::Sender<Health>);
 
 impl Board {
     pub(super) fn new(pipeline: Name) -> Self {
-        Self(Arc::new(Mutex::new(Health {
+        Self(watch::Sender::new(Health {
             pipeline,
             status: Status::Starting,
             cursor: Number::ZERO,
@@ -67,12 +67,11 @@ impl Board {
             dead_letters: 0,
             faults: BTreeMap::new(),
             last_fault: None,
-        })))
+        }))
     }
 
-    pub(super) fn write<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {
-        // A poisoned lock only says that a writer panicked; plain numbers are never half written.
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn write(&self, change: impl FnOnce(&mut Health)) {
+        self.0.send_modify(change);
     }
 
     pub(super) fn status(&self, status: Status) {
@@ -87,6 +86,10 @@ impl Board {
     }
 
     pub(super) fn read(&self) -> Health {
-        self.write(|health| health.clone())
+        self.0.borrow().clone()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Health> {
+        self.0.subscribe()
     }
 }

@@ -107,7 +107,17 @@ impl Pipelines {
 
     /// Whether every pipeline runs: part of `/readyz`.
     pub fn ready(&self) -> bool {
-        self.boards.iter().all(|board| board.write(|health| health.status == Status::Running))
+        self.boards.iter().all(|board| board.watch().borrow().status == Status::Running)
+    }
+
+    /// Waits until a pipeline's health is as asked for; at once with false if there is no such
+    /// pipeline. `lag` is not kept up to date in it.
+    pub async fn until(&self, pipeline: &str, is: impl FnMut(&Health) -> bool) -> bool {
+        let board = self.boards.iter().find(|board| &*board.watch().borrow().pipeline == pipeline);
+        match board {
+            Some(board) => board.watch().wait_for(is).await.is_ok(),
+            None => false,
+        }
     }
 
     /// Stops the pipelines and waits until each has ended the batch that it was at. Stop capture
