@@ -66,7 +66,7 @@ impl Policy {
             return *decision;
         }
         drop(kept);
-        let decision = self.from_rules(role, channel);
+        let decision = self.decided_by_rules(role, channel);
         let mut kept = self.decisions.write().unwrap_or_else(PoisonError::into_inner);
         if kept.count >= Self::KEPT {
             *kept = Decisions::default();
@@ -77,7 +77,7 @@ impl Policy {
         decision
     }
 
-    fn from_rules(&self, role: &str, channel: &ChannelName) -> Decision {
+    fn decided_by_rules(&self, role: &str, channel: &ChannelName) -> Decision {
         let names = |roles: &[String]| roles.iter().any(|r| r == "*" || r == role);
         self.rule(channel).map_or(Decision { read: false, publish: false }, |rule| Decision {
             read: names(&rule.read),

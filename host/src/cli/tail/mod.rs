@@ -45,7 +45,7 @@ pub(super) struct Tail {
 enum Credential {
     Given(String),
     /// A fresh one for each connection.
-    Made(Tokens),
+    Made(Box<Tokens>),
 }
 
 impl Credential {
@@ -76,7 +76,7 @@ impl Tail {
 
 fn made(config: &Config) -> anyhow::Result<Credential> {
     match Secret::find(config)? {
-        Some(secret) => Ok(Credential::Made(Tokens::new(&secret, &config.auth))),
+        Some(secret) => Ok(Credential::Made(Box::new(Tokens::new(&secret, &config.auth)))),
         None => anyhow::bail!(
             "there is no token: give --token, or set RELEVO_DATA to the data folder of the server ({} has no secret)",
             config.data.display()
