@@ -1,8 +1,12 @@
 //! The records of `wit/relevo.wit`'s `types`. The generated bindings use them on wasm, and
 //! [`test`](crate::test) uses them natively, so that both run the same code.
+//!
+//! `repr(C)`: the bindings take a list of flat records as it lies in memory, so the layout must be the
+//! contract's own.
 #![allow(missing_docs, reason = "wit/relevo.wit says what each field is")]
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct Span {
     pub start: u32,
     pub len: u32,
@@ -15,6 +19,7 @@ pub struct Table {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub struct Event {
     pub number: u64,
     pub committed_us: u64,
@@ -39,6 +44,7 @@ pub struct Batch {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub struct Message {
     pub event: u32,
     pub flags: u32,
@@ -56,6 +62,7 @@ pub struct Messages {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub struct Patch {
     pub event: u32,
     pub flags: u32,
