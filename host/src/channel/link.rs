@@ -76,10 +76,11 @@ impl Link {
         }
     }
 
-    /// Adds a frame that may be lost: it is, if it doesn't fit.
+    /// Adds a frame that may be lost: it is, if half of the outbox is in use. What must not be lost
+    /// always finds room beside it.
     pub(crate) fn push_if_room(&self, frame: Bytes) {
         let mut out = self.out();
-        if out.open() {
+        if out.open() && out.outbox.bytes() + frame.len() <= out.outbox.limit() / 2 {
             // At most once: losing it is what the kind of channel says.
             let _: Result<(), Full> = out.outbox.push(frame);
         }
