@@ -78,6 +78,7 @@ impl Outbox {
     }
 
     /// Adds a state's frame. `replace`: the newer takes the place of the unsent older.
+    #[expect(clippy::mutable_key_type, reason = "only channel and key are compared; they don't change")]
     pub(crate) fn push_state(&mut self, frame: Bytes, message: &Arc<Message>, replace: bool) -> Result<(), Full> {
         if !replace {
             return self.add(frame, Some(message.clone()));

@@ -6,7 +6,7 @@ use super::*;
 use crate::wire::codes::Close;
 
 async fn code_of(mut client: Client) -> Option<Close> {
-    let (_, code) = client.to_the_end().await;
+    let (_, code) = client.until_closed().await;
     Close::ALL.iter().copied().find(|c| Some(c.number()) == code)
 }
 
@@ -15,7 +15,7 @@ async fn a_token_that_is_refused_closes_with_a_code_and_a_reason() {
     let server = server(|_| {}).await;
     for token in ["", "nonsense", "a.b.c"] {
         let mut client = server.open(Hello { token: Some(token.into()), ..Hello::default() }).await;
-        let (said, code) = client.to_the_end().await;
+        let (said, code) = client.until_closed().await;
         assert_eq!(code, Some(Close::Unauthorized.number()));
         assert_eq!(said[0]["name"], "unauthorized");
     }

@@ -51,7 +51,7 @@ async fn a_shutdown_tells_everybody_and_waits_for_them() {
     let fan_out = server.context.fan_out.clone();
     let stop = tokio::spawn(async move { fan_out.stop(Duration::from_secs(20)).await });
     for (mut client, number) in [(live, Some(last)), (greeting, None)] {
-        let (said, code) = client.to_the_end().await;
+        let (said, code) = client.until_closed().await;
         assert_eq!(code, Some(Close::Shutdown.number()));
         // What was committed before is either said, or comes after the reconnect.
         assert!(said.iter().all(|v| v["offset"].as_u64() == number));
@@ -64,5 +64,5 @@ async fn a_shutdown_tells_everybody_and_waits_for_them() {
 }
 
 async fn code(mut client: Client) -> Option<u16> {
-    client.to_the_end().await.1
+    client.until_closed().await.1
 }

@@ -199,7 +199,7 @@ impl Client {
     }
 
     /// Everything up to the close, and its code.
-    async fn to_the_end(&mut self) -> (Vec<Value>, Option<u16>) {
+    async fn until_closed(&mut self) -> (Vec<Value>, Option<u16>) {
         let mut texts = Vec::new();
         loop {
             match self.frame().await {

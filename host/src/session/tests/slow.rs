@@ -26,7 +26,7 @@ async fn of_a_stream_it_is_closed_with_a_code_and_comes_back_for_the_rest() {
     for n in 0..500 {
         sent.push(server.commit(vec![large("tasks", ChannelKind::Stream, n)]).await);
     }
-    let (said, code) = client.to_the_end().await;
+    let (said, code) = client.until_closed().await;
     assert_eq!(code, Some(Close::Slow.number()));
     let mut got: Vec<u64> = said.iter().map(|v| v["offset"].as_u64().unwrap()).collect();
     assert!(got.len() < sent.len());
@@ -79,6 +79,6 @@ async fn one_that_asks_without_reading_the_answers_is_closed() {
         client.socket.feed(Frame::text("no json at all")).await.unwrap();
     }
     client.socket.flush().await.unwrap();
-    let (_, code) = client.to_the_end().await;
+    let (_, code) = client.until_closed().await;
     assert_eq!(code, Some(Close::Slow.number()));
 }
