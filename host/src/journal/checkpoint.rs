@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sqlx::{Row, SqliteConnection};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
 use super::shared::Shared;
-use super::writer::{Command, Work};
 
 /// A checkpoint is due after this much was written, in bytes; SQLite's own default is as much.
 const EVERY: u64 = 4 << 20;
@@ -24,33 +23,16 @@ pub(super) fn notice(shared: &Shared) {
 }
 
 /// Runs until `stop`.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    mut conn: SqliteConnection,
-    commands: mpsc::WeakSender<Command>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(super) async fn run(shared: Arc<Shared>, mut conn: SqliteConnection, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = shared.wake_checkpointer.notified() => {}
             _ = stop.wait_for(|stop| *stop) => break,
         }
         shared.written.store(0, Ordering::Relaxed);
-        let pages = match sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut conn).await {
-            Ok(row) => row.try_get::<i64, _>(1).unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "a checkpoint of the journal failed; trying again later");
-                continue;
-            }
-        };
-        let wal = u64::try_from(pages).unwrap_or_default() * PAGE;
-        if wal > shared.settings.wal_bytes
-            && let Some(commands) = commands.upgrade()
-        {
-            let (reply, done) = oneshot::channel();
-            if commands.send(Command { work: Work::Checkpoint, reply }).await.is_ok() {
-                let _ = done.await;
-            }
+        let _one = shared.checkpointing.lock().await;
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut conn).await {
+            tracing::warn!(%error, "a checkpoint of the journal failed; trying again later");
         }
     }
     let _ = sqlx::Connection::close(conn).await;
@@ -59,7 +41,8 @@ pub(super) async fn run(
 /// The page size of our databases, in bytes.
 pub(super) const PAGE: u64 = 4096;
 
-/// Moves everything and empties the WAL; waits for readers as long as the busy timeout lets it.
+/// Moves everything and empties the WAL; waits for readers as long as the busy timeout lets it. False:
+/// that was not long enough.
 pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(conn).await?;
     Ok(row.try_get::<i64, _>(0)? == 0)

@@ -58,18 +58,26 @@ impl Embedded {
         let (commands, waiting) = mpsc::channel(WAITING);
         let stop = watch::Sender::new(false);
         let mut tasks = vec![
-            tokio::spawn(checkpoint::run(shared.clone(), checkpointer, commands.downgrade(), stop.subscribe())),
+            tokio::spawn(checkpoint::run(shared.clone(), checkpointer, stop.subscribe())),
             tokio::spawn(retention::run(shared.clone(), pool.clone(), commands.downgrade(), stop.subscribe())),
         ];
         let publisher = match shared.settings.durability {
-            Durability::Power => Publisher::synced(&shared, wal),
+            Durability::Power => Publisher::synced(&shared, wal.clone()),
             Durability::Process => {
                 let pause = shared.settings.sync_every;
-                tasks.push(tokio::spawn(sync::every(shared.clone(), wal, pause, stop.subscribe())));
+                tasks.push(tokio::spawn(sync::every(shared.clone(), wal.clone(), pause, stop.subscribe())));
                 Publisher::Direct
             }
         };
-        let writer = Writer { conn, index, shared: shared.clone(), publisher, unsaved: None };
+        let writer = Writer {
+            conn,
+            index,
+            shared: shared.clone(),
+            publisher,
+            unsaved: None,
+            wal,
+            wal_bound: shared.settings.wal_bytes,
+        };
         let writer = tokio::spawn(writer.run(waiting));
         let running = Mutex::new(Some(Running { tasks, writer, _lock: lock }));
         Self { shared, pool, commands, stop, running, closed: watch::Sender::new(false) }

@@ -15,9 +15,11 @@ use tokio::sync::watch;
 use crate::event::{Name, Number, Position};
 use crate::message::{ChannelName, Message};
 
+mod append;
 mod apply;
 mod checkpoint;
 mod codec;
+mod commit;
 mod embedded;
 mod fit;
 mod index;

@@ -54,6 +54,8 @@ pub(super) struct Shared {
     pub(super) written: AtomicU64,
     pub(super) grown: AtomicU64,
     pub(super) wake_checkpointer: Notify,
+    /// Held during a checkpoint: SQLite refuses a second one at once, without waiting for the first.
+    pub(super) checkpointing: tokio::sync::Mutex<()>,
     pub(super) wake_retention: Notify,
     /// What the records take on disk, as of retention's last look.
     pub(super) used: AtomicU64,
@@ -91,6 +93,7 @@ impl Shared {
             written: AtomicU64::new(0),
             grown: AtomicU64::new(0),
             wake_checkpointer: Notify::new(),
+            checkpointing: tokio::sync::Mutex::new(()),
             wake_retention: Notify::new(),
             used: AtomicU64::new(0),
         }

@@ -2,6 +2,7 @@
 //! one doesn't fail its neighbours.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::index::{Cursor, Index, StagedKey};
 use super::prune::{self, Prune};
 use super::shared::{Batch, Outcome, Reply, Shared};
 use super::sync::Publisher;
-use super::{JournalError, checkpoint};
+use super::{JournalError, append, checkpoint, commit};
 use crate::event::Name;
 use crate::failpoint;
 
@@ -30,8 +31,6 @@ pub(super) enum Work {
     Discard(StagedKey),
     KeepPipelines(Vec<Name>),
     Prune(Prune),
-    /// The WAL is too large: wait for a checkpoint.
-    Checkpoint,
     Close,
 }
 
@@ -54,6 +53,9 @@ pub(super) struct Writer {
     pub(super) publisher: Publisher,
     /// Since when a cursor waits to be saved.
     pub(super) unsaved: Option<Instant>,
+    pub(super) wal: Arc<File>,
+    /// The WAL file's size, in bytes, at which the writer pauses for a checkpoint.
+    pub(super) wal_bound: u64,
 }
 
 /// What happened to one command inside a transaction.
@@ -87,9 +89,6 @@ impl Writer {
                         closing = Some(command.reply);
                         break;
                     }
-                    Work::Checkpoint => {
-                        self.checkpoint(command.reply).await;
-                    }
                     _ => {
                         bytes += command.work.bytes();
                         group.push(command);
@@ -100,6 +99,7 @@ impl Writer {
             }
             if !group.is_empty() {
                 self.group(group, bytes).await;
+                self.bound_wal().await;
             }
         }
         commands.close();
@@ -169,10 +169,10 @@ impl Writer {
     /// One command inside the transaction, which it begins if it is the first that needs one.
     async fn one(&mut self, work: Work, begun: &mut bool, alone: bool) -> Result<(Outcome, Visible), Failure> {
         self.shared.check().map_err(Failure::Refused)?;
-        if let Work::Commit(commit) = &work {
-            apply::fence(&self.index, commit).map_err(Failure::Refused)?;
-            if commit.pieces.is_empty() {
-                return Ok(self.only_cursor(commit));
+        if let Work::Commit(prepared) = &work {
+            commit::fence(&self.index, prepared).map_err(Failure::Refused)?;
+            if prepared.pieces.is_empty() {
+                return Ok(self.only_cursor(prepared));
             }
         }
         if !*begun {
@@ -211,25 +211,27 @@ impl Writer {
         let (conn, index) = (&mut self.conn, &mut self.index);
         let settings = &self.shared.settings;
         let done = match work {
-            Work::Append(append) => {
+            Work::Append(prepared) => {
                 let memory = usize::try_from(settings.memory / 2).unwrap_or(usize::MAX);
                 let limit = usize::try_from(settings.record_bytes).unwrap_or(usize::MAX);
-                apply::append(conn, index, append, memory, limit).await.map(|(a, v)| (Outcome::Appended(a), v))
+                append::append(conn, index, prepared, memory, limit).await.map(|(a, v)| (Outcome::Appended(a), v))
             }
-            Work::Commit(commit) => apply::commit(conn, index, commit).await.map(|(n, v)| (Outcome::Number(n), v)),
+            Work::Commit(prepared) => commit::commit(conn, index, prepared).await.map(|(n, v)| (Outcome::Number(n), v)),
             Work::Control(piece) => apply::control(conn, index, piece).await.map(|(n, v)| (Outcome::Number(n), v)),
             Work::Gap(pipeline, piece) => {
                 prune::mark_gap(conn, index, &pipeline).await?;
                 apply::control(conn, index, piece).await.map(|(n, v)| (Outcome::Number(n), v))
             }
-            Work::Discard(key) => apply::discard(conn, index, &key).await.map(|()| (Outcome::Done, Visible::default())),
+            Work::Discard(key) => {
+                append::discard(conn, index, &key).await.map(|()| (Outcome::Done, Visible::default()))
+            }
             Work::KeepPipelines(names) => {
                 prune::keep_pipelines(conn, index, &names).await.map(|()| (Outcome::Done, Visible::default()))
             }
             Work::Prune(prune) => prune::step(conn, index, &self.shared, prune)
                 .await
                 .map(|more| (Outcome::Pruned(more), Visible::default())),
-            Work::Checkpoint | Work::Close => Ok((Outcome::Done, Visible::default())),
+            Work::Close => Ok((Outcome::Done, Visible::default())),
         };
         done.map_err(|error| match error {
             JournalError::Storage(error) => self.shared.storage(error),
@@ -279,7 +281,7 @@ impl Writer {
         let saved = async {
             self.execute("BEGIN IMMEDIATE").await?;
             for (name, cursor) in &waiting {
-                apply::save_cursor(&mut self.conn, name, cursor.number, cursor.gap).await?;
+                commit::save_cursor(&mut self.conn, name, cursor.number, cursor.gap).await?;
             }
             self.execute("COMMIT").await
         };
@@ -295,9 +297,24 @@ impl Writer {
         *self.shared.known() = self.index.known.clone();
     }
 
-    async fn checkpoint(&mut self, reply: Reply) {
-        let done = checkpoint::truncate(&mut self.conn).await.map_err(|e| self.shared.storage(e));
-        let _ = reply.send(done.map(|_| Outcome::Done));
+    /// Pauses for a checkpoint if the WAL file is over its bound: readers, or a checkpointer that is
+    /// slower than we are, kept SQLite from starting it over.
+    async fn bound_wal(&mut self) {
+        let Ok(size) = self.wal.metadata().map(|m| m.len()) else { return };
+        if size <= self.wal_bound {
+            return;
+        }
+        let bound = self.shared.settings.wal_bytes;
+        let _one = self.shared.checkpointing.lock().await;
+        self.wal_bound = match checkpoint::truncate(&mut self.conn).await {
+            Ok(true) => bound,
+            // A reader was in the way for too long; not again after each transaction.
+            Ok(false) => size + bound / 4,
+            Err(error) => {
+                tracing::warn!(%error, "a checkpoint of the journal failed; trying again later");
+                size + bound / 4
+            }
+        };
     }
 
     /// Writes what waits; with `closing`, marks the stop as clean and answers.

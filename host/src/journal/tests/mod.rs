@@ -14,6 +14,7 @@ use crate::message::{ChannelKind, Frames};
 mod commits;
 mod damage;
 mod epochs;
+mod kills;
 mod log;
 mod retention;
 mod speed;
@@ -87,6 +88,11 @@ pub(super) fn append(positions: std::ops::RangeInclusive<u64>) -> Append {
 
 pub(super) fn chunk(positions: std::ops::RangeInclusive<u64>) -> Append {
     Append { complete: false, ..append(positions) }
+}
+
+/// No events: the source is read up to the position.
+pub(super) fn nothing(position: u64) -> Append {
+    Append { events: Vec::new(), ..append(position..=position) }
 }
 
 pub(super) fn message(channel: &str, data: &str) -> Message {
