@@ -27,6 +27,9 @@ pub enum LoadError {
     /// It doesn't export what a plugin has to export.
     #[error("{}: {wrong}; allowed: {allowed}", .path.display())]
     Interface { path: PathBuf, wrong: String, allowed: String },
+    /// It is a plugin, and can't even be instantiated.
+    #[error("{}: does not start: {fault}", .path.display())]
+    Start { path: PathBuf, fault: Fault },
     /// The engine or the folder for compiled code can't be set up.
     #[error("the sandbox can't start: {reason}")]
     Setup { reason: String },

@@ -125,6 +125,11 @@ impl Memory {
         Self { limit, used: 0, refused: None }
     }
 
+    /// Before a call: what was refused in an earlier one explains nothing.
+    pub(super) fn begin(&mut self) {
+        self.refused = None;
+    }
+
     pub(super) fn fault(&self) -> Option<Fault> {
         self.refused.map(|wanted| Fault::Memory { wanted, limit: self.limit })
     }

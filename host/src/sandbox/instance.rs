@@ -157,6 +157,7 @@ impl Instance {
         let host = self.store.data_mut();
         host.log.begin();
         host.cpu.begin();
+        host.memory.begin();
         // The callback looks at every tick whether the time is up.
         self.store.set_epoch_deadline(1);
         let result = {

@@ -96,7 +96,10 @@ impl Sandbox {
             ticker: self.ticker.clone(),
             metrics: metrics::Shared::default(),
         }));
-        instance::try_out(&plugin).map_err(|fault| wrong_interface(fault.to_string()))?;
+        instance::try_out(&plugin).map_err(|fault| match fault {
+            Fault::Init(reason) => wrong_interface(reason),
+            fault => LoadError::Start { path: path.into(), fault },
+        })?;
         Ok(plugin)
     }
 }

@@ -24,8 +24,17 @@ fn a_core_module_and_features_that_are_off_are_refused() {
     assert!(refused(&module).contains("not a component"));
     let shared = wat::parse_str("(component (core module (memory 1 1 shared)))").unwrap();
     assert!(refused(&shared).contains("threads"), "{}", refused(&shared));
-    let wide = wat::parse_str("(component (core module (memory i64 1)))").unwrap();
-    assert!(refused(&wide).contains("memory64"), "{}", refused(&wide));
+    for (core, feature) in [
+        ("(memory i64 1)", "memory64"),
+        ("(memory 1) (memory 1)", "multiple memories"),
+        ("(type (struct))", "gc types"),
+        ("(func (export \"f\") return_call 0)", "tail calls"),
+        ("(tag)", "exceptions"),
+        ("(func (param v128 v128) (result v128) local.get 0 local.get 1 i8x16.relaxed_swizzle)", "relaxed SIMD"),
+    ] {
+        let error = refused(&wat::parse_str(format!("(component (core module {core}))")).unwrap());
+        assert!(error.contains(feature), "{feature}: {error}");
+    }
 }
 
 #[test]
@@ -79,8 +88,21 @@ fn an_instance_that_needs_more_memory_than_it_may_have_is_refused() {
             (export "relevo:plugin/route@0.1.0" (instance $i)))"#;
     let manifest = format!("{MANIFEST}[limits]\nmemory = '4MiB'\n");
     let error = bench.load("p", &wat::parse_str(big).unwrap(), &manifest).unwrap_err().to_string();
-    assert!(error.contains("limits.memory is 4194304"), "{error}");
+    assert!(error.contains("does not start") && error.contains("limits.memory is 4194304"), "{error}");
     bench.load("p", &wasm, &manifest).unwrap();
+}
+
+#[test]
+fn a_loop_while_starting_is_stopped() {
+    let text = r#"
+        (component
+            (core module $m (func $loop (loop (br 0))) (start $loop))
+            (core instance $m (instantiate $m))
+            (instance $i)
+            (export "relevo:plugin/lifecycle@0.1.0" (instance $i))
+            (export "relevo:plugin/route@0.1.0" (instance $i)))"#;
+    let error = refused(&wat::parse_str(text).unwrap());
+    assert!(error.contains("does not start: used"), "{error}");
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn misbehave(action: &str, index: u32, batch: &Batch, age: u64, out: &mut Out) -
         "allocate" => allocate(),
         "big-output" => (0..3).for_each(|_| out.send(index, "hostile", "", &format!("\"{}\"", "x".repeat(200_000)))),
         "huge-output" => drop(out.put(&vec![b'x'; 4 << 20])),
-        "many-messages" => (0..200_000).for_each(|_| out.send(index, "hostile", "", "1")),
+        "many-messages" => (0..12_000).for_each(|_| out.send(index, "hostile", "", "1")),
         "overlapping" => {
             let data = out.put(format!("\"{}\"", "x".repeat(100_000)).as_bytes());
             for _ in 0..1000 {
