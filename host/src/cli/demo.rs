@@ -1,10 +1,13 @@
 //! `relevo serve --demo`: the example's tables, rows and working day.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use super::migrate::examples;
 use crate::config::Config;
 use crate::example::{self, Simulation};
+use crate::message::ChannelName;
 use crate::server::Server;
 
 /// What the demo's token may do, and for how long.
@@ -43,7 +46,7 @@ pub(super) async fn start(config: &Config, server: &Server) -> anyhow::Result<()
             missing.join(", ")
         );
     }
-    let channels = streams_and_states(config);
+    let channels = channels(config);
     let token = server.tokens().issue("demo", ROLE, TTL)?;
     println!("\nwatch it in a second terminal:\n");
     println!("  relevo tail --url ws://{}/api/v1/ws/connect {channels} --token {token}\n", server.address());
@@ -51,10 +54,23 @@ pub(super) async fn start(config: &Config, server: &Server) -> anyhow::Result<()
     Ok(())
 }
 
-/// A `--channel` for each channel that the configuration names in full and this role may read, and
-/// for patterns nothing: their channels are not known.
-fn streams_and_states(config: &Config) -> String {
-    let named = config.channels.iter().filter(|rule| !rule.pattern.contains('*'));
-    let read = named.filter(|rule| rule.read.iter().any(|role| role == "*" || role == ROLE));
-    read.map(|rule| format!("--channel {}", rule.pattern)).collect::<Vec<_>>().join(" ")
+/// A `--channel` for each channel that is known in full and that this role may read: the plugins'
+/// manifests name them, and the configuration's rules.
+fn channels(config: &Config) -> String {
+    let plugins = config.pipelines.iter().flat_map(|pipeline| &pipeline.plugins);
+    let sent = plugins.flat_map(|plugin| sent_by(&config.plugins_folder().join(format!("{plugin}.toml"))));
+    let ruled = config.channels.iter().map(|rule| rule.pattern.clone());
+    let names: BTreeSet<ChannelName> = sent.chain(ruled).filter_map(|name| ChannelName::new(&name).ok()).collect();
+    let read = names.iter().filter(|name| {
+        config.channel(name).is_some_and(|rule| rule.read.iter().any(|role| role == "*" || role == ROLE))
+    });
+    read.map(|name| format!("--channel {name}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The channels in a plugin's manifest. It is only for show: the sandbox reads it with care.
+fn sent_by(manifest: &Path) -> Vec<String> {
+    let table: toml::Table =
+        std::fs::read_to_string(manifest).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let channels = table.get("channels").and_then(toml::Value::as_array);
+    channels.into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }

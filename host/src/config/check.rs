@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{ChannelSettings, Config, ConfigError, PipelineSettings, SourceSettings};
+use super::{AuthSettings, ChannelSettings, Config, ConfigError, PipelineSettings, SourceSettings};
 use crate::message::ChannelKind;
 
 /// Names that the server uses itself.
@@ -19,12 +19,28 @@ pub(super) fn all(config: &Config) -> Checked {
     if let Err(e) = config.log.parse::<tracing_subscriber::filter::Targets>() {
         return wrong("log", format!("{:?}: {e}", config.log), "a filter like info or info,relevo::capture=debug");
     }
+    auth(config)?;
     journal(config)?;
     session(config)?;
     plugins(config)?;
     sources(&config.sources)?;
     pipelines(&config.pipelines)?;
     channels(&config.channels)
+}
+
+fn auth(config: &Config) -> Checked {
+    let auth = &config.auth;
+    // Never shown, not even a wrong one.
+    if let Some(bytes) = auth.secret.as_ref().map(|secret| secret.trim().len()).filter(|n| *n < AuthSettings::SECRET_BYTES) {
+        let allowed = format!("{} bytes or more (try: openssl rand -hex 32)", AuthSettings::SECRET_BYTES);
+        return wrong("auth.secret (RELEVO_JWT_SECRET)", format!("it has {bytes} bytes"), allowed);
+    }
+    for (name, value) in [("auth.issuer", &auth.issuer), ("auth.audience", &auth.audience)] {
+        if value.as_ref().is_some_and(String::is_empty) {
+            return wrong(name, "it is empty", "a text, or no such setting");
+        }
+    }
+    Ok(())
 }
 
 fn journal(config: &Config) -> Checked {

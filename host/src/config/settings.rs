@@ -22,6 +22,11 @@ pub struct AuthSettings {
     pub audience: Option<String>,
 }
 
+impl AuthSettings {
+    /// The shortest secret, in bytes: what HS256 itself puts out (RFC 7518, 3.2).
+    pub const SECRET_BYTES: usize = 32;
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -38,7 +38,7 @@ fn the_environment_wins_over_the_file() {
             ("RELEVO_DATA", "/tmp/x"),
             ("RELEVO_LOG", "debug"),
             ("RELEVO_LOG_FORMAT", "json"),
-            ("RELEVO_JWT_SECRET", "a secret that is set from outside"),
+            ("RELEVO_JWT_SECRET", "a secret that is set from outside, long"),
             ("RELEVO_DATABASE_URL", "sqlite:/srv/tasks.db"),
         ],
     )
@@ -47,7 +47,7 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(config.data, std::path::Path::new("/tmp/x"));
     assert_eq!(config.log, "debug");
     assert_eq!(config.log_format, LogFormat::Json);
-    assert_eq!(config.auth.secret.as_deref(), Some("a secret that is set from outside"));
+    assert_eq!(config.auth.secret.as_deref(), Some("a secret that is set from outside, long"));
     assert_eq!(config.sources[0].sqlite_path(&config.data).unwrap(), std::path::Path::new("/srv/tasks.db"));
 }
 
@@ -87,6 +87,9 @@ fn each_wrong_value_is_named() {
         ("data = \"\"", "data"),
         ("log = \"relevo=loud\"", "log"),
         ("log_format = \"xml\"", "log_format"),
+        ("[auth]\nsecret = \"short\"", "auth.secret (RELEVO_JWT_SECRET)"),
+        ("[auth]\nissuer = \"\"", "auth.issuer"),
+        ("[auth]\naudience = \"\"", "auth.audience"),
         ("[journal]\nmemory = \"64 monkeys\"", "journal.memory"),
         ("[journal]\nmemory = true", "journal.memory"),
         ("[journal]\nmemory = 0", "journal.memory"),
@@ -146,6 +149,13 @@ fn each_wrong_value_is_named() {
         assert_eq!(name, setting, "{text}: {message}");
         assert!(message.contains("; allowed: ") && !message.ends_with("allowed: "), "{message}");
     }
+}
+
+#[test]
+fn a_short_secret_is_refused_without_being_shown() {
+    let error = with("", &[("RELEVO_JWT_SECRET", "hunter2")]).expect_err("short");
+    assert!(error.name.contains("RELEVO_JWT_SECRET"));
+    assert!(!error.to_string().contains("hunter2"));
 }
 
 #[test]

@@ -42,7 +42,7 @@ async fn connect(State(parts): State<Parts>, mut request: Request<Body>) -> Resp
     let seat = request.extensions_mut().remove::<Seat>();
 
     tokio::spawn(async move {
-        // Held until the client leaves: it counts against max_connections.
+        // Held until the client leaves.
         let _seat = seat;
         let Ok(upgraded) = upgrade.await else { return };
         match upgraded.downcast::<TokioIo<TcpStream>>() {

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use crate::config::SessionSettings;
 
-/// A connection's place among `max_connections`, kept as long as the client is there: by the HTTP
+/// A connection's place among those that there may be, kept as long as the client is there: by the HTTP
 /// connection, then by the session. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Seat {
@@ -38,6 +38,10 @@ pub(crate) struct Listener {
 /// The largest request header: a token is a few hundred bytes. hyper starts with 8 KiB and grows.
 const HEADER_BYTES: usize = 32 << 10;
 
+/// Seats beyond `max_connections`: a WebSocket client over the bound is told so by the session, with
+/// a close code, and a full server still answers for its health.
+const SPARE: usize = 64;
+
 /// How many clients at once are told that the server is full; more are just closed.
 const REFUSALS: usize = 64;
 
@@ -47,7 +51,8 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
 
 impl Listener {
     pub(crate) fn new(router: Router, settings: &SessionSettings, shutdown: watch::Receiver<bool>) -> Self {
-        let max = u32::try_from(settings.max_connections.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        let seats = settings.max_connections.saturating_add(SPARE).min(Semaphore::MAX_PERMITS);
+        let max = u32::try_from(seats).unwrap_or(u32::MAX);
         Self {
             router,
             seats: Arc::new(Semaphore::new(max as usize)),

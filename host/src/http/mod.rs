@@ -48,3 +48,6 @@ impl IntoResponse for Refusal {
         (status, [(header::CONTENT_TYPE, json)], body).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests;

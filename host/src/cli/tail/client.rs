@@ -8,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -17,6 +18,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use super::Credential;
 use super::print::Printer;
 use crate::message::ChannelName;
+use crate::wire::codes::{Close, Then};
 
 /// The first wait after a break; it doubles with each try that fails, up to the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -109,13 +111,15 @@ impl Client {
         Self { url, credential, channels, left: count, printer, place: None, was_connected: false, behind: Vec::new() }
     }
 
-    /// Runs until Ctrl-C, the last message that was asked for, or a refusal.
+    /// Runs until SIGINT or SIGTERM, the last message that was asked for, or a refusal.
     pub(super) async fn run(mut self) -> anyhow::Result<Ended> {
         // A wrong URL never gets right by waiting.
         self.url.as_str().into_client_request().with_context(|| format!("--url {}", self.url))?;
+        let mut terminate = signal(SignalKind::terminate())?;
         let ended = tokio::select! {
             ended = self.follow() => ended,
             _ = tokio::signal::ctrl_c() => Ok(Ended::Done),
+            _ = terminate.recv() => Ok(Ended::Done),
         };
         self.printer.end();
         ended
@@ -194,7 +198,7 @@ impl Client {
                         return Ok(Broken::Ended(ended));
                     }
                 }
-                Frame::Close(close) => return Ok(closed(close.as_ref())),
+                Frame::Close(close) => return Ok(self.closed(close.as_ref())),
                 // Pings are answered by the library, when it is read next.
                 _ => {}
             }
@@ -251,16 +255,21 @@ impl Client {
         }
         Ok(None)
     }
-}
 
-/// What a close code asks for: below 4500 and outside of our own range "come back".
-fn closed(close: Option<&tungstenite::protocol::CloseFrame>) -> Broken {
-    let Some(close) = close else { return Broken::Again("closed".into()) };
-    let code = u16::from(close.code);
-    let why = format!("closed: {} ({code})", close.reason);
-    match code {
-        1000 | 1002 | 1003 | 1007 | 1009 | 4500..=4999 => Broken::Ended(Ended::Refused(why)),
-        _ => Broken::Again(why),
+    /// What a close code asks for.
+    fn closed(&self, close: Option<&tungstenite::protocol::CloseFrame>) -> Broken {
+        let Some(close) = close else { return Broken::Again("closed".into()) };
+        let number = u16::from(close.code);
+        let why = format!("closed: {} ({number})", close.reason);
+        // A code of a newer server, or of a proxy on the way: come back.
+        let then = Close::ALL.iter().find(|code| code.number() == number).map_or(Then::Wait, |code| code.then());
+        match (then, &self.credential) {
+            (Then::Stop, _) => Broken::Ended(Ended::Refused(why)),
+            (Then::NewToken, Credential::Given(_)) => {
+                Broken::Ended(Ended::Refused(format!("{why}; give a new --token")))
+            }
+            _ => Broken::Again(why),
+        }
     }
 }
 
@@ -327,6 +336,24 @@ mod tests {
     fn an_error_ends_it() {
         let refused = take(&mut client(), r#"{"type":"error","code":105,"name":"forbidden","message":"no"}"#);
         assert!(matches!(refused, Some(Ended::Refused(why)) if why == "forbidden: no"));
+    }
+
+    #[test]
+    fn a_close_code_says_whether_to_come_back() {
+        let mut client = client();
+        let again = |client: &Client, code: u16| {
+            let frame = tungstenite::protocol::CloseFrame { code: code.into(), reason: "".into() };
+            matches!(client.closed(Some(&frame)), Broken::Again(_))
+        };
+        for code in [4000, 4001, 4002, 1012, 4321] {
+            assert!(again(&client, code), "{code}");
+        }
+        for code in [1002, 4500, 4501, 4005] {
+            assert!(!again(&client, code), "{code}");
+        }
+        let secret = crate::auth::Secret::new(&"s".repeat(32), "test").unwrap();
+        client.credential = Credential::Made(Box::new(crate::auth::Tokens::new(&secret, &Default::default())));
+        assert!(again(&client, 4005), "the next token is fresh");
     }
 
     #[test]

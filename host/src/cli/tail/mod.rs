@@ -31,6 +31,7 @@ pub(super) struct Tail {
     #[arg(long)]
     token: Option<String>,
     /// Prints the time from commit to receipt behind each message, and their distribution at the end.
+    /// SQLite tells nobody when a change was committed: there it is the time when it was first seen.
     #[arg(long)]
     latency: bool,
     /// Ends after this many messages.

@@ -1,0 +1,183 @@
+//! The listener and the routes over real sockets.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::*;
+use crate::auth::{Policy, Secret, Tokens};
+use crate::capture::Ingest;
+use crate::channel::FanOut;
+use crate::config::{Config, SessionSettings};
+use crate::journal::Journal;
+
+/// Longer than anything here takes.
+const SOON: Duration = Duration::from_secs(20);
+
+struct Server {
+    address: std::net::SocketAddr,
+    tokens: Tokens,
+    stop: watch::Sender<bool>,
+    run: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+async fn server(settings: SessionSettings, parts: Vec<Part>) -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config::load(None).unwrap();
+    let journal = Journal::open(folder.path(), &config.journal, &config.channels).await.unwrap();
+    let fan_out = FanOut::start(&journal, &settings, &config.channels).await.unwrap();
+    let tokens = Tokens::new(&Secret::new(&"s".repeat(32), "test").unwrap(), &config.auth);
+    let session = session::Context {
+        ingest: Ingest::new(journal.clone()),
+        journal,
+        fan_out,
+        tokens: tokens.clone(),
+        policy: Policy::new(&config.channels),
+        settings: settings.clone(),
+    };
+    let routes = router(Parts { session: Arc::new(session), readiness: Arc::new(move || parts.clone()) });
+    let (stop, stopping) = watch::channel(false);
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let run = tokio::spawn(listener::Listener::new(routes, &settings, stopping).run(socket));
+    Server { address, tokens, stop, run, _folder: folder }
+}
+
+impl Server {
+    /// Sends a request and reads until the server closes, or `until` has come.
+    async fn says(&self, request: &str, until: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        read(&mut stream, until).await
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.says(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"), "").await
+    }
+}
+
+async fn read(stream: &mut TcpStream, until: &str) -> String {
+    let mut bytes = Vec::new();
+    let reading = async {
+        while until.is_empty() || !String::from_utf8_lossy(&bytes).contains(until) {
+            if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(SOON, reading).await.expect("an answer in time");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn part(name: &str, reason: Option<&str>) -> Part {
+    Part { name: name.into(), ready: reason.is_none(), reason: reason.map(str::to_owned) }
+}
+
+#[tokio::test]
+async fn health_says_alive_and_ready_says_which_part_is_not() {
+    let parts = vec![part("source gad", None), part("pipeline panel", Some("plugin panel: it is not there"))];
+    let server = server(SessionSettings::default(), parts).await;
+    assert!(server.get("/healthz").await.starts_with("HTTP/1.1 200"));
+    let answer = server.get("/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    let body: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(body["ready"], false);
+    assert_eq!(body["parts"][0], serde_json::json!({"name": "source gad", "ready": true}));
+    assert_eq!(body["parts"][1]["reason"], "plugin panel: it is not there");
+}
+
+#[tokio::test]
+async fn ready_is_said_when_all_parts_are() {
+    let server = server(SessionSettings::default(), vec![part("source gad", None)]).await;
+    assert!(server.get("/readyz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn each_bad_handshake_gets_its_status_and_a_reason() {
+    let server = server(SessionSettings::default(), vec![]).await;
+    let ws = "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n";
+    let key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (request, status, reason) in [
+        ("GET /api/v1/ws/connect HTTP/1.1\r\n".to_owned(), "426", "Upgrade: websocket"),
+        (format!("GET /api/v1/ws/connect HTTP/1.1\r\n{}{key}", ws.replace("13", "8")), "426", "Version: 13"),
+        (format!("GET /api/v1/ws/connect HTTP/1.1\r\n{ws}"), "400", "Key is missing"),
+        (format!("GET /api/v1/ws/connect HTTP/1.1\r\n{ws}sec-websocket-key: x\r\n"), "400", "16 bytes"),
+        (format!("POST /api/v1/ws/connect HTTP/1.1\r\n{ws}{key}"), "405", ""),
+        ("GET /nowhere HTTP/1.1\r\n".to_owned(), "404", "nothing here"),
+    ] {
+        let answer = server.says(&format!("{request}host: x\r\n\r\n"), "\r\n\r\n").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+        assert!(answer.contains(reason), "{request}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_upgraded_with_the_protocol_that_it_offers() {
+    let server = server(SessionSettings::default(), vec![]).await;
+    let token = server.tokens.issue("7", "ADMIN", Duration::from_secs(60)).unwrap();
+    let request = format!(
+        "GET /api/v1/ws/connect?token={token} HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: relevo.v1\r\n\r\n"
+    );
+    let answer = server.says(&request, "heartbeat_ms").await;
+    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
+    assert!(answer.contains("sec-websocket-protocol: relevo.v1"), "{answer}");
+    assert!(answer.contains("\"user\":\"7\"") && answer.contains("\"role\":\"ADMIN\""), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_with_a_bad_token_is_let_in_and_closed_by_name() {
+    let server = server(SessionSettings::default(), vec![]).await;
+    let request = "GET /api/v1/ws/connect HTTP/1.1\r\nhost: x\r\nauthorization: Bearer nonsense\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let answer = server.says(request, "unauthorized").await;
+    assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("unauthorized"), "{answer}");
+    assert!(!answer.to_lowercase().contains("sec-websocket-protocol"), "none was offered");
+}
+
+#[tokio::test]
+async fn a_header_that_doesn_t_end_is_not_waited_for() {
+    let settings = SessionSettings { hello_within: Duration::from_millis(50), ..SessionSettings::default() };
+    let server = server(settings, vec![]).await;
+    // Returns only because the server closes.
+    let answer = server.says("GET / HTTP/1.1\r\nhost: ", "").await;
+    assert!(!answer.contains("200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_full_server_says_so_and_lets_in_again_later() {
+    let settings = SessionSettings { max_connections: 1, ..SessionSettings::default() };
+    let server = server(settings, vec![]).await;
+    let mut held = Vec::new();
+    let refused = loop {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let answer = read(&mut stream, "\n\r\n").await;
+        if !answer.starts_with("HTTP/1.1 200") {
+            break answer;
+        }
+        held.push(stream);
+        assert!(held.len() < 1000, "there is no bound");
+    };
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    held.clear();
+    let back = async {
+        while !server.get("/healthz").await.starts_with("HTTP/1.1 200") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, back).await.expect("seats become free");
+}
+
+#[tokio::test]
+async fn the_listener_ends_when_it_is_told_and_everybody_has_left() {
+    let server = server(SessionSettings::default(), vec![]).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(read(&mut idle, "ok").await.contains("200"));
+    server.stop.send_replace(true);
+    tokio::time::timeout(SOON, server.run).await.expect("idle connections are closed").unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
