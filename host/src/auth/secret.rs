@@ -15,7 +15,10 @@ pub struct Secret(Vec<u8>);
 /// Why there is no secret to use.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    #[error("the secret in {place} has {bytes} bytes; it needs at least {} (try: openssl rand -hex 32)", AuthSettings::SECRET_BYTES)]
+    #[error(
+        "the secret in {place} has {bytes} bytes; it needs at least {} (try: openssl rand -hex 32)",
+        AuthSettings::SECRET_BYTES
+    )]
     Short { place: String, bytes: usize },
     #[error("{path} may be read by others (mode {mode:o}); run: chmod 600 {path}")]
     Open { path: PathBuf, mode: u32 },

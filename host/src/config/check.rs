@@ -31,7 +31,9 @@ pub(super) fn all(config: &Config) -> Checked {
 fn auth(config: &Config) -> Checked {
     let auth = &config.auth;
     // Never shown, not even a wrong one.
-    if let Some(bytes) = auth.secret.as_ref().map(|secret| secret.trim().len()).filter(|n| *n < AuthSettings::SECRET_BYTES) {
+    if let Some(bytes) =
+        auth.secret.as_ref().map(|secret| secret.trim().len()).filter(|n| *n < AuthSettings::SECRET_BYTES)
+    {
         let allowed = format!("{} bytes or more (try: openssl rand -hex 32)", AuthSettings::SECRET_BYTES);
         return wrong("auth.secret (RELEVO_JWT_SECRET)", format!("it has {bytes} bytes"), allowed);
     }

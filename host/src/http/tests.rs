@@ -108,7 +108,8 @@ async fn each_bad_handshake_gets_its_status_and_a_reason() {
         (format!("POST /api/v1/ws/connect HTTP/1.1\r\n{ws}{key}"), "405", ""),
         ("GET /nowhere HTTP/1.1\r\n".to_owned(), "404", "nothing here"),
     ] {
-        let answer = server.says(&format!("{request}host: x\r\n\r\n"), "\r\n\r\n").await;
+        let end = if reason.is_empty() { "\r\n\r\n" } else { "}}" };
+        let answer = server.says(&format!("{request}host: x\r\n\r\n"), end).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
         assert!(answer.contains(reason), "{request}: {answer}");
     }
