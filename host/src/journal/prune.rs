@@ -38,7 +38,7 @@ pub(super) async fn step(
         Prune::All { through } => {
             raise_events(conn, shared, through).await?;
             let rows = sqlx::query(
-                "DELETE FROM channel_index WHERE record IN (SELECT first FROM record WHERE last <= ?1 ORDER BY first) \
+                "DELETE FROM channel_index WHERE record IN (SELECT first FROM record WHERE first <= ?1 AND last <= ?1) \
                  RETURNING channel",
             )
             .bind(sql(through.0))

@@ -171,9 +171,12 @@ impl Reader<'_> {
             let message = codec::decode_message(Number(unsql(number)), body).map_err(|why| self.shared.damaged(why))?;
             messages.push(Arc::new(message));
         }
+        // Retention may have taken the newest record, but not what it said here.
+        as_of = messages.iter().map(|m: &Arc<Message>| m.number).fold(as_of, Number::max);
         // The disk may be ahead of what readers see by the transaction that is being published.
         let mut head = self.shared.head.subscribe();
-        let _ = head.wait_for(|head| *head >= as_of).await;
+        let _ = head.wait_for(|head| *head >= as_of || self.shared.check().is_err()).await;
+        self.shared.check()?;
         Ok(StateChannel { channel: channel.clone(), as_of, messages })
     }
 

@@ -147,6 +147,8 @@ impl Shared {
 
     pub(super) fn fail(&self, why: &std::io::Error) {
         if !self.failed.swap(true, Ordering::AcqRel) {
+            // Wakes those who wait for a head that will never come.
+            self.head.send_modify(|_| ());
             tracing::error!(path = %self.path.display(), error = %why, "the journal can't be synced; restart when the disk is well");
         }
     }
