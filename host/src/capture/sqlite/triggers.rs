@@ -118,16 +118,17 @@ impl<'a> Writer<'a> {
         let (tbl, key, row) = (self.tbl(), self.key("new"), self.row("new", None));
         vec![
             // recursive_triggers is on: the delete of the replaced row is there already. It becomes
-            // the update's `before`.
+            // the update's `before`. (`IN` would cost every insert a temporary table.)
             format!(
-                "DELETE FROM _relevo_changes WHERE seq IN (SELECT seq FROM _relevo_peek WHERE tbl = {tbl} AND pk = {key})"
+                "DELETE FROM _relevo_changes WHERE seq = \
+                 (SELECT seq FROM _relevo_peek WHERE tbl = {tbl} AND pk = {key} AND seq IS NOT NULL LIMIT 1)"
             ),
             self.replaced(&format!("pk IS NOT {key}")),
             format!(
                 "INSERT INTO _relevo_changes(tbl, op, pk, old, new) \
                  SELECT {tbl}, CASE WHEN p.old IS NULL THEN 'I' ELSE 'U' END, {key}, p.old, {row} \
-                 FROM (SELECT (SELECT old FROM _relevo_peek WHERE tbl = {tbl} AND pk = {key} AND {hit} LIMIT 1) AS old) AS p",
-                hit = self.hit(),
+                 FROM (SELECT (SELECT old FROM _relevo_peek AS q WHERE tbl = {tbl} AND pk = {key} AND {hit} LIMIT 1) AS old) AS p",
+                hit = self.hit("q"),
             ),
             self.forget_peeks(),
         ]
@@ -147,7 +148,7 @@ impl<'a> Writer<'a> {
         let (tbl, moved) = (self.tbl(), self.moved());
         let (old_key, new_key) = (self.key("old"), self.key("new"));
         vec![
-            self.replaced(&format!("seq IS NULL AND {moved}")),
+            self.replaced(&moved),
             // A row that gets another key is another row to whoever keeps rows by key.
             format!(
                 "INSERT INTO _relevo_changes(tbl, op, pk, old) SELECT {tbl}, 'D', {old_key}, {} WHERE {old_key} IS NOT {new_key}",
@@ -180,21 +181,23 @@ impl<'a> Writer<'a> {
         format!("DELETE FROM _relevo_peek WHERE tbl = {}", self.tbl())
     }
 
-    /// Deletes of the rows that stood in the way.
+    /// Deletes of the rows that stood in the way. One that stood there in two ways is there twice.
     fn replaced(&self, which: &str) -> String {
         let tbl = self.tbl();
         format!(
-            "INSERT INTO _relevo_changes(tbl, op, pk, old) SELECT {tbl}, 'D', pk, old FROM _relevo_peek \
-             WHERE tbl = {tbl} AND seq IS NULL AND {hit} AND {which} GROUP BY pk",
-            hit = self.hit(),
+            "INSERT INTO _relevo_changes(tbl, op, pk, old) SELECT {tbl}, 'D', pk, old FROM _relevo_peek AS p \
+             WHERE tbl = {tbl} AND seq IS NULL AND {hit} AND {which} \
+             AND NOT EXISTS (SELECT 1 FROM _relevo_peek AS q WHERE q.tbl = p.tbl AND q.pk = p.pk AND {hit_q} AND q.rowid < p.rowid)",
+            hit = self.hit("p"),
+            hit_q = self.hit("q"),
         )
     }
 
     /// Whether a peek really stood in the way. Before an insert that lets SQLite choose the rowid,
     /// `new.rowid` is -1, and a row may have that.
-    fn hit(&self) -> String {
+    fn hit(&self, peek: &str) -> String {
         match self.table.rowid {
-            Some(rowid) => format!("(via = 'u' OR rid IS new.{rowid})"),
+            Some(rowid) => format!("({peek}.via = 'u' OR {peek}.rid IS new.{rowid})"),
             None => "1".to_owned(),
         }
     }

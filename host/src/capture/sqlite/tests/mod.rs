@@ -158,3 +158,23 @@ async fn an_update_that_changes_nothing_is_no_event() {
     ));
     assert_eq!(raw, "0", "excluded columns never enter");
 }
+
+#[tokio::test]
+async fn the_sqlite_that_we_bring_fires_them_alike() {
+    let mut db = Watched::new(
+        "create table t(id integer primary key, u unique, v); insert into t values (1, 'a', 0), (2, 'b', 0)",
+    )
+    .await;
+    let sql = "INSERT OR REPLACE INTO t VALUES (1, 'b', 0.1), (3, json('[1]'), x'ff'), (4, 9e999, 9007199254740993)";
+    let mut writer = connect::open(&db.path).await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut writer).await.unwrap();
+    assert_eq!(
+        db.changes().await,
+        [
+            r#"delete t 2: {"id":2,"u":"b","v":0} -> -"#,
+            r#"update t 1: {"id":1,"u":"a","v":0} -> {"id":1,"u":"b","v":0.1}"#,
+            r#"insert t 3: - -> {"id":3,"u":"[1]","v":"FF"}"#,
+            r#"insert t 4: - -> {"id":4,"u":"Infinity","v":"9007199254740993"}"#,
+        ]
+    );
+}
