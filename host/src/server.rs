@@ -97,7 +97,6 @@ impl Server {
         let routes = http::router(http::Parts { session: context, readiness: readiness(&capture, &pipelines) });
         let listening = Listener::new(routes, &config.session, closing_seen);
         let listener = tokio::spawn(listening.run(listener));
-        info!("listening on ws://{address}/api/v1/ws/connect");
         Ok(Self {
             address,
             tokens,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::migrate::examples;
+use super::say;
 use crate::config::Config;
 use crate::example::{self, Simulation};
 use crate::message::ChannelName;
@@ -29,7 +30,7 @@ pub(super) async fn start(config: &Config, server: &Server) -> anyhow::Result<()
         let bell = server.bell(&source.source.name);
         let simulation = Simulation::open(source.example.simulation, &source.path, bell).await?;
         tokio::spawn(simulation.run(server.closing()));
-        println!("simulating a working day in {}", source.path.display());
+        say(format_args!("simulating a working day in {}", source.path.display()));
     }
     let plugins = config.plugins_folder();
     let missing: Vec<&str> = config
@@ -40,17 +41,17 @@ pub(super) async fn start(config: &Config, server: &Server) -> anyhow::Result<()
         .filter(|plugin| !plugins.join(format!("{plugin}.wasm")).exists())
         .collect();
     if !missing.is_empty() {
-        println!(
+        say(format_args!(
             "missing in {}: {} (`cargo xtask run` builds them); their pipelines stand still",
             plugins.display(),
             missing.join(", ")
-        );
+        ));
     }
     let channels = channels(config);
     let token = server.tokens().issue("demo", ROLE, TTL)?;
-    println!("\nwatch it in a second terminal:\n");
-    println!("  relevo tail --url ws://{}/api/v1/ws/connect {channels} --token {token}\n", server.address());
-    println!("a token ({ROLE}, good for {} h):\n{token}", TTL.as_secs() / 3600);
+    say(format_args!("\nwatch it in a second terminal:\n"));
+    say(format_args!("  relevo tail --url ws://{}/api/v1/ws/connect {channels} --token {token}\n", server.address()));
+    say(format_args!("a token ({ROLE}, good for {} h):\n{token}", TTL.as_secs() / 3600));
     Ok(())
 }
 

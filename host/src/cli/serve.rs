@@ -6,7 +6,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use super::{Settings, demo, runtime};
+use super::{Settings, demo, runtime, say};
 use crate::config::Config;
 use crate::server::Server;
 use crate::telemetry;
@@ -48,8 +48,8 @@ impl Serve {
                 return Ok(ExitCode::SUCCESS);
             }
         };
-        println!("listening on ws://{}/api/v1/ws/connect", started.address());
-        println!("ready or not, and why: http://{}/readyz", started.address());
+        say(format_args!("listening on ws://{}/api/v1/ws/connect", started.address()));
+        say(format_args!("ready or not, and why: http://{}/readyz", started.address()));
         if self.demo {
             demo::start(&config, &started).await?;
         }

@@ -148,6 +148,15 @@ async fn a_header_that_doesn_t_end_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_silent_or_idle_connection_gives_its_seat_back() {
+    let settings = SessionSettings { hello_within: Duration::from_millis(50), ..SessionSettings::default() };
+    let server = server(settings, vec![]).await;
+    // Both return only because the server closes.
+    assert_eq!(server.says("", "").await, "");
+    assert!(server.says("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n", "").await.contains("200"));
+}
+
+#[tokio::test]
 async fn a_full_server_says_so_and_lets_in_again_later() {
     let settings = SessionSettings { max_connections: 1, ..SessionSettings::default() };
     let server = server(settings, vec![]).await;

@@ -40,12 +40,12 @@ impl Printer {
 
     /// Something about the connection.
     pub(super) fn note(&self, text: &str) {
-        eprintln!("-- {text}");
+        let _ = writeln!(std::io::stderr(), "-- {text}");
     }
 
     pub(super) fn end(&self) {
         if let Some(summary) = self.latencies.as_ref().and_then(Latencies::summary) {
-            eprintln!("-- {summary}");
+            self.note(&summary);
         }
     }
 }
