@@ -66,3 +66,11 @@ async fn a_shutdown_tells_everybody_and_waits_for_them() {
 async fn code(mut client: Client) -> Option<u16> {
     client.until_closed().await.1
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_connections_task_is_small() {
+    let server = server(|_| {}).await;
+    let client = server.open(Hello::default()).await;
+    let task = serve(client.socket.into_inner(), Bytes::new(), Hello::default(), server.context.clone());
+    assert!(size_of_val(&task) <= 1024, "{} bytes", size_of_val(&task));
+}

@@ -153,10 +153,12 @@ async fn a_source_that_lost_something_is_a_gap_for_who_is_there_and_for_who_resu
     let mut live = server.live(&["tasks"]).await;
     let first = server.send("tasks", 1).await;
     let lost = server.gap("the file was restored").await;
-    // Enough that a resuming session has to read the journal itself.
+    // Enough that a resuming session has to read the journal itself, in several pages.
+    let fill = format!("\"{}\"", "x".repeat(1000));
     let mut after = Vec::new();
     for n in 0..600 {
-        after.push(server.send("tasks", n).await);
+        let large = Message { data: fill.as_str().into(), ..message("tasks", ChannelKind::Stream, n) };
+        after.push(server.commit(vec![large]).await);
     }
     let expected = |client: Vec<Value>| {
         let numbers: Vec<u64> = client.iter().map(|v| v["offset"].as_u64().unwrap()).collect();
