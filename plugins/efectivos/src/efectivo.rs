@@ -8,7 +8,7 @@ use serde::Serialize;
 /// An efectivo. The states of a status change are there only where there was one.
 #[derive(Default, Serialize)]
 pub(crate) struct Efectivo<'a> {
-    id: Option<i64>,
+    pub(crate) id: Option<i64>,
     uuid: Option<Cow<'a, str>>,
     usuario_id: Option<i64>,
     /// Null where the reference table doesn't know the user.
@@ -33,36 +33,61 @@ pub(crate) struct Status<'a> {
     new_status: Cow<'a, str>,
 }
 
+/// What has to be known of a row to tell what happened to it.
+pub(crate) struct Brief<'a> {
+    pub(crate) id: Option<i64>,
+    pub(crate) deleted: bool,
+    estado: Option<Cow<'a, str>>,
+    place: [Option<f64>; 2],
+}
+
 impl<'a> Efectivo<'a> {
     /// Reads a row.
     pub(crate) fn read(row: &Json<'a>) -> Result<Self, Error> {
-        let text = |column: &str| row.field(column).as_text();
-        let usuario_id = row.field("usuario_id").as_integer();
+        let [id, uuid, usuario_id, codigo_interno, rango, unidad, especialidad] =
+            row.fields(["id", "uuid", "usuario_id", "codigo_interno", "rango", "unidad", "especialidad"]);
+        let [estado, since, lat, lon, updated_at] =
+            row.fields(["estado_disponibilidad", "ultima_actualizacion_estado", "lat", "lon", "updated_at"]);
+        let usuario_id = usuario_id.as_integer();
         Ok(Self {
-            id: Some(row.integer("id")?),
-            uuid: text("uuid"),
+            id: Some(id.as_integer().ok_or_else(|| Error::poison("an efectivo without an id"))?),
+            uuid: uuid.as_text(),
             usuario_id,
             nombre: usuario_id.and_then(name),
-            codigo_interno: text("codigo_interno"),
-            rango: text("rango"),
-            unidad: text("unidad"),
-            especialidad: text("especialidad"),
-            estado: text("estado_disponibilidad").map(state),
-            ultima_actualizacion_estado: text("ultima_actualizacion_estado"),
-            lat: row.field("lat").as_float(),
-            lon: row.field("lon").as_float(),
-            updated_at: text("updated_at"),
+            codigo_interno: codigo_interno.as_text(),
+            rango: rango.as_text(),
+            unidad: unidad.as_text(),
+            especialidad: especialidad.as_text(),
+            estado: estado.as_text().map(state),
+            ultima_actualizacion_estado: since.as_text(),
+            lat: lat.as_float(),
+            lon: lon.as_float(),
+            updated_at: updated_at.as_text(),
             status: None,
         })
     }
 }
 
-impl<'a> Status<'a> {
-    /// The states, if they differ.
-    pub(crate) fn changed(before: &Json<'a>, after: &Json<'a>) -> Option<Self> {
-        let old = before.field("estado_disponibilidad").as_text()?;
-        let new = after.field("estado_disponibilidad").as_text()?;
-        (old != new).then(|| Self { old_status: state(old), new_status: state(new) })
+impl<'a> Brief<'a> {
+    pub(crate) fn read(row: &Json<'a>) -> Self {
+        let [id, deleted_at, estado, lat, lon] =
+            row.fields(["id", "deleted_at", "estado_disponibilidad", "lat", "lon"]);
+        Self {
+            id: id.as_integer(),
+            deleted: !deleted_at.is_null(),
+            estado: estado.as_text(),
+            place: [lat.as_float(), lon.as_float()],
+        }
+    }
+
+    pub(crate) fn moved_from(&self, before: &Self) -> bool {
+        self.place != before.place
+    }
+
+    /// Both states, if they differ.
+    pub(crate) fn status_since(&self, before: &Self) -> Option<Status<'a>> {
+        let (old, new) = (before.estado.clone()?, self.estado.clone()?);
+        (old != new).then(|| Status { old_status: state(old), new_status: state(new) })
     }
 }
 

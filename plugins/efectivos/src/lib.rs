@@ -17,7 +17,7 @@ mod tests;
 use relevo_plugin::{Error, Event, Json, Kind, Messages, Operation, Route, Setup, state};
 use serde::Serialize;
 
-use crate::efectivo::{Efectivo, Status};
+use crate::efectivo::{Brief, Efectivo};
 
 /// The type of all messages.
 const KIND: &str = "efectivo_event";
@@ -38,7 +38,7 @@ struct Data<'a> {
 /// What the board shows.
 #[derive(Serialize)]
 struct Entry<'a> {
-    efectivo_id: i64,
+    efectivo_id: Option<i64>,
     efectivo_data: &'a Efectivo<'a>,
 }
 
@@ -54,61 +54,62 @@ impl Route for Efectivos {
         }
         let (before, after) = (event.before(), event.after());
         match operation {
-            Operation::Insert => created(&after, out),
+            Operation::Insert => created(&Brief::read(&after), &after, out),
             Operation::Update => updated(event, &before, &after, out),
-            Operation::Delete => deleted(&before, &before, out),
+            Operation::Delete => deleted(&Brief::read(&before), &before, out),
             Operation::Truncate => truncated(out),
-            Operation::Snapshot if is_deleted(&after) => Ok(()),
-            Operation::Snapshot => come_to_board(&after, out),
+            Operation::Snapshot if Brief::read(&after).deleted => Ok(()),
+            Operation::Snapshot => come_to_board(&Efectivo::read(&after)?, out),
         }
     }
 }
 
 relevo_plugin::export!(Efectivos as route);
 
-fn created(row: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
-    if is_deleted(row) {
+fn created(brief: &Brief<'_>, row: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
+    if brief.deleted {
         return Ok(());
     }
-    tell(row.integer("id")?, &Efectivo::read(row)?, "created", "efectivo_created", out)?;
-    come_to_board(row, out)
+    let efectivo = Efectivo::read(row)?;
+    tell(&efectivo, "created", "efectivo_created", out)?;
+    come_to_board(&efectivo, out)
 }
 
 fn updated(event: &Event<'_>, before: &Json<'_>, after: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
-    let id = after.integer("id")?;
-    if before.integer("id").is_ok_and(|former| former != id) {
+    let (old, new) = (Brief::read(before), Brief::read(after));
+    if old.id.is_some() && old.id != new.id {
         // Another key is another efectivo.
-        deleted(before, before, out)?;
-        return created(after, out);
+        deleted(&old, before, out)?;
+        return created(&new, after, out);
     }
-    match (is_deleted(before), is_deleted(after)) {
+    match (old.deleted, new.deleted) {
         (true, true) => Ok(()),
-        (true, false) => created(after, out),
-        (false, true) => deleted(before, after, out),
+        (true, false) => created(&new, after, out),
+        (false, true) => deleted(&old, after, out),
         (false, false) if event.changed().is_empty() => Ok(()),
         (false, false) => {
             let mut efectivo = Efectivo::read(after)?;
-            efectivo.status = Status::changed(before, after);
+            efectivo.status = new.status_since(&old);
             if efectivo.status.is_some() {
-                tell(id, &efectivo, "status_changed", "efectivo_status_changed", out)?;
+                tell(&efectivo, "status_changed", "efectivo_status_changed", out)?;
                 efectivo.status = None;
             }
-            if moved(before, after) {
-                tell(id, &efectivo, "location_update", "efectivo_location_update", out)?;
+            if new.moved_from(&old) {
+                tell(&efectivo, "location_update", "efectivo_location_update", out)?;
             }
-            show(id, &efectivo, out)
+            show(&efectivo, out)
         }
     }
 }
 
 /// `shown` is the row that is left by a soft deletion, else the row that was.
-fn deleted(before: &Json<'_>, shown: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
-    if is_deleted(before) {
+fn deleted(before: &Brief<'_>, shown: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
+    if before.deleted {
         return Ok(());
     }
-    let id = shown.integer("id")?;
-    tell(id, &Efectivo::read(shown)?, "deleted", "efectivo_deleted", out)?;
-    off_board(&id.to_string(), out)
+    let efectivo = Efectivo::read(shown)?;
+    tell(&efectivo, "deleted", "efectivo_deleted", out)?;
+    off_board(&key_of(&efectivo), out)
 }
 
 fn truncated(out: &mut Messages) -> Result<(), Error> {
@@ -121,26 +122,19 @@ fn truncated(out: &mut Messages) -> Result<(), Error> {
     Ok(())
 }
 
-fn tell(
-    id: i64,
-    efectivo: &Efectivo<'_>,
-    what: &'static str,
-    event_type: &str,
-    out: &mut Messages,
-) -> Result<(), Error> {
-    let data = Data { efectivo_id: Some(id), efectivo_data: efectivo, sub_event_type: what };
+fn tell(efectivo: &Efectivo<'_>, what: &'static str, event_type: &str, out: &mut Messages) -> Result<(), Error> {
+    let data = Data { efectivo_id: efectivo.id, efectivo_data: efectivo, sub_event_type: what };
     out.send("efectivos").kind(KIND).event_type(event_type).data(&data)
 }
 
-fn come_to_board(row: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
-    let id = row.integer("id")?;
-    state::set(&format!("{BOARD}{id}"), &true)?;
-    show(id, &Efectivo::read(row)?, out)
+fn come_to_board(efectivo: &Efectivo<'_>, out: &mut Messages) -> Result<(), Error> {
+    state::set(&format!("{BOARD}{}", key_of(efectivo)), &true)?;
+    show(efectivo, out)
 }
 
-fn show(id: i64, efectivo: &Efectivo<'_>, out: &mut Messages) -> Result<(), Error> {
-    let entry = Entry { efectivo_id: id, efectivo_data: efectivo };
-    out.send("efectivos:board").key(&id.to_string()).kind(KIND).event_type("efectivo_board").data(&entry)
+fn show(efectivo: &Efectivo<'_>, out: &mut Messages) -> Result<(), Error> {
+    let entry = Entry { efectivo_id: efectivo.id, efectivo_data: efectivo };
+    out.send("efectivos:board").key(&key_of(efectivo)).kind(KIND).event_type("efectivo_board").data(&entry)
 }
 
 fn off_board(key: &str, out: &mut Messages) -> Result<(), Error> {
@@ -148,10 +142,6 @@ fn off_board(key: &str, out: &mut Messages) -> Result<(), Error> {
     out.delete("efectivos:board", key).kind(KIND).event_type("efectivo_board").data(&())
 }
 
-fn is_deleted(row: &Json<'_>) -> bool {
-    !row.field("deleted_at").is_null()
-}
-
-fn moved(before: &Json<'_>, after: &Json<'_>) -> bool {
-    ["lat", "lon"].iter().any(|column| before.field(column).as_float() != after.field(column).as_float())
+fn key_of(efectivo: &Efectivo<'_>) -> String {
+    efectivo.id.map_or_else(String::new, |id| id.to_string())
 }

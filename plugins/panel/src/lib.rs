@@ -17,7 +17,7 @@ mod tally;
 mod tests;
 mod window;
 
-use relevo_plugin::{Aggregate, Error, Event, Json, Kind, Mark, Messages, Micros, Operation, Setup, warn};
+use relevo_plugin::{Aggregate, Error, Event, Kind, Mark, Messages, Micros, Operation, Setup, warn};
 
 use crate::kpis::Kpis;
 use crate::tally::Tally;
@@ -73,18 +73,16 @@ fn change(event: &Event<'_>, operation: Operation) -> Result<bool, Error> {
     if operation == Operation::Truncate {
         return tally.clear();
     }
-    let changed = tally.replace(&event.before(), &event.after())?;
-    if operation == Operation::Update && tally == TASKS && was_completed(&event.before(), &event.after()) {
+    let (before, after) = (tally.read(&event.before()), tally.read(&event.after()));
+    let changed = tally.replace(before.as_ref(), after.as_ref())?;
+    // A task that is inserted finished, or was finished before the panel began, was not finished now.
+    if let (TASKS, Some(before), Some(after)) = (tally, before, after)
+        && before.label != "COMPLETED"
+        && after.label == "COMPLETED"
+    {
         COMPLETED.add(event.committed_at())?;
-        return Ok(true);
     }
     Ok(changed)
-}
-
-/// A task that is inserted finished (or was finished before the panel began) was not finished now.
-fn was_completed(before: &Json<'_>, after: &Json<'_>) -> bool {
-    let counts = |row: &Json<'_>| TASKS.label_of(row).is_some_and(|label| label == "COMPLETED");
-    counts(after) && TASKS.label_of(before).is_some() && !counts(before)
 }
 
 fn published(event: &Event<'_>) -> Result<bool, Error> {

@@ -13,6 +13,13 @@ pub(crate) struct Tally {
     pub(crate) group: &'static str,
 }
 
+/// Under what a row counts.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Counted<'a> {
+    pub(crate) label: Cow<'a, str>,
+    group: Option<Cow<'a, str>>,
+}
+
 /// A counter, read.
 pub(crate) struct Count {
     pub(crate) label: String,
@@ -21,15 +28,21 @@ pub(crate) struct Count {
 }
 
 impl Tally {
-    /// Counts `before` down and `after` up, where they count at all; tells whether that made a
-    /// difference.
-    pub(crate) fn replace(&self, before: &Json<'_>, after: &Json<'_>) -> Result<bool, Error> {
-        let (before, after) = (self.key_of(before)?, self.key_of(after)?);
+    /// A row as it counts; none where it doesn't.
+    pub(crate) fn read<'a>(&self, row: &Json<'a>) -> Option<Counted<'a>> {
+        let [deleted_at, label, group] = row.fields(["deleted_at", self.label, self.group]);
+        let counts = !row.is_missing() && deleted_at.is_null();
+        counts.then(|| Counted { label: label.as_text().unwrap_or_default(), group: group.as_text() })
+    }
+
+    /// Counts `before` down and `after` up; tells whether that made a difference.
+    pub(crate) fn replace(&self, before: Option<&Counted<'_>>, after: Option<&Counted<'_>>) -> Result<bool, Error> {
         if before == after {
             return Ok(false);
         }
-        for (key, by) in [(before, -1), (after, 1)] {
-            let Some(key) = key else { continue };
+        for (row, by) in [(before, -1), (after, 1)] {
+            let Some(row) = row else { continue };
+            let key = self.key(row)?;
             let count = state::add(&key, by);
             crate::check(&key, count);
             if count == 0 {
@@ -60,18 +73,8 @@ impl Tally {
         state::scan(self.name).map(read).collect()
     }
 
-    /// A row's label; none where the row doesn't count.
-    pub(crate) fn label_of<'a>(&self, row: &Json<'a>) -> Option<Cow<'a, str>> {
-        if row.is_missing() || !row.field("deleted_at").is_null() {
-            return None;
-        }
-        Some(row.field(self.label).as_text().unwrap_or_default())
-    }
-
-    fn key_of(&self, row: &Json<'_>) -> Result<Option<String>, Error> {
-        let Some(label) = self.label_of(row) else { return Ok(None) };
-        // A JSON list: no label or group can be mistaken for two.
-        let pair = serde_json::to_string(&(label, row.field(self.group).as_text()))?;
-        Ok(Some(format!("{}{pair}", self.name)))
+    /// A JSON list: no label or group can be mistaken for two.
+    fn key(&self, row: &Counted<'_>) -> Result<String, Error> {
+        Ok(format!("{}{}", self.name, serde_json::to_string(&(&row.label, &row.group))?))
     }
 }

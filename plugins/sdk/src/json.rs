@@ -54,9 +54,30 @@ impl<'a> Json<'a> {
     }
 
     /// The member of this name; missing where this is no object or has none.
+    ///
+    /// Each call looks from the beginning: for more than two or three members use
+    /// [`fields`](Self::fields).
     #[must_use]
     pub fn field(&self, name: &str) -> Self {
-        self.inside(|json| scan::member(json, name))
+        let [field] = self.fields([name]);
+        field
+    }
+
+    /// The members of these names, in one pass that ends when all are found.
+    ///
+    /// ```
+    /// # use relevo_plugin::Json;
+    /// let row = Json::new(r#"{"id":7,"estado":"PAUSED"}"#);
+    /// let [estado, id, titulo] = row.fields(["estado", "id", "titulo"]);
+    /// assert_eq!((estado.as_text().as_deref(), id.as_integer()), (Some("PAUSED"), Some(7)));
+    /// assert!(titulo.is_missing());
+    /// ```
+    #[must_use]
+    pub fn fields<const N: usize>(&self, names: [&str; N]) -> [Self; N] {
+        match self.opened() {
+            Cow::Borrowed(text) => scan::members(text, &names).map(|field| Self(Cow::Borrowed(field))),
+            Cow::Owned(text) => scan::members(&text, &names).map(|field| Self(Cow::Owned(field.to_owned()))),
+        }
     }
 
     /// The member at the end of these names, with dots between them.
@@ -198,12 +219,5 @@ impl<'a> Json<'a> {
     /// What to look into: the text itself, or the JSON that a string holds.
     fn opened(&self) -> Cow<'a, str> {
         if self.0.starts_with('"') { self.as_text().unwrap_or_default() } else { self.0.clone() }
-    }
-
-    fn inside(&self, find: impl Fn(&str) -> Option<&str>) -> Self {
-        Self(match self.opened() {
-            Cow::Borrowed(text) => Cow::Borrowed(find(text).unwrap_or_default()),
-            Cow::Owned(text) => Cow::Owned(find(&text).unwrap_or_default().to_owned()),
-        })
     }
 }

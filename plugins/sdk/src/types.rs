@@ -1,8 +1,9 @@
 //! The records of `wit/relevo.wit`'s `types`. The generated bindings use them on wasm, and
 //! [`test`](crate::test) uses them natively, so that both run the same code.
 //!
-//! `repr(C)`: the bindings take a list of flat records as it lies in memory, so the layout must be the
-//! contract's own.
+//! Records of plain numbers cross the boundary as they lie in memory: the bindings take the host's
+//! bytes for a `Vec` of them. So they are `repr(C)`, which is the layout of the canonical ABI, with
+//! their fields in the order of `wit/relevo.wit`; the assertions below hold them to it.
 #![allow(missing_docs, reason = "wit/relevo.wit says what each field is")]
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +83,18 @@ pub enum Error {
     Transient(String),
     Fatal(String),
 }
+
+const _: () = {
+    use std::mem::{align_of, offset_of, size_of};
+    assert!(size_of::<Span>() == 8 && align_of::<Span>() == 4);
+    assert!(size_of::<Event>() == 72 && align_of::<Event>() == 8);
+    assert!(offset_of!(Event, flags) == 24 && offset_of!(Event, source) == 28);
+    assert!(offset_of!(Event, kind) == 30 && offset_of!(Event, operation) == 31);
+    assert!(offset_of!(Event, table) == 32 && offset_of!(Event, key) == 36);
+    assert!(offset_of!(Event, before) == 44 && offset_of!(Event, after) == 52 && offset_of!(Event, changed) == 60);
+    assert!(size_of::<Message>() == 48 && offset_of!(Message, channel) == 8 && offset_of!(Message, data) == 40);
+    assert!(size_of::<Patch>() == 16 && offset_of!(Patch, body) == 8);
+};
 
 /// Bits of [`Event::flags`].
 pub mod event_flag {

@@ -20,7 +20,7 @@ mod tests;
 use relevo_plugin::{Error, Event, Json, Kind, Messages, Operation, Route, Setup, state};
 use serde::Serialize;
 
-use crate::task::{Assigned, Status, Task};
+use crate::task::{Brief, Task};
 
 /// The type of all messages.
 const KIND: &str = "task_event";
@@ -41,7 +41,7 @@ struct Data<'a> {
 /// What the board shows.
 #[derive(Serialize)]
 struct Entry<'a> {
-    task_id: i64,
+    task_id: Option<i64>,
     task_data: &'a Task<'a>,
 }
 
@@ -57,60 +57,64 @@ impl Route for Tareas {
         }
         let (before, after) = (event.before(), event.after());
         match operation {
-            Operation::Insert => created(&after, out),
+            Operation::Insert => created(&Brief::read(&after), &after, out),
             Operation::Update => updated(event, &before, &after, out),
-            Operation::Delete => deleted(&before, &before, out),
+            Operation::Delete => deleted(&Brief::read(&before), &before, out),
             Operation::Truncate => truncated(out),
-            Operation::Snapshot => on_board(None, &after, out),
+            Operation::Snapshot if !Brief::read(&after).is_open() => Ok(()),
+            Operation::Snapshot => come_to_board(&Task::read(&after)?, out),
         }
     }
 }
 
 relevo_plugin::export!(Tareas as route);
 
-fn created(row: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
-    if !is_deleted(row) {
-        tell(row.integer("id")?, &Task::read(row)?, "created", out)?;
-        assigned(&Json::new(""), row, out)?;
+fn created(brief: &Brief<'_>, row: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
+    if brief.deleted {
+        return Ok(());
     }
-    on_board(None, row, out)
+    let mut task = Task::read(row)?;
+    tell(&task, "created", out)?;
+    assigned(&Brief::default(), brief, &mut task, out)?;
+    if brief.is_open() { come_to_board(&task, out) } else { Ok(()) }
 }
 
 fn updated(event: &Event<'_>, before: &Json<'_>, after: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
-    let id = after.integer("id")?;
-    if before.integer("id").is_ok_and(|former| former != id) {
+    let (old, new) = (Brief::read(before), Brief::read(after));
+    if old.id.is_some() && old.id != new.id {
         // Another key is another task.
-        deleted(before, before, out)?;
-        return created(after, out);
+        deleted(&old, before, out)?;
+        return created(&new, after, out);
     }
-    match (is_deleted(before), is_deleted(after)) {
+    match (old.deleted, new.deleted) {
         (true, true) => Ok(()),
-        (true, false) => created(after, out),
-        (false, true) => deleted(before, after, out),
+        (true, false) => created(&new, after, out),
+        (false, true) => deleted(&old, after, out),
+        (false, false) if event.changed().is_empty() => Ok(()),
         (false, false) => {
             let mut task = Task::read(after)?;
-            if let Some(status) = Status::changed(before, after) {
-                task.status = Some(status);
-                tell(id, &task, "status_changed", out)?;
-            } else if !event.changed().is_empty() {
-                tell(id, &task, "updated", out)?;
-            } else {
-                return Ok(());
+            task.status = new.status_since(&old);
+            tell(&task, if task.status.is_some() { "status_changed" } else { "updated" }, out)?;
+            task.status = None;
+            assigned(&old, &new, &mut task, out)?;
+            match (old.is_open(), new.is_open()) {
+                (false, true) => come_to_board(&task, out),
+                (true, true) => show(&task, out),
+                (true, false) => off_board(&key_of(&task), out),
+                (false, false) => Ok(()),
             }
-            assigned(before, after, out)?;
-            on_board(Some(before), after, out)
         }
     }
 }
 
 /// `shown` is the row that is left by a soft deletion, else the row that was.
-fn deleted(before: &Json<'_>, shown: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
-    if is_deleted(before) {
+fn deleted(before: &Brief<'_>, shown: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
+    if before.deleted {
         return Ok(());
     }
-    let id = shown.integer("id")?;
-    tell(id, &Task::read(shown)?, "deleted", out)?;
-    if is_open(before) { off_board(&id.to_string(), out) } else { Ok(()) }
+    let task = Task::read(shown)?;
+    tell(&task, "deleted", out)?;
+    if before.is_open() { off_board(&key_of(&task), out) } else { Ok(()) }
 }
 
 fn truncated(out: &mut Messages) -> Result<(), Error> {
@@ -123,38 +127,35 @@ fn truncated(out: &mut Messages) -> Result<(), Error> {
     Ok(())
 }
 
-fn tell(id: i64, task: &Task<'_>, what: &'static str, out: &mut Messages) -> Result<(), Error> {
-    let data = Data { task_id: Some(id), task_data: task, sub_event_type: what };
+fn tell(task: &Task<'_>, what: &'static str, out: &mut Messages) -> Result<(), Error> {
+    let data = Data { task_id: task.id, task_data: task, sub_event_type: what };
     out.send("tasks").kind(KIND).event_type(&format!("task_{what}")).data(&data)
 }
 
 /// Tells those who have the task now and had not before.
-fn assigned(before: &Json<'_>, after: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
-    let new = Assigned::between(before, after);
+fn assigned(before: &Brief<'_>, after: &Brief<'_>, task: &mut Task<'_>, out: &mut Messages) -> Result<(), Error> {
+    let new = after.assigned_since(before);
     if new.is_empty() {
         return Ok(());
     }
-    let mut task = Task::read(after)?;
-    task.assigned = Some(&new);
-    let data = Data { task_id: Some(after.integer("id")?), task_data: &task, sub_event_type: "assigned" };
-    for user in new.users() {
+    let users = new.users();
+    task.assigned = Some(new);
+    let data = Data { task_id: task.id, task_data: task, sub_event_type: "assigned" };
+    for user in users {
         out.send(&format!("user:{user}")).kind(KIND).event_type("task_assigned").data(&data)?;
     }
+    task.assigned = None;
     Ok(())
 }
 
-/// Shows what the board must show of a row; `before` says whether it is there now.
-fn on_board(before: Option<&Json<'_>>, row: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
-    let id = row.integer("id")?;
-    let key = id.to_string();
-    if !is_open(row) {
-        return if before.is_some_and(is_open) { off_board(&key, out) } else { Ok(()) };
-    }
-    if !before.is_some_and(is_open) {
-        state::set(&format!("{BOARD}{key}"), &true)?;
-    }
-    let entry = Entry { task_id: id, task_data: &Task::read(row)? };
-    out.send("tasks:board").key(&key).kind(KIND).event_type("task_board").data(&entry)
+fn come_to_board(task: &Task<'_>, out: &mut Messages) -> Result<(), Error> {
+    state::set(&format!("{BOARD}{}", key_of(task)), &true)?;
+    show(task, out)
+}
+
+fn show(task: &Task<'_>, out: &mut Messages) -> Result<(), Error> {
+    let entry = Entry { task_id: task.id, task_data: task };
+    out.send("tasks:board").key(&key_of(task)).kind(KIND).event_type("task_board").data(&entry)
 }
 
 fn off_board(key: &str, out: &mut Messages) -> Result<(), Error> {
@@ -162,11 +163,6 @@ fn off_board(key: &str, out: &mut Messages) -> Result<(), Error> {
     out.delete("tasks:board", key).kind(KIND).event_type("task_board").data(&())
 }
 
-fn is_deleted(row: &Json<'_>) -> bool {
-    !row.field("deleted_at").is_null()
-}
-
-fn is_open(row: &Json<'_>) -> bool {
-    let state = row.field("estado").as_text().unwrap_or_default();
-    !is_deleted(row) && state != "COMPLETED" && state != "CANCELLED"
+fn key_of(task: &Task<'_>) -> String {
+    task.id.map_or_else(String::new, |id| id.to_string())
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 /// A task. Fields of a status change and of an assignment are there only where they say something.
 #[derive(Default, Serialize)]
 pub(crate) struct Task<'a> {
-    id: Option<i64>,
+    pub(crate) id: Option<i64>,
     uuid: Option<Cow<'a, str>>,
     codigo: Option<Cow<'a, str>>,
     titulo: Option<Cow<'a, str>>,
@@ -31,7 +31,7 @@ pub(crate) struct Task<'a> {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<Status<'a>>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) assigned: Option<&'a Assigned>,
+    pub(crate) assigned: Option<Assigned>,
 }
 
 /// Old and new state of a status change.
@@ -70,60 +70,107 @@ struct Place<'a> {
     descripcion: Option<Cow<'a, str>>,
 }
 
+/// What has to be known of a row to tell what happened to it.
+#[derive(Default)]
+pub(crate) struct Brief<'a> {
+    pub(crate) id: Option<i64>,
+    pub(crate) deleted: bool,
+    estado: Option<Cow<'a, str>>,
+    delegado: Option<i64>,
+    efectivos: Vec<i64>,
+}
+
 impl<'a> Task<'a> {
     /// Reads a row.
     pub(crate) fn read(row: &Json<'a>) -> Result<Self, Error> {
-        let text = |column: &str| row.field(column).as_text();
-        let person = |column: &str| row.field(column).as_integer().map(Person::of);
+        let [id, uuid, codigo, titulo, descripcion, tipo, prioridad, estado, efectivos] = row.fields([
+            "id",
+            "uuid",
+            "codigo",
+            "titulo",
+            "descripcion",
+            "tipo",
+            "prioridad",
+            "estado",
+            "efectivos_asignados",
+        ]);
+        let [planned_from, planned_to, began, ended, delegate, creator, created_at, updated_at] = row.fields([
+            "inicio_programado",
+            "fin_programado",
+            "inicio_real",
+            "fin_real",
+            "delegado_usuario_id",
+            "creado_por_usuario_id",
+            "created_at",
+            "updated_at",
+        ]);
         Ok(Self {
-            id: Some(row.integer("id")?),
-            uuid: text("uuid"),
-            codigo: text("codigo"),
-            titulo: text("titulo"),
-            descripcion: text("descripcion"),
-            tipo: text("tipo").map(|tipo| tipo.to_lowercase()),
-            prioridad: text("prioridad").and_then(|label| priority(&label)),
-            estado: text("estado").map(state),
-            inicio_programado: text("inicio_programado"),
-            fin_programado: text("fin_programado"),
-            inicio_real: text("inicio_real"),
-            fin_real: text("fin_real"),
-            delegado: person("delegado_usuario_id"),
-            creado_por: person("creado_por_usuario_id"),
-            ubicacion: Place {
-                lat: row.field("ubicacion_lat").as_float(),
-                lon: row.field("ubicacion_lon").as_float(),
-                descripcion: text("ubicacion_descripcion"),
-            },
-            efectivos: ids(row).into_iter().map(Efectivo::of).collect(),
-            created_at: text("created_at"),
-            updated_at: text("updated_at"),
+            id: Some(id.as_integer().ok_or_else(|| Error::poison("a task without an id"))?),
+            uuid: uuid.as_text(),
+            codigo: codigo.as_text(),
+            titulo: titulo.as_text(),
+            descripcion: descripcion.as_text(),
+            tipo: tipo.as_text().map(|tipo| tipo.to_lowercase()),
+            prioridad: prioridad.as_text().and_then(|label| priority(&label)),
+            estado: estado.as_text().map(state),
+            inicio_programado: planned_from.as_text(),
+            fin_programado: planned_to.as_text(),
+            inicio_real: began.as_text(),
+            fin_real: ended.as_text(),
+            delegado: delegate.as_integer().map(Person::of),
+            creado_por: creator.as_integer().map(Person::of),
+            ubicacion: Place::read(row),
+            efectivos: ids(&efectivos).into_iter().map(Efectivo::of).collect(),
+            created_at: created_at.as_text(),
+            updated_at: updated_at.as_text(),
             status: None,
             assigned: None,
         })
     }
 }
 
-impl<'a> Status<'a> {
-    /// The states, if they differ.
-    pub(crate) fn changed(before: &Json<'a>, after: &Json<'a>) -> Option<Self> {
-        let old = before.field("estado").as_text()?;
-        let new = after.field("estado").as_text()?;
-        (old != new).then(|| Self { old_status: state(old), new_status: state(new) })
+impl<'a> Place<'a> {
+    fn read(row: &Json<'a>) -> Self {
+        let [lat, lon, text] = row.fields(["ubicacion_lat", "ubicacion_lon", "ubicacion_descripcion"]);
+        Self { lat: lat.as_float(), lon: lon.as_float(), descripcion: text.as_text() }
+    }
+}
+
+impl<'a> Brief<'a> {
+    pub(crate) fn read(row: &Json<'a>) -> Self {
+        let [id, deleted_at, estado, delegado, efectivos] =
+            row.fields(["id", "deleted_at", "estado", "delegado_usuario_id", "efectivos_asignados"]);
+        Self {
+            id: id.as_integer(),
+            deleted: !deleted_at.is_null(),
+            estado: estado.as_text(),
+            delegado: delegado.as_integer(),
+            efectivos: ids(&efectivos),
+        }
+    }
+
+    /// Neither finished nor cancelled nor deleted.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.deleted && !matches!(self.estado.as_deref(), Some("COMPLETED" | "CANCELLED"))
+    }
+
+    /// Both states, if they differ.
+    pub(crate) fn status_since(&self, before: &Self) -> Option<Status<'a>> {
+        let (old, new) = (before.estado.clone()?, self.estado.clone()?);
+        (old != new).then(|| Status { old_status: state(old), new_status: state(new) })
+    }
+
+    /// Who has the task now and had not before.
+    pub(crate) fn assigned_since(&self, before: &Self) -> Assigned {
+        let new = self.efectivos.iter().filter(|id| !before.efectivos.contains(id));
+        Assigned {
+            nuevo_delegado: self.delegado.filter(|_| self.delegado != before.delegado),
+            nuevos_efectivos: new.copied().collect(),
+        }
     }
 }
 
 impl Assigned {
-    /// Who is in `after` and not in `before`.
-    pub(crate) fn between(before: &Json<'_>, after: &Json<'_>) -> Self {
-        let delegate = |row: &Json<'_>| row.field("delegado_usuario_id").as_integer();
-        let former = ids(before);
-        Self {
-            nuevo_delegado: delegate(after).filter(|id| delegate(before) != Some(*id)),
-            nuevos_efectivos: ids(after).into_iter().filter(|id| !former.contains(id)).collect(),
-        }
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.nuevo_delegado.is_none() && self.nuevos_efectivos.is_empty()
     }
@@ -163,11 +210,10 @@ fn name(usuario_id: i64) -> Option<String> {
     Some(name).filter(|name| !name.is_empty())
 }
 
-/// The efectivos of a row, each once.
-fn ids(row: &Json<'_>) -> Vec<i64> {
+/// The ids of a list, each once.
+fn ids(list: &Json<'_>) -> Vec<i64> {
     let mut seen = BTreeSet::new();
-    let items = row.field("efectivos_asignados").items();
-    items.iter().filter_map(Json::as_integer).filter(|id| seen.insert(*id)).collect()
+    list.items().iter().filter_map(Json::as_integer).filter(|id| seen.insert(*id)).collect()
 }
 
 /// The API's name of a state; one that it doesn't know is shown as it stands.

@@ -3,19 +3,31 @@
 
 use std::borrow::Cow;
 
-/// The raw text of an object's member.
-pub(super) fn member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+/// The raw texts of an object's members with these names, in one pass that ends when all are found.
+/// Those that are not found, or come after something that is not well-formed, stay empty.
+pub(super) fn members<'a, const N: usize>(text: &'a str, names: &[&str; N]) -> [&'a str; N] {
+    let mut found = [""; N];
+    let mut left = N;
     let mut at = Cursor::new(text);
-    at.open(b'{')?;
-    while let Some(key) = at.string() {
-        at.open(b':')?;
-        let value = at.value()?;
-        if is_name(key, name) {
-            return Some(value);
-        }
-        at.open(b',')?;
+    if at.open(b'{').is_none() {
+        return found;
     }
-    None
+    while let Some((key, value)) = at.member() {
+        // Nearly all names are plain: compare them in place.
+        let plain = key.get(1..key.len() - 1).filter(|plain| !plain.contains('\\'));
+        let name = plain.map(Cow::Borrowed).or_else(|| self::text(key));
+        for (name_wanted, place) in names.iter().zip(&mut found) {
+            // A value is never empty, so an empty place was not found before.
+            if place.is_empty() && name.as_deref() == Some(name_wanted) {
+                *place = value;
+                left -= 1;
+            }
+        }
+        if left == 0 || at.open(b',').is_none() {
+            break;
+        }
+    }
+    found
 }
 
 /// The raw texts of a list's elements; none at all if the list is not well-formed.
@@ -38,12 +50,6 @@ pub(super) fn elements(text: &str) -> Vec<&str> {
 pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
     if inner.bytes().any(|b| b == b'\\' || b == b'"' || b < 0x20) { unescape(inner) } else { Some(inner.into()) }
-}
-
-fn is_name(raw: &str, name: &str) -> bool {
-    // Nearly all names are plain: compare them in place.
-    raw.get(1..raw.len().saturating_sub(1)) == Some(name) && !raw.contains('\\')
-        || raw.contains('\\') && text(raw).is_some_and(|key| key == name)
 }
 
 fn unescape(inner: &str) -> Option<Cow<'_, str>> {
@@ -119,6 +125,13 @@ impl<'a> Cursor<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
+    /// Goes past an object's member; gives its name, with its quotes, and its value.
+    fn member(&mut self) -> Option<(&'a str, &'a str)> {
+        let name = self.string()?;
+        self.open(b':')?;
+        Some((name, self.value()?))
+    }
+
     /// Goes past a string; gives it with its quotes.
     fn string(&mut self) -> Option<&'a str> {
         self.skip_space();
@@ -133,14 +146,15 @@ impl<'a> Cursor<'a> {
         }
         self.at += 1;
         loop {
-            match self.peek()? {
-                b'"' => break,
-                b'\\' => self.at += 2,
-                _ => self.at += 1,
+            let rest = self.text.as_bytes().get(self.at..)?;
+            let to = rest.iter().position(|b| matches!(b, b'"' | b'\\'))?;
+            let ends = rest.get(to) == Some(&b'"');
+            // Past the quote, or past the backslash and what it escapes.
+            self.at += to + if ends { 1 } else { 2 };
+            if ends {
+                return Some(());
             }
         }
-        self.at += 1;
-        Some(())
     }
 
     /// Goes past any value; gives its text.

@@ -25,6 +25,17 @@ fn a_name_inside_a_nested_object_is_not_the_rows() {
 }
 
 #[test]
+fn fields_come_in_the_order_of_the_names_and_one_twice_is_both_times_there() {
+    let row = read(r#"{"a":1,"\u0062":2,"a":3,"c":4}"#);
+    assert_eq!(
+        row.fields(["c", "b", "a", "z", "a"]).map(|field| field.as_integer()),
+        [Some(4), Some(2), Some(1), None, Some(1)]
+    );
+    assert!(read("[]").fields(["a"])[0].is_missing());
+    assert_eq!(read(r#"{"a":1,"b":}"#).fields(["a", "b"]).map(|field| field.is_missing()), [false, true]);
+}
+
+#[test]
 fn escapes_are_read_in_values_and_in_names() {
     assert_eq!(read(r#"{"\u00f1":"a\n\"\\\/\t\u00e9\ud83d\ude80"}"#).text("ñ").unwrap(), "a\n\"\\/\té🚀");
     assert_eq!(read(r#"{"a\\":1}"#).integer("a\\"), Ok(1));
@@ -113,6 +124,13 @@ fn same(lazy: &Json<'_>, value: &Value) -> Result<(), TestCaseError> {
             }
         }
         Value::Object(members) => {
+            let none = "\u{10ffff} no such name";
+            let names: Vec<&str> = members.keys().map(String::as_str).chain([none, none]).collect();
+            let three = [names[names.len() / 2], names[0], none];
+            for (name, field) in three.iter().zip(lazy.fields(three)) {
+                let alone = lazy.field(name);
+                prop_assert_eq!(field.raw(), alone.raw());
+            }
             for (name, value) in members {
                 same(&lazy.field(name), value)?;
             }
