@@ -61,7 +61,7 @@ impl Op {
         let id = FIRST_TASK + random.below(TASKS);
         let state = *random.pick(&STATES);
         match random.below(100) {
-            0..15 => Self::Replace { id, state, priority: *random.pick::<&str>(&PRIORITIES) },
+            0..15 => Self::Replace { id, state, priority: random.pick::<&str>(&PRIORITIES) },
             15..30 => Self::Upsert { id, state },
             30..60 => Self::Status { id, state },
             60..82 => Self::Title { id },
