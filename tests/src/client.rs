@@ -95,13 +95,13 @@ impl Client {
     /// What happened instead of `connected`.
     pub fn try_connect(address: SocketAddr, how: &Connect) -> Result<Self, String> {
         let socket = WebSocket::open(address, &how.path(), &how.headers()).map_err(|e| format!("{e:?}"))?;
-        Self::greet(socket, how)
+        Self::greet(socket)
     }
 
     /// Connects with a small receive buffer, so that the server soon feels that nobody reads.
     pub fn connect_narrow(address: SocketAddr, how: &Connect) -> Self {
         let socket = WebSocket::upgrade(narrow_stream(address), &how.path(), &how.headers()).expect("an upgrade");
-        Self::greet(socket, how).expect("connected")
+        Self::greet(socket).expect("connected")
     }
 
     /// Upgrades and says nothing more.
@@ -118,25 +118,15 @@ impl Client {
         Self { socket, frames: Vec::new(), place, ended: None, answers_pings: true, pings: 0, next_id: 0 }
     }
 
-    fn greet(socket: WebSocket, how: &Connect) -> Result<Self, String> {
+    fn greet(socket: WebSocket) -> Result<Self, String> {
         let mut client = Self::new(socket);
         match client.find(SOON, |f| f.kind() == "connected") {
             None => Err(format!("no `connected`, but {:?} and {:?}", client.frames, client.ended)),
-            Some(at) => {
-                let connected = client.frames[at].clone();
-                client.place = how
-                    .after
-                    .clone()
-                    .unwrap_or_else(|| Place { epoch: connected.text("epoch").to_owned(), offset: connected.offset() });
-                // Whatever came before `connected` (a gap, say) counts too.
-                for frame in client.frames.clone() {
-                    client.moved_by(&frame);
-                }
-                Ok(client)
-            }
+            Some(_) => Ok(client),
         }
     }
 
+    /// Follows the protocol's rule for a client's one number.
     fn moved_by(&mut self, frame: &Frame) {
         if let Some(place) = frame.place(&self.place.epoch) {
             self.place = place;

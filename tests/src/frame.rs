@@ -19,10 +19,6 @@ pub struct Place {
     pub offset: u64,
 }
 
-/// The types that the protocol keeps for itself; all others are messages of channels.
-const OWN: [&str; 9] =
-    ["connected", "subscribed", "unsubscribed", "published", "pong", "position", "gap", "error", "closing"];
-
 impl Frame {
     /// # Panics
     /// If the text is no JSON object.
@@ -75,7 +71,7 @@ impl Frame {
 
     /// Whether it is a channel's message, not one of the protocol's own.
     pub fn is_message(&self) -> bool {
-        !OWN.contains(&self.kind())
+        self.json.get("message_id").is_some()
     }
 
     /// Whether it is a message of a stream channel: a state channel's message carries its key.
@@ -90,7 +86,7 @@ impl Frame {
     /// The place that this frame moves a client to, if it moves it.
     pub fn place(&self, epoch: &str) -> Option<Place> {
         match self.kind() {
-            "position" => Some(Place { epoch: self.text("epoch").into(), offset: self.offset() }),
+            "connected" | "position" => Some(Place { epoch: self.text("epoch").into(), offset: self.offset() }),
             // A gap for one channel alone doesn't move the number that all channels share.
             "gap" if self.json.get("channel").is_none_or(Value::is_null) => {
                 Some(Place { epoch: self.text("epoch").into(), offset: self.offset() })

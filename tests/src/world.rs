@@ -97,7 +97,7 @@ impl World {
         self
     }
 
-    /// Adds a rule for channels that counts before the built-in ones.
+    /// Adds a rule for channels, in place of the built-in one of the same pattern if there is one.
     #[must_use]
     pub fn channel(mut self, rule: &str) -> Self {
         self.rules.push(format!("[[channel]]\n{rule}"));
@@ -147,11 +147,20 @@ impl World {
         files
     }
 
+    /// The built-in configuration without the channel rules that the test has replaced.
+    fn built_in(&self) -> String {
+        let pattern = |block: &str| block.lines().find(|l| l.starts_with("pattern = ")).map(str::to_owned);
+        let replaced: Vec<Option<String>> = self.rules.iter().map(|rule| pattern(rule)).collect();
+        let blocks = BUILT_IN.split("\n[[");
+        let kept = blocks.filter(|block| pattern(block).is_none() || !replaced.contains(&pattern(block)));
+        kept.collect::<Vec<_>>().join("\n[[")
+    }
+
     /// A command of the binary in this world.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let config = self.root.path().join("relevo.toml");
         let (settings, rules, tables) = (self.settings.join("\n"), self.rules.join("\n"), self.tables.join("\n"));
-        let text = format!("{settings}\n\n{rules}\n\n{BUILT_IN}\n\n{tables}\n");
+        let text = format!("{settings}\n\n{rules}\n\n{}\n\n{tables}\n", self.built_in());
         std::fs::write(&config, text).expect("the configuration can be written");
         let mut command = Command::new(binary::relevo());
         command.args(arguments).current_dir(self.root.path());

@@ -12,7 +12,7 @@ fn a_changed_task_is_seen_by_tail_on_its_channel_and_on_the_dashboard() {
     let url = format!("ws://{}/api/v1/ws/connect", server.address);
     let token = token("1", "ADMIN");
     let arguments =
-        ["tail", "--channel", "tasks", "--channel", "dashboard:kpis", "--url", &url, "--token", &token, "--latency"];
+        ["tail", "--channel", "tasks", "--channel", "dashboard:kpis", "--url", &url, "--token", &token, "--json"];
     let mut tail = Process::start(world.command(&arguments));
     // The dashboard's current value comes first: then tail is subscribed.
     let first = tail.wait_for_line("dashboard_update", SOON);
@@ -35,7 +35,8 @@ fn tail_comes_back_by_itself_and_misses_nothing() {
     let address = server.address;
     let url = format!("ws://{address}/api/v1/ws/connect");
     let token = token("1", "ADMIN");
-    let mut tail = Process::start(world.command(&["tail", "--channel", "tasks", "--url", &url, "--token", &token]));
+    let mut tail =
+        Process::start(world.command(&["tail", "--channel", "tasks", "--url", &url, "--token", &token, "--json"]));
     relevo_tests::wait::until("tail's first message", SOON, || {
         // Until tail is subscribed its messages are not for it.
         world.sql("update tareas set titulo = 'first ' || random() where id = 1");
