@@ -22,7 +22,7 @@ pub struct Script {
 impl Script {
     pub fn start(database: &Path, sql: &str) -> Self {
         let mut child = Command::new("sqlite3")
-            .args(["-batch", "-bail", "-cmd", ".timeout 30000"])
+            .args(["-batch", "-bail", "-cmd", ".timeout 300000"])
             .arg(database)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

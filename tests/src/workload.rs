@@ -217,7 +217,8 @@ async fn write(database: &Path, transactions: Vec<Vec<Op>>, committed: &AtomicU6
 pub async fn connect(database: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new()
         .filename(database)
-        .busy_timeout(std::time::Duration::from_secs(30))
+        // SQLite queues nobody: a writer may be overtaken again and again by one that begins anew at once.
+        .busy_timeout(std::time::Duration::from_secs(300))
         .foreign_keys(false)
         .synchronous(SqliteSynchronous::Off);
     SqliteConnection::connect_with(&options).await.expect("the database opens")
