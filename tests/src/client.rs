@@ -181,7 +181,7 @@ impl Client {
         match self.find(SOON, fits) {
             Some(at) => self.frames[at].clone(),
             None => {
-                let came: Vec<&str> = self.frames[from..].iter().rev().take(20).map(|f| f.raw.as_str()).collect();
+                let came: Vec<String> = self.frames[from..].iter().rev().take(10).map(Frame::short).collect();
                 panic!(
                     "waited for {what}; the last of {} frames (newest first): {came:#?}; ended: {:?}",
                     self.frames.len() - from,

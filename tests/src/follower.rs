@@ -109,7 +109,7 @@ impl Follower {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let last: Vec<String> = state.frames.iter().rev().take(3).map(|f| f.raw.clone()).collect();
+                let last: Vec<String> = state.frames.iter().rev().take(3).map(Frame::short).collect();
                 let connections = state.connections;
                 drop(state);
                 panic!(

@@ -28,6 +28,11 @@ impl Frame {
         Self { raw, json, at: Instant::now() }
     }
 
+    /// Its beginning, for reports.
+    pub fn short(&self) -> String {
+        self.raw.chars().take(400).collect()
+    }
+
     /// A text field, empty where it is absent.
     pub fn text(&self, field: &str) -> &str {
         self.json[field].as_str().unwrap_or_default()
