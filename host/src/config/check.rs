@@ -16,9 +16,7 @@ pub(super) fn all(config: &Config) -> Checked {
     if config.data.as_os_str().is_empty() {
         return wrong("data", "it is empty", "a folder");
     }
-    if let Err(e) = config.log.parse::<tracing_subscriber::filter::Targets>() {
-        return wrong("log", format!("{:?}: {e}", config.log), "a filter like info or info,relevo::capture=debug");
-    }
+    log("log", &config.log)?;
     auth(config)?;
     journal(config)?;
     session(config)?;
@@ -26,6 +24,22 @@ pub(super) fn all(config: &Config) -> Checked {
     sources(&config.sources)?;
     pipelines(&config.pipelines)?;
     channels(&config.channels)
+}
+
+/// A filter for log lines; `name` is the setting's or the variable's.
+pub(super) fn log(name: &str, filter: &str) -> Checked {
+    match filter.parse::<tracing_subscriber::filter::Targets>() {
+        Ok(_) => Ok(()),
+        Err(e) => wrong(name, format!("{filter:?}: {e}"), "a filter like info or info,relevo::capture=debug"),
+    }
+}
+
+/// A source's database; `name` is the setting's or the variable's.
+pub(super) fn url(name: &str, source: &SourceSettings) -> Checked {
+    if source.sqlite_path("".as_ref()).is_none() {
+        return wrong(name, format!("{:?} can't be used", source.url), "sqlite:PATH, like sqlite:gad.db");
+    }
+    Ok(())
 }
 
 fn auth(config: &Config) -> Checked {
@@ -93,9 +107,7 @@ fn sources(sources: &[SourceSettings]) -> Checked {
     for (at, source) in sources.iter().enumerate() {
         let here = |field: &str| format!("source[{at}].{field}");
         name(here("name"), &source.name, &mut seen, &RESERVED_SOURCES)?;
-        if source.sqlite_path("".as_ref()).is_none() {
-            return wrong(here("url"), format!("{:?} can't be used", source.url), "sqlite:PATH, like sqlite:gad.db");
-        }
+        url(&here("url"), source)?;
         time(here("tick"), source.tick)?;
         time(here("poll"), source.poll)?;
         let mut tables = BTreeSet::new();

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::str::FromStr;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, check};
 
 const LISTEN: &str = "an address and a port, like 127.0.0.1:8002 or [::]:8002";
 
@@ -36,6 +36,7 @@ pub(super) fn environment(config: &mut Config, variable: impl Fn(&str) -> Option
         config.data = text.into();
     }
     if let Some(text) = get("RELEVO_LOG")? {
+        check::log("RELEVO_LOG", &text)?;
         config.log = text;
     }
     if let Some(text) = get("RELEVO_LOG_FORMAT")? {
@@ -49,6 +50,7 @@ pub(super) fn environment(config: &mut Config, variable: impl Fn(&str) -> Option
             return Err(wrong("RELEVO_DATABASE_URL", "there is no [[source]] to use it", "a [[source]] in the file"));
         };
         source.url = text;
+        check::url("RELEVO_DATABASE_URL", source)?;
     }
     Ok(())
 }
