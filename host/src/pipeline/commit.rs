@@ -70,7 +70,9 @@ impl Live {
     fn commit(&mut self, context: &Context, commit: Commit) -> Result<(), JournalError> {
         let cursor = commit.cursor;
         let commit = Commit { pipeline: context.name.clone(), after: Some(self.committed), ..commit };
+        context.crash.point();
         context.handle.block_on(context.journal.commit(commit))?;
+        context.crash.point();
         (self.committed, self.cursor, self.unsaved_since) = (cursor, cursor, None);
         context.board.write(|health| health.cursor = cursor);
         Ok(())

@@ -21,6 +21,9 @@ mod supervisor;
 mod wants;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use builtin::PUBLICATIONS;
 pub use health::{Health, Status};
 pub use supervisor::{Pipelines, StartError};

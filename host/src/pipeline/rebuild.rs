@@ -215,7 +215,9 @@ impl Worker<'_> {
             messages,
             plugins: self.chain.versions(),
         };
+        context.crash.point();
         context.handle.block_on(context.journal.commit(commit))?;
+        context.crash.point();
         self.chain.renew();
         self.live = Live::new(anew.memory, meta, cursor);
         self.feed = Feed::new(&context.journal, &context.handle, cursor);

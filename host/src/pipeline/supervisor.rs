@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::builtin::PUBLICATIONS;
 use super::health::{Board, Health, Status};
-use super::worker::{self, Context};
+use super::worker::{self, Context, Crash};
 use crate::config::{Config, PipelineSettings};
 use crate::event::Name;
 use crate::journal::{Journal, JournalError};
@@ -55,7 +55,17 @@ impl Pipelines {
         config: Arc<Config>,
         sandbox: Arc<Sandbox>,
         journal: Journal,
+        shutdown: watch::Receiver<bool>,
+    ) -> Result<Self, StartError> {
+        Self::start_with(config, sandbox, journal, shutdown, Crash::default()).await
+    }
+
+    pub(super) async fn start_with(
+        config: Arc<Config>,
+        sandbox: Arc<Sandbox>,
+        journal: Journal,
         mut shutdown: watch::Receiver<bool>,
+        crash: Crash,
     ) -> Result<Self, StartError> {
         let mut pipelines = vec![PipelineSettings { name: PUBLICATIONS.into(), plugins: Vec::new() }];
         pipelines.extend(config.pipelines.iter().cloned());
@@ -79,6 +89,7 @@ impl Pipelines {
                 handle: Handle::current(),
                 board,
                 stopping: stopping.clone(),
+                crash: crash.clone(),
             };
             let thread = std::thread::Builder::new()
                 .name(format!("pipeline-{name}"))

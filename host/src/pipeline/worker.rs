@@ -36,6 +36,22 @@ pub(super) struct Context {
     pub(super) handle: Handle,
     pub(super) board: Board,
     pub(super) stopping: watch::Receiver<bool>,
+    pub(super) crash: Crash,
+}
+
+/// Lets tests break a pipeline off around its commits, as if the process had died there.
+#[derive(Clone, Default)]
+pub(super) struct Crash(#[cfg(test)] pub(super) Option<Arc<dyn Fn() -> bool + Send + Sync>>);
+
+impl Crash {
+    #[inline]
+    #[expect(clippy::unused_self, reason = "outside tests there is nothing in it")]
+    pub(super) fn point(&self) {
+        #[cfg(test)]
+        if self.0.as_ref().is_some_and(|crash| crash()) {
+            std::panic::resume_unwind(Box::new("crash"));
+        }
+    }
 }
 
 impl Context {

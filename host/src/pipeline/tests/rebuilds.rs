@@ -1,0 +1,167 @@
+//! A state that is made anew: after a gap, on demand, for a new manifest, and after retention.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::Status;
+use super::world::{Running, World};
+use crate::event::Number;
+use crate::journal::Control;
+
+/// A ledger that has seen some life.
+async fn lived(more: &str) -> (World, Running, Number) {
+    let mut world = World::with_ledger(more).await;
+    let running = world.start().await;
+    world.answer_next().await;
+    running.until("ledger", |health| health.status == Status::Running).await;
+    world.bank.live(100);
+    let last = world.append().await;
+    running.done(last).await;
+    (world, running, last)
+}
+
+/// The state without what depends on how it came about.
+async fn accounts(world: &World) -> Vec<(String, String)> {
+    world.state().await.into_iter().filter(|(key, _)| key != "changes").collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_equals_what_was_there_and_sends_nothing_again_to_stream_channels() {
+    let (mut world, running, last) = lived("batch_events = 5").await;
+    let (sent, before) = (world.sent("ledger").await.len(), accounts(&world).await);
+    world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
+    let request = world.request(last).await;
+    // The pipeline runs on while the rows are read: some of this is in them, some is not.
+    let snapshot = world.snapshot(request);
+    world.bank.live(30);
+    let beyond = world.bank.take();
+    let count = beyond
+        .iter()
+        .filter(|event| matches!(&event.body, crate::event::Body::Change(c) if &*c.table == "accounts"))
+        .count();
+    let at = world.append_events(beyond).await;
+    running.done(at).await;
+    for append in snapshot {
+        world.journal.append(append).await.unwrap();
+    }
+    running.until("ledger", |health| !health.rebuild_asked && health.cursor >= at).await;
+    assert_eq!(world.board().await, world.bank.board());
+    assert_eq!(world.state().await["sum"], world.bank.sum().to_string());
+    assert_ne!(accounts(&world).await, before);
+    assert_eq!(world.sent("ledger").await.len(), sent + count, "each change once, before the rebuild");
+    world.bank.live(30);
+    let at = world.append().await;
+    running.done(at).await;
+    assert_eq!(world.board().await, world.bank.board());
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_dies_begins_again_and_ends_the_same() {
+    let mut world = World::with_ledger("batch_events = 5").await;
+    let points = Arc::new(AtomicU64::new(0));
+    let crashes = points.clone();
+    let crash: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || crashes.fetch_add(1, Ordering::Relaxed) % 3 == 1);
+    let running = world.start_crashing(Some(crash)).await;
+    world.bank.live(60);
+    world.append().await;
+    world.answer_next().await;
+    running.until("ledger", |health| health.status == Status::Running).await;
+    world.bank.live(60);
+    let last = world.append().await;
+    world.journal.control(Control::Gap { source: "bank".into(), reason: "test".into() }).await.unwrap();
+    let mut request = world.request(last).await;
+    world.answer(request).await;
+    // A crash between asking and remembering asks once more.
+    loop {
+        tokio::select! {
+            () = running.until("ledger", |health| !health.rebuild_asked && health.cursor > last) => break,
+            next = world.request(request) => request = next,
+        }
+        world.answer(request).await;
+    }
+    world.bank.live(60);
+    let last = world.append().await;
+    running.done(last).await;
+    assert_eq!(world.board().await, world.bank.board());
+    assert_eq!(world.state().await["sum"], world.bank.sum().to_string());
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_gap_of_its_source_the_rows_are_the_truth() {
+    let (mut world, running, last) = lived("").await;
+    let sent = world.sent("ledger").await.len();
+    world.bank.restored("i2", &[(1, 100, 1), (77, 7, 2)]);
+    world.journal.control(Control::Gap { source: "bank".into(), reason: "restored".into() }).await.unwrap();
+    let request = world.request(last).await;
+    world.answer(request).await;
+    running.until("ledger", |health| health.cursor > request || !health.rebuild_asked).await;
+    world.bank.account(77, 8, 2);
+    let last = world.append().await;
+    running.until("ledger", |health| !health.rebuild_asked && health.cursor >= last).await;
+    assert_eq!(world.board().await, world.bank.board(), "keys that are gone have tombstones");
+    assert_eq!(world.state().await["sum"], "108");
+    assert_eq!(world.sent("ledger").await.len(), sent + 1);
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_that_was_met_before_a_stop_is_not_forgotten() {
+    let (mut world, running, last) = lived("").await;
+    world.bank.restored("i2", &[(1, 100, 1)]);
+    world.journal.control(Control::Gap { source: "bank".into(), reason: "restored".into() }).await.unwrap();
+    let first = world.request(last).await;
+    running.done(first.plus(0)).await;
+    running.pipelines.stop().await;
+    let running = world.start().await;
+    let second = world.request(first).await;
+    world.answer(second).await;
+    running.until("ledger", |health| health.status == Status::Running && !health.rebuild_asked).await;
+    assert_eq!(world.board().await, world.bank.board());
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_that_retention_passed_stands_still_until_it_is_rebuilt() {
+    let (mut world, running, _) = lived("").await;
+    let gap = world.journal.control(Control::PipelineGap { pipeline: "ledger".into() }).await.unwrap();
+    running.until("ledger", |health| health.status == Status::WaitingForSnapshot).await;
+    let sent = world.sent("ledger").await.len();
+    world.bank.live(10);
+    world.append().await;
+    running.pipelines.stop().await;
+    let running = world.start().await;
+    running.until("ledger", |health| health.status == Status::WaitingForSnapshot).await;
+    let first = world.request(gap).await;
+    let second = world.request(first).await;
+    world.answer(second).await;
+    running.until("ledger", |health| health.status == Status::Running).await;
+    world.bank.account(5, 5, 5);
+    let last = world.append().await;
+    running.done(last).await;
+    assert_eq!(world.board().await, world.bank.board());
+    assert_eq!(world.sent("ledger").await.len(), sent + 1, "what the rows contain is not published");
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manifest_that_asks_for_more_columns_has_them_after_a_rebuild() {
+    let (mut world, running, last) = lived("").await;
+    running.pipelines.stop().await;
+    let path = world.folder.path().join("plugins/ledger.toml");
+    let manifest =
+        std::fs::read_to_string(&path).unwrap().replace(r#"people = ["name"]"#, r#"people = ["id", "name"]"#);
+    std::fs::write(&path, manifest).unwrap();
+    let running = world.start().await;
+    let request = world.request(last).await;
+    world.answer(request).await;
+    running.until("ledger", |health| health.status == Status::Running && !health.rebuild_asked).await;
+    let stored = world.journal.pipeline("ledger").await.unwrap().unwrap();
+    assert!(stored.state["@people"].values().all(|row| row.starts_with(b"{\"id\":")), "{:?}", stored.state["@people"]);
+    world.bank.live(10);
+    let last = world.append().await;
+    running.done(last).await;
+    assert_eq!(world.board().await, world.bank.board());
+    running.pipelines.stop().await;
+}
