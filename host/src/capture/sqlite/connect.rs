@@ -19,6 +19,11 @@ pub(crate) async fn open(path: &Path) -> Result<SqliteConnection, CaptureError> 
     // A prune that a power failure takes back is done again.
     let options = options(path).synchronous(SqliteSynchronous::Normal);
     let mut db = options.connect().await?;
+    // Asked in this way, since an answer in another encoding couldn't be read.
+    let letter: i64 = sqlx::query_scalar("SELECT length(cast('a' AS BLOB))").fetch_one(&mut db).await?;
+    if letter != 1 {
+        return Err(CaptureError::Encoding(path.to_owned()));
+    }
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut db).await?;
     if !mode.eq_ignore_ascii_case("wal") {
         let now: String = sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut db).await?;

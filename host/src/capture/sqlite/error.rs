@@ -16,6 +16,10 @@ pub enum CaptureError {
     #[error("{0} was replaced by another file; it is opened anew")]
     Replaced(PathBuf),
     #[error(
+        "{0} keeps its texts in UTF-16, which capture can't read; copy it into a database with `PRAGMA encoding = 'UTF-8'`"
+    )]
+    Encoding(PathBuf),
+    #[error(
         "{path} can't be put into WAL mode, which capture needs (it is in {mode} mode); close other connections to it, and keep it on a local disk"
     )]
     Mode { path: PathBuf, mode: String },
@@ -62,7 +66,11 @@ impl CaptureError {
             // Somebody may be about to write again, or to make room.
             Self::Journal(_) | Self::Io(_) => retry(5),
             Self::Database(e) if is_busy(e) => retry(1),
-            Self::Database(_) | Self::Mode { .. } | Self::Triggers { .. } | Self::KeyTooLarge { .. } => retry(10),
+            Self::Database(_)
+            | Self::Mode { .. }
+            | Self::Encoding(_)
+            | Self::Triggers { .. }
+            | Self::KeyTooLarge { .. } => retry(10),
         }
     }
 }

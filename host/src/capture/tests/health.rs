@@ -86,3 +86,12 @@ async fn a_watermark_waits_for_every_source() {
     host.records(|r| matches!(&r.body, RecordBody::Append(a) if &*a.source == "clock")).await;
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_in_another_encoding_is_said() {
+    let mut host = Host::stopped("").await;
+    sqlite3(&host.database, &format!("pragma encoding = 'UTF-16'; {TABLE}"));
+    host.begin();
+    failed(&host, "UTF-16").await;
+    host.stop().await;
+}

@@ -135,3 +135,10 @@ async fn what_cant_be_watched_is_said() {
     }
     assert!(db.installed.tables.is_empty(), "a table whose exclusion is mistyped isn't watched");
 }
+
+#[tokio::test]
+async fn a_cautious_writer_can_write_too() {
+    let mut db = Watched::new("create table t(id integer primary key, v)").await;
+    let changes = db.run("pragma trusted_schema = off; insert into t values (1, 1.5)").await;
+    assert_eq!(changes, [r#"insert t 1: - -> {"id":1,"v":1.5}"#]);
+}
