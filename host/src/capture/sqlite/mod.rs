@@ -19,6 +19,7 @@ mod connect;
 mod error;
 mod index;
 mod install;
+mod literal;
 mod prune;
 mod reader;
 mod schema;

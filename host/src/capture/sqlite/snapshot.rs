@@ -58,7 +58,7 @@ impl Snapshot {
             while let Some(row) = rows.try_next().await? {
                 let key = row.try_get::<Option<&[u8]>, _>(0)?.map(lossy).unwrap_or_default();
                 let row = lossy(row.try_get(1)?);
-                let change = change(Name::clone(&table), Operation::Snapshot, key, None, Some(&row));
+                let change = change(Name::clone(&table), Operation::Snapshot, &key, None, Some(&row));
                 chunk.push(Body::Change(change)).await?;
             }
         }

@@ -1,13 +1,15 @@
 //! The SQL that makes a table tell of its changes: triggers made of the table's own form.
 //!
-//! Whoever writes to the table fires them, with whatever SQLite it has (from 3.38): so they use
-//! built-in functions only, and nothing that a row may hold makes them fail.
+//! Whoever writes to the table fires them, with whatever SQLite it has: so they use old built-in
+//! functions only, and nothing that a row may hold makes them fail. What they write is read by
+//! [`super::literal`].
 //!
 //! A REPLACE removes rows without firing the delete triggers (unless `recursive_triggers` is on). So
 //! before each insert the rows that stand in its way are put into `_relevo_peek`; if the insert
 //! happens, they are gone: the one with the same key is the update's `before`, others are deletes. If
 //! it doesn't happen (OR IGNORE, DO UPDATE), the next write to the table throws them away.
 
+use super::literal::json_text;
 use super::schema::{Table, Term, Unique};
 
 /// The change table and what belongs to it. `_relevo_changes` only grows at its end; AUTOINCREMENT
@@ -27,8 +29,8 @@ CREATE TABLE IF NOT EXISTS _relevo_changes(
 CREATE TABLE IF NOT EXISTS _relevo_peek(tbl TEXT NOT NULL, pk TEXT, via TEXT NOT NULL, rid INTEGER, seq INTEGER, old TEXT);
 ";
 
-/// Texts longer than this many characters, and BLOBs longer than half of it, don't enter: the row
-/// says how large they were. A record has no room for them, and a writer shouldn't pay twice.
+/// Texts of more bytes than this, and BLOBs of more than half, don't enter: the row says how large they
+/// were. A record has no room for them, and a writer shouldn't pay twice.
 const LARGEST: usize = 512 << 10;
 
 /// What the names of all our triggers begin with.
@@ -279,52 +281,43 @@ impl<'a> Writer<'a> {
         columns.collect::<Vec<_>>().join(" AND ")
     }
 
-    /// The key as text: the rowid's where no key is declared, or where it is null.
+    /// The key: the rowid where none is declared, or where it is null.
     fn key(&self, of: &str) -> String {
         let rowid = self.table.rowid.map(|rowid| format!("{of}.{rowid}"));
         match (self.table.key.as_slice(), rowid) {
-            ([], Some(rowid)) => format!("cast({rowid} AS TEXT)"),
-            ([name], rowid) => {
+            ([], Some(rowid)) => format!("quote({rowid})"),
+            ([name], Some(rowid)) if !self.table.key_is_never_null => {
                 let value = column(of, name);
-                let text = format!(
-                    "CASE typeof({value}) WHEN 'text' THEN {value} WHEN 'blob' THEN hex({value}) \
-                     WHEN 'real' THEN printf('%!.18g', {value}) ELSE cast({value} AS TEXT) END"
-                );
-                match rowid {
-                    Some(rowid) if !self.table.key_is_never_null => {
-                        format!("ifnull({text}, 'rowid:' || {rowid})")
-                    }
-                    _ => text,
-                }
+                format!("CASE WHEN {value} IS NULL THEN '@' || {rowid} ELSE {} END", literal(&value))
             }
+            ([name], _) => literal(&column(of, name)),
             (names, _) => {
-                let values: Vec<_> = names.iter().map(|name| value(&column(of, name), None)).collect();
-                format!("json_array({})", values.join(", "))
+                let values: Vec<_> = names.iter().map(|name| literal(&column(of, name))).collect();
+                format!("'(' || {} || ')'", values.join(" || ',' || "))
             }
         }
     }
 
-    /// The row as a JSON object, or as an array of such where it has many columns. An array in an
-    /// object stands for a value that was too large.
+    /// The row.
     fn row(&self, of: &str, before: Option<&str>) -> String {
-        let columns: Vec<String> = self
+        let columns: Vec<(String, String)> = self
             .table
             .columns
             .iter()
             .filter(|c| !self.excluded.contains(&c.name))
             .map(|c| {
                 let before = before.map(|before| column(before, &c.name));
-                format!("{}, {}", text(&c.name), value(&column(of, &c.name), before.as_deref()))
+                (json_text(&c.name), value(&column(of, &c.name), before.as_deref()))
             })
             .collect();
-        // A function takes at most 100 or 127 arguments, by SQLite's version.
-        let objects: Vec<String> =
-            columns.chunks(45).map(|columns| format!("json_object({})", columns.join(", "))).collect();
-        match objects.as_slice() {
-            [] => "'{}'".to_owned(),
-            [object] => object.clone(),
-            objects => format!("json_array({})", objects.join(", ")),
-        }
+        // A function takes at most 100 arguments, and an expression may be at most 1000 deep.
+        let parts = columns.chunks(90).map(|columns| {
+            let form: Vec<_> = columns.iter().map(|(name, _)| format!("{}:%s", name.replace('%', "%%"))).collect();
+            let values: Vec<_> = columns.iter().map(|(_, value)| value.as_str()).collect();
+            format!("printf({}, {})", text(&form.join(",")), values.join(", "))
+        });
+        let parts: Vec<_> = parts.collect();
+        if parts.is_empty() { "''".to_owned() } else { parts.join(" || ',' || ") }
     }
 
     /// The table's name as the change table has it.
@@ -333,25 +326,31 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A value as JSON holds it, for `json_object` and `json_array`:
-/// a BLOB as hexadecimal digits; an integer beyond 2^53, which JavaScript would round, as a text; a
-/// real with all its digits; infinity as a text; a value that is too large as an array of its size
-/// and, where it was updated, whether it is the same as before.
+/// A value of a row: a literal, or how large it is and, where it was updated, whether it is the same.
 fn value(value: &str, before: Option<&str>) -> String {
+    let size = format!("length(cast({value} AS BLOB))");
     let large = match before {
-        Some(before) => format!("json_array(length(cast({value} AS BLOB)), {value} IS {before} COLLATE BINARY)"),
-        None => format!("json_array(length(cast({value} AS BLOB)))"),
+        Some(before) => format!("'?' || {size} || '=' || ({value} IS {before} COLLATE BINARY)"),
+        None => format!("'?' || {size}"),
     };
     let half = LARGEST / 2;
-    // `|| ''`: a text that came from a JSON function would enter as JSON.
     format!(
-        "CASE typeof({value}) \
-         WHEN 'text' THEN CASE WHEN length({value}) > {LARGEST} THEN {large} ELSE {value} || '' END \
-         WHEN 'integer' THEN CASE WHEN {value} BETWEEN -9007199254740991 AND 9007199254740991 THEN {value} ELSE cast({value} AS TEXT) END \
-         WHEN 'real' THEN CASE WHEN {value} > 1.7976931348623157e308 THEN 'Infinity' WHEN {value} < -1.7976931348623157e308 THEN '-Infinity' ELSE json(printf('%!.18g', {value})) END \
-         WHEN 'blob' THEN CASE WHEN length({value}) > {half} THEN {large} ELSE hex({value}) END \
-         END"
+        "CASE typeof({value}) WHEN 'text' THEN CASE WHEN {size} > {LARGEST} THEN {large} ELSE {} END \
+         WHEN 'blob' THEN CASE WHEN length({value}) > {half} THEN {large} ELSE quote({value}) END \
+         ELSE quote({value}) END",
+        literal_of_text(value)
     )
+}
+
+/// A value of a key, however large.
+fn literal(value: &str) -> String {
+    format!("CASE typeof({value}) WHEN 'text' THEN {} ELSE quote({value}) END", literal_of_text(value))
+}
+
+/// `quote()` would cut a text off at a NUL.
+fn literal_of_text(text: &str) -> String {
+    let bytes = format!("cast({text} AS BLOB)");
+    format!("CASE WHEN instr({bytes}, x'00') THEN 'T' || quote({bytes}) ELSE quote({text}) END")
 }
 
 fn column(of: &str, name: &str) -> String {

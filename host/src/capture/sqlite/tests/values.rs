@@ -30,6 +30,7 @@ async fn every_kind_of_value_enters_as_json() {
         ("-9e999", "\"-Infinity\""),
         ("9e999 - 9e999", "null"),
         ("'it''s \"so\"' || char(10, 0, 9)", r#""it's \"so\"\n\u0000\t""#),
+        ("'a' || char(0)", r#""a\u0000""#),
         ("json('{\"a\":[1]}')", r#""{\"a\":[1]}""#),
         ("'[1,2]'", "\"[1,2]\""),
         ("cast(x'66c3ff6f' as text)", "\"f\u{fffd}\u{fffd}o\""),
