@@ -54,7 +54,8 @@ impl Aggregate for Ledger {
         }
         let changes = state::add("changes", 1);
         let sum = state::count("sum")?;
-        let data = serde_json::json!({"key": key, "operation": format!("{operation:?}"), "sum": sum, "changes": changes});
+        let data =
+            serde_json::json!({"key": key, "operation": format!("{operation:?}"), "sum": sum, "changes": changes});
         out.send("ledger").kind("change").data(&data)
     }
 }
