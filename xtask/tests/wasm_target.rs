@@ -1,4 +1,5 @@
 //! The ways to a compiler for plugins, with a stand-in `rustup` and `rustc` on the PATH.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on stops with what went wrong")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
