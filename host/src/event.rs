@@ -44,7 +44,7 @@ impl Micros {
     pub fn rfc3339(self) -> String {
         let micros = i64::try_from(self.0).unwrap_or(i64::MAX);
         jiff::Timestamp::from_microsecond(micros)
-            .map_or_else(|_| jiff::Timestamp::MAX, |t| t)
+            .unwrap_or(jiff::Timestamp::MAX)
             .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
             .to_string()
     }

@@ -45,7 +45,6 @@ pub(super) struct Crash(#[cfg(test)] pub(super) Option<Arc<dyn Fn() -> bool + Se
 
 impl Crash {
     #[inline]
-    #[expect(clippy::unused_self, reason = "outside tests there is nothing in it")]
     pub(super) fn point(&self) {
         #[cfg(test)]
         if self.0.as_ref().is_some_and(|crash| crash()) {

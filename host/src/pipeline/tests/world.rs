@@ -245,8 +245,8 @@ impl World {
     /// The ledger's state as it is committed.
     pub(super) async fn state(&self) -> BTreeMap<String, String> {
         let stored = self.journal.pipeline("ledger").await.unwrap().unwrap();
-        let text = |(key, value): (&Box<str>, &Arc<[u8]>)| (key.to_string(), String::from_utf8_lossy(value).into());
-        stored.state.get("ledger").into_iter().flatten().map(text).collect()
+        let entries = stored.state.get("ledger").into_iter().flatten();
+        entries.map(|(key, value)| (key.to_string(), String::from_utf8_lossy(value).into())).collect()
     }
 
     pub(super) async fn dead_letters(&self) -> Vec<(Number, String)> {
