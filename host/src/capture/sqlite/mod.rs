@@ -20,6 +20,7 @@ mod error;
 mod index;
 mod install;
 mod literal;
+mod place;
 mod prune;
 mod reader;
 mod schema;
