@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use relevo_tests::workload::{connect, execute};
+use relevo_tests::workload::{connect, execute, retitle};
 use relevo_tests::world::World;
 
 use crate::sockets::{Socket, number_after};
@@ -24,7 +24,7 @@ pub(crate) async fn measure(changes: u64, transaction: u64) {
                 execute(&mut connection, "begin immediate".into()).await;
                 for _ in 0..transaction.min(changes - n) {
                     n += 1;
-                    execute(&mut connection, format!("update tareas set titulo = 'n {n}' where id = 1")).await;
+                    retitle(&mut connection, n).await;
                 }
                 execute(&mut connection, "commit".into()).await;
             }

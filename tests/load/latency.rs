@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use relevo_tests::workload::{connect, execute};
+use relevo_tests::workload::{connect, execute, retitle};
 use relevo_tests::world::World;
 
 use crate::sockets::{Socket, number_after};
@@ -27,7 +27,7 @@ pub(crate) async fn measure(rate: u64, seconds: u64) {
             for n in 0..total {
                 clock.tick().await;
                 execute(&mut connection, "begin immediate".into()).await;
-                execute(&mut connection, format!("update tareas set titulo = 'n {n}' where id = 1")).await;
+                retitle(&mut connection, n).await;
                 theirs.lock().expect("the commits' lock").push(Instant::now());
                 execute(&mut connection, "commit".into()).await;
             }

@@ -121,7 +121,7 @@ fn after_unsubscribed_nothing_more_comes() {
 
 #[test]
 fn a_client_that_joined_no_stream_is_told_now_and_then_where_it_is() {
-    let world = World::new();
+    let world = World::configured(|world| world.set("session.heartbeat = \"300ms\""));
     let server = world.serve();
     let mut client = Client::connect(server.address, &Connect::admin());
     let at = client.place.offset;
