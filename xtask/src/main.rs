@@ -2,6 +2,7 @@
 //! a verdict.
 
 mod bench;
+mod deny;
 mod plugins;
 mod steps;
 mod test;
@@ -65,7 +66,7 @@ fn run(task: Task) -> Result<()> {
             println!("{}", wasm::compiler()?);
             Ok(())
         }
-        Task::Deny => tools::deny(),
+        Task::Deny => deny::check(),
     }
 }
 

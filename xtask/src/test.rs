@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::{plugins, steps, tools, wasm};
+use crate::{deny, plugins, steps, tools, wasm};
 
 /// The server is built with its crash points for the kill tests.
 const FEATURES: [&str; 2] = ["--features", "relevo/failpoints"];
@@ -27,7 +27,7 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
         clippy.args(["clippy", "--workspace", "--all-targets"]).args(FEATURES).args(["--", "-D", "warnings"]);
         steps::run(&mut clippy)?;
         say("licences and duplicate versions");
-        tools::deny()?;
+        deny::check()?;
     }
     say("the server and all tests");
     steps::run(steps::cargo().args(["build", "--workspace"]).args(FEATURES))?;

@@ -28,21 +28,3 @@ pub(crate) fn need(program: &str, package: &str) -> Result<()> {
     }
     Ok(())
 }
-
-/// Licences and duplicate versions, by cargo-deny's parts that need no network.
-pub(crate) fn deny() -> Result<()> {
-    let local = steps::target().join("tools");
-    let program = local.join("bin/cargo-deny");
-    if !steps::on_path("cargo-deny") && !program.is_file() {
-        steps::note("installing cargo-deny into target/tools (a few minutes, once)");
-        let mut install = steps::cargo();
-        install
-            .args(["install", "cargo-deny", "--version", "0.20.2", "--locked", "--quiet", "--root"])
-            .arg(&local)
-            .env("CARGO_TARGET_DIR", steps::target().join("tools/build"));
-        steps::run(&mut install)?;
-    }
-    let mut deny = if program.is_file() { Command::new(program) } else { Command::new("cargo-deny") };
-    deny.current_dir(steps::root()).args(["--offline", "check", "licenses", "bans", "sources"]);
-    steps::run(&mut deny)
-}
