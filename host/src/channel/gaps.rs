@@ -1,9 +1,19 @@
-//! What sources lost: every `gap` control of the journal up to where a shard stands, so that a
+//! What sources and pipelines lost: every control that tells of a gap of the journal up to where a shard stands, so that a
 //! session that resumes across one is told of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::Number;
+use crate::journal::Control;
+
+/// What a control record says was lost, for clients.
+pub(crate) fn lost(control: &Control) -> Option<Box<str>> {
+    match control {
+        Control::Gap { reason, .. } => Some(reason.clone()),
+        Control::PipelineGap { pipeline } => Some(format!("pipeline {pipeline} fell behind").into()),
+        Control::SnapshotWanted { .. } | Control::RebuildWanted { .. } | Control::DeadLetter { .. } => None,
+    }
+}
 
 /// Written by one shard, read by its sessions while they are behind.
 #[derive(Clone, Default)]
@@ -13,7 +23,7 @@ pub(crate) struct Gaps(Arc<Mutex<Known>>);
 struct Known {
     /// The shard has passed everything up to here.
     up_to: Number,
-    /// In rising order; sources rarely lose something, so this stays small.
+    /// In rising order; something is rarely lost, so this stays small.
     gaps: Vec<(Number, Box<str>)>,
 }
 
@@ -40,5 +50,19 @@ impl Gaps {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let gaps = known.gaps.iter().filter(|(n, _)| *n > after && *n <= known.up_to).cloned().collect();
         (gaps, known.up_to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_hear_of_what_sources_and_pipelines_lost() {
+        let source = Control::Gap { source: "gad".into(), reason: "restored".into() };
+        assert_eq!(lost(&source).as_deref(), Some("restored"));
+        let pipeline = Control::PipelineGap { pipeline: "panel".into() };
+        assert_eq!(lost(&pipeline).as_deref(), Some("pipeline panel fell behind"));
+        assert_eq!(lost(&Control::RebuildWanted { pipeline: "panel".into() }), None);
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::config::{ChannelSettings, SessionSettings};
 use crate::event::Micros;
-use crate::journal::{Control, Journal, JournalError};
+use crate::journal::{Journal, JournalError};
 
 mod gaps;
 mod link;
@@ -60,11 +60,8 @@ impl FanOut {
         settings: &SessionSettings,
         channels: &[ChannelSettings],
     ) -> Result<Self, JournalError> {
-        let known = journal.controls().await?.into_iter().filter_map(|(number, control)| match control {
-            Control::Gap { reason, .. } => Some((number, reason)),
-            _ => None,
-        });
-        let known: Vec<_> = known.collect();
+        let controls = journal.controls().await?.into_iter();
+        let known: Vec<_> = controls.filter_map(|(number, control)| Some((number, gaps::lost(&control)?))).collect();
         let shards = (0..settings.fan_out_threads.max(1))
             .map(|index| shard::start(index, journal.clone(), settings, channels, Gaps::new(known.clone())))
             .collect::<Result<_, _>>()?;

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::gaps::Gaps;
+use super::gaps::{Gaps, lost};
 use super::members::Members;
 use super::membership::{Attached, Mailbox, MemberId, Request, Subscribed};
 use crate::config::{ChannelSettings, SessionSettings};
 use crate::event::Number;
-use crate::journal::{Control, Journal, JournalError, Record, RecordBody};
+use crate::journal::{Journal, JournalError, Record, RecordBody};
 use crate::message::ChannelName;
 use crate::wire::codes::Close;
 use crate::wire::native::{self, Answer, GapReason};
@@ -122,13 +122,14 @@ impl Shard {
                     self.members.deliver(message, now);
                 }
             }
-            RecordBody::Control(Control::Gap { reason, .. }) => {
-                self.gaps.add(record.first, reason);
-                let gap = GapReason::Source(reason.clone());
-                let frame = native::gap(None, &gap, &self.journal.epoch(), record.first);
-                self.members.announce(&frame, record.first);
+            RecordBody::Control(control) => {
+                if let Some(what) = lost(control) {
+                    self.gaps.add(record.first, &what);
+                    let frame = native::gap(None, &GapReason::Source(what), &self.journal.epoch(), record.first);
+                    self.members.announce(&frame, record.first);
+                }
             }
-            RecordBody::Control(_) | RecordBody::Append(_) => {}
+            RecordBody::Append(_) => {}
         }
         self.position = self.position.max(record.last);
     }
@@ -225,9 +226,11 @@ impl Shard {
                         self.members.catch_up(who, message, only);
                     }
                 }
-                RecordBody::Control(Control::Gap { reason, .. }) if only.is_none() && record.first > after => {
-                    let gap = GapReason::Source(reason.clone());
-                    self.members.tell(who, native::gap(None, &gap, &self.journal.epoch(), record.first));
+                RecordBody::Control(control) if only.is_none() && record.first > after => {
+                    if let Some(what) = lost(control) {
+                        let gap = GapReason::Source(what);
+                        self.members.tell(who, native::gap(None, &gap, &self.journal.epoch(), record.first));
+                    }
                 }
                 RecordBody::Control(_) | RecordBody::Append(_) => {}
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{AuthSettings, ChannelSettings, Config, ConfigError, PipelineSettings, SourceSettings};
+use super::{AuthSettings, ChannelSettings, Config, ConfigError, JournalSettings, PipelineSettings, SourceSettings};
 use crate::message::ChannelKind;
 
 /// Names that the server uses itself.
@@ -67,9 +67,16 @@ fn journal(config: &Config) -> Checked {
     at_least("journal.keep_bytes", journal.keep_bytes, 64 << 10)?;
     at_least("journal.limit_bytes", journal.limit_bytes, 64 << 10)?;
     at_least("journal.wal_bytes", journal.wal_bytes, 64 << 10)?;
-    at_least("journal.record_bytes", journal.record_bytes, 4 << 10)?;
+    if journal.keep_bytes > journal.limit_bytes {
+        return wrong(
+            "journal.keep_bytes",
+            format!("{} is more than journal.limit_bytes = {}", journal.keep_bytes, journal.limit_bytes),
+            "journal.limit_bytes or less",
+        );
+    }
+    at_least("journal.record_bytes", journal.record_bytes, JournalSettings::LEAST_RECORD_BYTES)?;
     if journal.record_bytes > 8 << 20 {
-        return wrong("journal.record_bytes", format!("{} bytes", journal.record_bytes), "4KiB to 8MiB");
+        return wrong("journal.record_bytes", format!("{} bytes", journal.record_bytes), "64KiB to 8MiB");
     }
     Ok(())
 }

@@ -73,7 +73,7 @@ pub struct JournalSettings {
     /// Events and messages older than this may go.
     #[serde(with = "human::duration")]
     pub keep_for: Duration,
-    /// The oldest events and messages go when the journal is larger than this.
+    /// The oldest events and messages go when the journal is larger than this; at most `limit_bytes`.
     #[serde(with = "human::bytes")]
     pub keep_bytes: u64,
     /// What a pipeline that stands still may hold back before it is marked `gap`.
@@ -85,6 +85,11 @@ pub struct JournalSettings {
     /// The WAL size at which the writer pauses for a checkpoint.
     #[serde(with = "human::bytes")]
     pub wal_bytes: u64,
+}
+
+impl JournalSettings {
+    /// The least that `record_bytes` may be: frames, and some room for what is in them.
+    pub const LEAST_RECORD_BYTES: u64 = 64 << 10;
 }
 
 #[derive(Debug, Clone, Deserialize)]

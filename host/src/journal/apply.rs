@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::codec::Piece;
 use super::index::{Index, sql};
-use super::{JournalError, Record, RecordBody};
+use super::{Control, JournalError, Record, RecordBody};
 use crate::event::Number;
 
 /// What an applied command adds to what readers see.
@@ -55,7 +55,9 @@ pub(super) async fn insert(
 pub(super) async fn control(conn: &mut SqliteConnection, index: &mut Index, piece: Piece) -> Result<(Number, Visible)> {
     let first = index.next;
     let at = index.now();
-    insert(conn, &piece, first, at, false, None).await?;
+    // Gaps are few, and whoever resumes across one is told of it, however long ago it was.
+    let told = matches!(&piece.content, RecordBody::Control(Control::Gap { .. } | Control::PipelineGap { .. }));
+    insert(conn, &piece, first, at, told, None).await?;
     index.next += 1;
     let record = piece.number(Number(first));
     Ok((Number(first), Visible { records: vec![Arc::new(record)], restart: None }))

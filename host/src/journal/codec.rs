@@ -13,7 +13,7 @@ use crate::message::{ChannelKind, ChannelName, Message};
 const VERSION: u8 = 1;
 
 /// What a record's frame (names, positions, lengths) may take beside its items, in bytes.
-const FRAME: usize = 4096;
+pub(super) const FRAME: usize = 4096;
 
 pub(super) const APPEND: i64 = 1;
 pub(super) const COMMIT: i64 = 2;
@@ -73,9 +73,8 @@ pub(super) struct Newest {
     pub(super) body: Option<Vec<u8>>,
 }
 
-fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    // Our own types: maps of known length, no custom errors. Nothing here can fail but memory.
-    postcard::to_stdvec(value).unwrap_or_default()
+fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, JournalError> {
+    postcard::to_stdvec(value).map_err(|e| JournalError::Encode(e.to_string()))
 }
 
 fn too_large(bytes: usize, limit: usize) -> JournalError {
@@ -95,7 +94,7 @@ pub(super) fn prepare_append(append: Append, limit: usize) -> Result<PreparedApp
         {
             keys.push((index as u64, key.clone()));
         }
-        let bytes = encode(&*event);
+        let bytes = encode(&*event)?;
         if bytes.len() > room {
             return Err(too_large(bytes.len(), room));
         }
@@ -110,18 +109,18 @@ pub(super) fn prepare_append(append: Append, limit: usize) -> Result<PreparedApp
     let last = groups.len() - 1;
     let pieces =
         groups.into_iter().enumerate().map(|(at, (events, filled))| append_piece(&head, events, &filled, at == last));
-    Ok(PreparedAppend { pieces: pieces.collect(), keys, head })
+    Ok(PreparedAppend { pieces: pieces.collect::<Result<_, _>>()?, keys, head })
 }
 
-fn append_piece(head: &AppendHead, events: Vec<Arc<Event>>, filled: &[u8], last: bool) -> Piece {
+fn append_piece(head: &AppendHead, events: Vec<Arc<Event>>, filled: &[u8], last: bool) -> Result<Piece, JournalError> {
     let position = if last { head.position } else { events.last().map_or(head.position, |e| e.position) };
     let complete = head.complete && last;
     // The order of `Append`'s fields, so that it decodes as one.
     let mut body = vec![VERSION];
-    body.extend(encode(&(&head.source, &head.incarnation, position, &head.token, events.len())));
+    body.extend(encode(&(&head.source, &head.incarnation, position, &head.token, events.len()))?);
     body.extend_from_slice(filled);
-    body.extend(encode(&(complete, &head.snapshot)));
-    Piece {
+    body.extend(encode(&(complete, &head.snapshot))?);
+    Ok(Piece {
         body,
         numbers: (events.len() as u64).max(1),
         content: RecordBody::Append(Append {
@@ -133,7 +132,7 @@ fn append_piece(head: &AppendHead, events: Vec<Arc<Event>>, filled: &[u8], last:
             complete,
             snapshot: head.snapshot.clone(),
         }),
-    }
+    })
 }
 
 /// A commit as it is stored. Ephemeral messages are not, but they have numbers too, so that the
@@ -170,16 +169,16 @@ impl Filling {
         self.state.is_empty() && self.messages.is_empty()
     }
 
-    fn finish(self, commit: &Commit) -> Piece {
+    fn finish(self, commit: &Commit) -> Result<Piece, JournalError> {
         let mut body = vec![VERSION];
-        body.extend(encode(&(&commit.pipeline, commit.after, commit.cursor, commit.reset, &commit.plugins)));
-        body.extend(encode(&self.state.len()));
+        body.extend(encode(&(&commit.pipeline, commit.after, commit.cursor, commit.reset, &commit.plugins))?);
+        body.extend(encode(&self.state.len())?);
         body.extend_from_slice(&self.state_bytes);
         let dense = self.at.len() == self.messages.len();
-        body.extend(encode(if dense { &[] as &[u32] } else { self.at.as_slice() }));
-        body.extend(encode(&self.at.len()));
+        body.extend(encode(if dense { &[] as &[u32] } else { self.at.as_slice() })?);
+        body.extend(encode(&self.at.len())?);
         body.extend_from_slice(&self.message_bytes);
-        Piece {
+        Ok(Piece {
             body,
             numbers: (self.messages.len() as u64).max(1),
             content: RecordBody::Commit(Committed {
@@ -191,7 +190,7 @@ impl Filling {
                 messages: self.messages,
                 plugins: commit.plugins.clone(),
             }),
-        }
+        })
     }
 }
 
@@ -206,7 +205,7 @@ pub(super) fn prepare_commit(mut commit: Commit, limit: usize) -> Result<Prepare
     let mut newest = Vec::new();
     let mut filling = Filling::default();
     for change in state {
-        let bytes = encode(&change);
+        let bytes = encode(&change)?;
         make_room(&mut filling, &mut pieces, &commit, bytes.len(), room)?;
         filling.state_bytes.extend_from_slice(&bytes);
         filling.state.push(change);
@@ -216,7 +215,7 @@ pub(super) fn prepare_commit(mut commit: Commit, limit: usize) -> Result<Prepare
             filling.messages.push(Arc::new(message));
             continue;
         }
-        let bytes = encode(&message);
+        let bytes = encode(&message)?;
         make_room(&mut filling, &mut pieces, &commit, bytes.len() + 5, room)?;
         let at = u32::try_from(filling.messages.len()).unwrap_or(u32::MAX);
         filling.at.push(at);
@@ -246,7 +245,7 @@ pub(super) fn prepare_commit(mut commit: Commit, limit: usize) -> Result<Prepare
         filling.messages.push(Arc::new(message));
     }
     if !only_cursor && (pieces.is_empty() || !filling.is_empty()) {
-        pieces.push(filling.finish(&commit));
+        pieces.push(filling.finish(&commit)?);
     }
     let Commit { pipeline, after, cursor, reset, .. } = commit;
     Ok(PreparedCommit { pipeline, after, cursor, reset, pieces, shares, newest })
@@ -263,15 +262,15 @@ fn make_room(
         return Err(too_large(bytes, room));
     }
     if filling.room() + bytes > room {
-        pieces.push(std::mem::take(filling).finish(commit));
+        pieces.push(std::mem::take(filling).finish(commit)?);
     }
     Ok(())
 }
 
-pub(super) fn prepare_control(control: Control) -> Piece {
+pub(super) fn prepare_control(control: Control) -> Result<Piece, JournalError> {
     let mut body = vec![VERSION];
-    body.extend(encode(&control));
-    Piece { body, numbers: 1, content: RecordBody::Control(control) }
+    body.extend(encode(&control)?);
+    Ok(Piece { body, numbers: 1, content: RecordBody::Control(control) })
 }
 
 impl Piece {

@@ -28,7 +28,7 @@ pub(super) async fn commit(
 ) -> Result<(Number, Visible)> {
     let PreparedCommit { pipeline, cursor, reset, pieces, shares, newest, .. } = commit;
     let at = index.now();
-    let gap = index.known.cursors.get(&pipeline).is_some_and(|c| c.gap) && !reset;
+    let gap = index.known.cursors.get(&pipeline).and_then(|c| c.gap_after(cursor)).filter(|_| !reset);
     if reset {
         sqlx::query("DELETE FROM state WHERE pipeline = ?").bind(&*pipeline).execute(&mut *conn).await?;
     }
@@ -52,14 +52,19 @@ pub(super) async fn commit(
     Ok((Number(next - 1), Visible { records: records.collect(), restart: None }))
 }
 
-pub(super) async fn save_cursor(conn: &mut SqliteConnection, pipeline: &str, cursor: Number, gap: bool) -> Result<()> {
+pub(super) async fn save_cursor(
+    conn: &mut SqliteConnection,
+    pipeline: &str,
+    cursor: Number,
+    gap: Option<Number>,
+) -> Result<()> {
     sqlx::query(
         "INSERT INTO cursor (pipeline, number, gap) VALUES (?, ?, ?) \
          ON CONFLICT (pipeline) DO UPDATE SET number = excluded.number, gap = excluded.gap",
     )
     .bind(pipeline)
     .bind(sql(cursor.0))
-    .bind(i64::from(gap))
+    .bind(gap.map_or(0, |told| sql(told.0)))
     .execute(conn)
     .await?;
     Ok(())

@@ -119,7 +119,7 @@ impl Embedded {
     }
 
     pub(super) async fn control(&self, control: Control) -> Result<Number> {
-        self.ask_number(Work::Control(codec::prepare_control(control))).await
+        self.ask_number(Work::Control(codec::prepare_control(control)?)).await
     }
 
     pub(super) async fn discard_snapshot(&self, source: &str, pipeline: &str) -> Result<()> {

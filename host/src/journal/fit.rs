@@ -1,9 +1,13 @@
 //! Makes an event small enough for a record. Capture calls it before it appends.
 
+use crate::config::JournalSettings;
 use crate::event::{Body, Event, Missing};
 
 /// The room that an event's other parts may take beside its rows, in bytes.
 const FRAME: usize = 16 << 10;
+
+// A record has room for a row beside the frames of its event and of itself.
+const _: () = assert!(JournalSettings::LEAST_RECORD_BYTES as usize >= 2 * (FRAME + super::codec::FRAME));
 
 /// Takes the largest columns out of a change's `before` and `after` until it fits a record of
 /// `record_bytes`, and names them, with the sizes of their JSON, in `missing`. Key columns have no

@@ -21,13 +21,19 @@ pub(super) struct Cursor {
     pub(super) number: Number,
     /// What is on disk; behind `number` for up to a second where nothing but the cursor moved.
     pub(super) saved: Option<Number>,
-    /// Retention passed it.
-    pub(super) gap: bool,
+    /// Retention passed it: the number of the control record that says so.
+    pub(super) gap: Option<Number>,
 }
 
 impl Cursor {
     pub(super) fn is_saved(&self) -> bool {
         self.saved == Some(self.number)
+    }
+
+    /// The mark that is left once the cursor stands at `cursor`. Who reads beyond the record that tells
+    /// of the loss goes on without what was lost, and is waited for again.
+    pub(super) fn gap_after(&self, cursor: Number) -> Option<Number> {
+        self.gap.filter(|told| cursor < *told)
     }
 }
 
@@ -72,6 +78,13 @@ impl Staged {
     }
 }
 
+/// What the disk doesn't say of an index: it is kept from before a transaction, in case that fails.
+pub(super) struct Unwritten {
+    pub(super) cursors: HashMap<Name, Cursor>,
+    /// The life, request and contents of snapshots under way.
+    pub(super) snapshots: HashMap<StagedKey, (i64, (Number, Position))>,
+}
+
 #[derive(Default)]
 pub(super) struct Index {
     pub(super) known: Known,
@@ -95,7 +108,8 @@ pub(super) fn unsql(number: i64) -> u64 {
 }
 
 impl Index {
-    /// Reads it all, as the connection's transaction sees it.
+    /// Reads it all, as the connection's transaction sees it. What snapshots under way answer is not on
+    /// disk.
     pub(super) async fn load(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
         let mut index = Self { next: 1, ..Self::default() };
         let newest =
@@ -110,7 +124,7 @@ impl Index {
         index.next = index.next.max(floor.and_then(|f| f.parse().ok()).unwrap_or(1));
         for row in sqlx::query("SELECT pipeline, number, gap FROM cursor").fetch_all(&mut *conn).await? {
             let number = Number(unsql(row.try_get(1)?));
-            let gap = row.try_get::<i64, _>(2)? != 0;
+            let gap = Some(unsql(row.try_get(2)?)).filter(|told| *told > 0).map(Number);
             let name: String = row.try_get(0)?;
             index.known.cursors.insert(name.into(), Cursor { number, saved: Some(number), gap });
         }
@@ -133,15 +147,20 @@ impl Index {
             let (source, incarnation): (String, String) = (row.try_get(1)?, row.try_get(2)?);
             index.lives.insert((source.into(), incarnation.into()), row.try_get(0)?);
         }
-        // Snapshots that were under way began before this process; capture reads those rows anew.
-        let staged = "SELECT source, life, sum(numbers) FROM staged WHERE pipeline = '' GROUP BY source, life";
+        let staged = "SELECT source, pipeline, life, sum(numbers) FROM staged GROUP BY source, pipeline, life";
         for row in sqlx::query(staged).fetch_all(&mut *conn).await? {
-            let source: String = row.try_get(0)?;
-            let key = StagedKey { source: source.into(), pipeline: "".into() };
-            let staged = Staged { life: row.try_get(1)?, numbers: unsql(row.try_get(2)?), ..Staged::default() };
+            let (source, pipeline): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let key = StagedKey { source: source.into(), pipeline: pipeline.into() };
+            let staged = Staged { life: row.try_get(2)?, numbers: unsql(row.try_get(3)?), ..Staged::default() };
             index.staged.insert(key, staged);
         }
         Ok(index)
+    }
+
+    /// What only memory knows.
+    pub(super) fn unwritten(&self) -> Unwritten {
+        let snapshots = self.staged.iter().filter_map(|(key, s)| Some((key.clone(), (s.life, s.snapshot?))));
+        Unwritten { cursors: self.known.cursors.clone(), snapshots: snapshots.collect() }
     }
 
     /// The time for the next record: the clock's, but it never falls.

@@ -60,6 +60,8 @@ pub enum JournalError {
     Conflict { pipeline: Name, expected: Option<Number>, found: Option<Number> },
     #[error("a record of {bytes} bytes is over the limit of {limit}")]
     TooLarge { bytes: usize, limit: usize },
+    #[error("a record can't be encoded: {0}")]
+    Encode(String),
     #[error("the journal is full ({used} of {limit} bytes): pipeline {slowest} holds it back")]
     Full { used: u64, limit: u64, slowest: Name },
     #[error("the journal no longer has everything after {after}; it has everything after {oldest}")]

@@ -52,7 +52,7 @@ pub(super) async fn step(
                     raise_channel(conn, shared, name, id, through).await?;
                 }
             }
-            delete_records(conn, "last <= ?1", through).await
+            delete_records(conn, "(kind <> 3 OR held = 0) AND last <= ?1", through).await
         }
         Prune::Loose { through } => {
             raise_events(conn, shared, through).await?;
@@ -167,15 +167,21 @@ async fn set(conn: &mut SqliteConnection, name: &'static str, value: u64) -> Res
     Ok(())
 }
 
-/// Marks a pipeline that retention passes: it holds nothing back until it is rebuilt.
+/// Marks a pipeline that retention passes: it holds nothing back until it is rebuilt, or has read the
+/// record that says so, `told`.
 pub(super) async fn mark_gap(
     conn: &mut SqliteConnection,
     index: &mut Index,
     pipeline: &Name,
+    told: Number,
 ) -> Result<(), JournalError> {
-    sqlx::query("UPDATE cursor SET gap = 1 WHERE pipeline = ?").bind(&**pipeline).execute(conn).await?;
+    sqlx::query("UPDATE cursor SET gap = ? WHERE pipeline = ?")
+        .bind(sql(told.0))
+        .bind(&**pipeline)
+        .execute(conn)
+        .await?;
     if let Some(cursor) = index.known.cursors.get_mut(pipeline) {
-        cursor.gap = true;
+        cursor.gap = Some(told);
     }
     Ok(())
 }

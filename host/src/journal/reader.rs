@@ -273,9 +273,12 @@ impl Reader<'_> {
         let wrap = |e| self.shared.storage(e);
         let mut conn = self.conn().await?;
         let (mut from, mut room) = (i64::MAX, sql(bytes));
+        // What is left of older ones has holes, which memory would hide.
+        let floor = sql(self.shared.floors().events.0);
         'pages: loop {
-            let listed = "SELECT first, size FROM record WHERE first < ? ORDER BY first DESC LIMIT ?";
-            let rows = sqlx::query(listed).bind(from).bind(PAGE).fetch_all(&mut *conn).await.map_err(wrap)?;
+            let listed = "SELECT first, size FROM record WHERE first < ? AND first > ? ORDER BY first DESC LIMIT ?";
+            let rows =
+                sqlx::query(listed).bind(from).bind(floor).bind(PAGE).fetch_all(&mut *conn).await.map_err(wrap)?;
             for row in &rows {
                 room -= row.try_get::<i64, _>(1).map_err(wrap)? + 128;
                 if room < 0 {

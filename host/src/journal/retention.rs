@@ -69,7 +69,7 @@ pub(super) async fn run(
 /// The pipeline that holds the most back, and where it stands on disk.
 fn slowest(shared: &Shared) -> Option<(Name, Number)> {
     let known = shared.known();
-    let holding = known.cursors.iter().filter(|(_, cursor)| !cursor.gap);
+    let holding = known.cursors.iter().filter(|(_, cursor)| cursor.gap.is_none());
     holding
         .map(|(name, cursor)| (name.clone(), cursor.saved.unwrap_or(cursor.number)))
         .min_by_key(|(_, number)| *number)
@@ -111,7 +111,8 @@ impl Pass<'_> {
 
     /// Deletes the oldest until the journal is as small as it should be, or a pipeline holds it back.
     pub(super) async fn by_size(&self, warned: &mut bool) -> Result<()> {
-        let (keep, limit) = (self.shared.settings.keep_bytes, self.shared.settings.limit_bytes);
+        let limit = self.shared.settings.limit_bytes;
+        let keep = self.shared.settings.keep_bytes.min(limit);
         for rule in self.shared.rules.iter().filter(|r| r.keep_bytes.is_some()) {
             self.channels_by_size(rule).await?;
         }
@@ -129,7 +130,7 @@ impl Pass<'_> {
             }
             let Some((pipeline, cursor)) = slowest.filter(|_| used >= limit) else { return Ok(()) };
             tracing::error!(%pipeline, %cursor, used, limit, "the journal is full: the pipeline loses events and must be rebuilt");
-            let control = codec::prepare_control(Control::PipelineGap { pipeline: pipeline.clone() });
+            let control = codec::prepare_control(Control::PipelineGap { pipeline: pipeline.clone() })?;
             embedded::ask(self.commands, Work::Gap(pipeline, control)).await?;
         }
     }
@@ -151,7 +152,8 @@ impl Pass<'_> {
 
     /// The last number of one step's worth of the oldest records that end at or before `hold`.
     async fn oldest(&self, hold: Number) -> Result<Option<Number>> {
-        let last = "SELECT max(last) FROM (SELECT last FROM record ORDER BY first LIMIT ?2) WHERE last <= ?1";
+        let last = "SELECT max(last) FROM \
+                    (SELECT last FROM record WHERE kind <> 3 OR held = 0 ORDER BY first LIMIT ?2) WHERE last <= ?1";
         let last: Option<i64> = sqlx::query_scalar(last)
             .bind(sql(hold.0))
             .bind(STEP)

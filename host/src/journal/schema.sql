@@ -12,7 +12,7 @@ CREATE TABLE record (
   kind INTEGER NOT NULL,        -- 1 append, 2 commit, 3 control
   at INTEGER NOT NULL,          -- when it was applied, microseconds; never falls
   size INTEGER NOT NULL,        -- of the body, bytes
-  held INTEGER NOT NULL,        -- 1: kept by rows in channel_index
+  held INTEGER NOT NULL,        -- 1: kept by rows in channel_index, or for good (controls that tell of a gap)
   life INTEGER,                 -- appends that move their source: its life and position
   pos_commit INTEGER,
   pos_index INTEGER,
@@ -49,7 +49,7 @@ CREATE TABLE source (
 CREATE TABLE cursor (
   pipeline TEXT PRIMARY KEY,
   number INTEGER NOT NULL,
-  gap INTEGER NOT NULL DEFAULT 0 -- 1: retention passed it; it holds nothing back until it is rebuilt
+  gap INTEGER NOT NULL DEFAULT 0 -- retention passed it: the number of the record that says so; 0: it didn't
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE state (
   pipeline TEXT NOT NULL,

@@ -1,7 +1,6 @@
 //! The one writer: takes whatever waits into one SQL transaction, a savepoint for each, so that a bad
 //! one doesn't fail its neighbours.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +12,7 @@ use tokio::time::Instant;
 
 use super::apply::{self, Visible};
 use super::codec::{Piece, PreparedAppend, PreparedCommit};
-use super::index::{Cursor, Index, StagedKey};
+use super::index::{Cursor, Index, StagedKey, Unwritten};
 use super::prune::{self, Prune};
 use super::shared::{Batch, Outcome, Reply, Shared};
 use super::sync::Publisher;
@@ -108,7 +107,7 @@ impl Writer {
 
     /// One transaction.
     async fn group(&mut self, group: Vec<Command>, bytes: usize) {
-        let cursors = self.index.known.cursors.clone();
+        let before = self.index.unwritten();
         let alone = group.len() == 1;
         let mut begun = false;
         let mut batch = Batch::default();
@@ -142,7 +141,7 @@ impl Writer {
             }
         }
         if let Some(error) = broken {
-            self.undo(cursors).await;
+            self.undo(before).await;
             for (reply, _) in batch.replies {
                 let _ = reply.send(Err(again(&error)));
             }
@@ -182,6 +181,7 @@ impl Writer {
         if alone {
             return self.apply(work).await.map_err(Failure::Broken);
         }
+        let before = self.index.unwritten();
         self.execute("SAVEPOINT one").await.map_err(Failure::Broken)?;
         match self.apply(work).await {
             Ok(done) => {
@@ -192,8 +192,7 @@ impl Writer {
                 self.execute("ROLLBACK TO one").await.map_err(Failure::Broken)?;
                 self.execute("RELEASE one").await.map_err(Failure::Broken)?;
                 // What the command changed in memory goes too; its neighbours' is in the transaction.
-                let cursors = std::mem::take(&mut self.index.known.cursors);
-                self.reload(cursors).await.map_err(Failure::Broken)?;
+                self.reload(before).await.map_err(Failure::Broken)?;
                 Err(Failure::Refused(error))
             }
         }
@@ -202,8 +201,9 @@ impl Writer {
     /// A cursor moved and nothing else: kept in memory for a while.
     fn only_cursor(&mut self, commit: &PreparedCommit) -> (Outcome, Visible) {
         let cursor = self.index.known.cursors.entry(commit.pipeline.clone());
-        let cursor = cursor.or_insert(Cursor { number: commit.cursor, saved: None, gap: false });
+        let cursor = cursor.or_insert(Cursor { number: commit.cursor, saved: None, gap: None });
         cursor.number = commit.cursor;
+        cursor.gap = cursor.gap_after(commit.cursor);
         (Outcome::Number(crate::event::Number(self.index.next - 1)), Visible::default())
     }
 
@@ -219,7 +219,7 @@ impl Writer {
             Work::Commit(prepared) => commit::commit(conn, index, prepared).await.map(|(n, v)| (Outcome::Number(n), v)),
             Work::Control(piece) => apply::control(conn, index, piece).await.map(|(n, v)| (Outcome::Number(n), v)),
             Work::Gap(pipeline, piece) => {
-                prune::mark_gap(conn, index, &pipeline).await?;
+                prune::mark_gap(conn, index, &pipeline, crate::event::Number(index.next)).await?;
                 apply::control(conn, index, piece).await.map(|(n, v)| (Outcome::Number(n), v))
             }
             Work::Discard(key) => {
@@ -244,28 +244,38 @@ impl Writer {
         Ok(())
     }
 
-    /// The transaction failed: what memory knows is read again. `cursors` are those from before it.
-    async fn undo(&mut self, cursors: HashMap<Name, Cursor>) {
+    /// The transaction failed: what memory knows is read again. `before`: from before it.
+    async fn undo(&mut self, before: Unwritten) {
         // Fails if SQLite has rolled back by itself already.
         let _ = self.execute("ROLLBACK").await;
-        if let Err(error) = self.reload(cursors).await {
+        if let Err(error) = self.reload(before).await {
             tracing::error!(%error, "the journal can't be read again after a failed transaction");
             self.shared.fail(&std::io::Error::other(error.to_string()));
         }
     }
 
-    /// Reads the index again; cursors that only memory has stay.
-    async fn reload(&mut self, cursors: HashMap<Name, Cursor>) -> Result<(), JournalError> {
+    /// Reads the index again; what only memory has stays.
+    async fn reload(&mut self, before: Unwritten) -> Result<(), JournalError> {
         let next = self.index.next;
         self.index = Index::load(&mut self.conn).await.map_err(|e| self.shared.storage(e))?;
         // Numbers of records that are gone were never seen; but never give one twice in any case
         // while readers hold the tail: it must go on without a hole.
         debug_assert!(self.index.next <= next);
-        for (name, before) in cursors {
+        for (name, before) in before.cursors {
             if !before.is_saved() {
                 let saved = self.index.known.cursors.get(&name).map(|c| c.number);
                 self.index.known.cursors.insert(name, Cursor { saved, ..before });
             }
+        }
+        let mut orphans = Vec::new();
+        for (key, staged) in self.index.staged.iter_mut().filter(|(key, _)| !key.pipeline.is_empty()) {
+            match before.snapshots.get(key) {
+                Some((life, snapshot)) if *life == staged.life => staged.snapshot = Some(*snapshot),
+                _ => orphans.push(key.clone()),
+            }
+        }
+        for key in orphans {
+            append::discard(&mut self.conn, &mut self.index, &key).await?;
         }
         Ok(())
     }

@@ -43,17 +43,19 @@ pub(super) struct Meta {
 
 impl Meta {
     /// Takes the entries out of a state.
-    pub(super) fn take(stored: &mut PipelineState) -> Self {
+    ///
+    /// # Errors
+    /// Names the entry that can't be read.
+    pub(super) fn take(stored: &mut PipelineState) -> Result<Self, String> {
         let mut meta = stored.state.remove(META).unwrap_or_default();
         let sources = stored.state.remove(SOURCE).unwrap_or_default();
-        Self {
-            kept: meta.remove(KEPT).and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default(),
-            rebuild: meta.remove(REBUILD).and_then(|json| serde_json::from_slice(&json).ok()),
-            contained: sources
-                .into_iter()
-                .filter_map(|(source, json)| Some((Name::from(source), serde_json::from_slice(&json).ok()?)))
-                .collect(),
-        }
+        let contained =
+            sources.into_iter().map(|(source, json)| Ok((Name::from(&*source), read(SOURCE, &source, &json)?)));
+        Ok(Self {
+            kept: meta.remove(KEPT).map(|json| read(META, KEPT, &json)).transpose()?.unwrap_or_default(),
+            rebuild: meta.remove(REBUILD).map(|json| read(META, REBUILD, &json)).transpose()?,
+            contained: contained.collect::<Result<_, String>>()?,
+        })
     }
 
     /// All entries, as changes of a state.
@@ -67,6 +69,10 @@ impl Meta {
     pub(super) fn rebuild_change(&self) -> StateChange {
         change(META, REBUILD, self.rebuild.as_ref().and_then(json))
     }
+}
+
+fn read<T: serde::de::DeserializeOwned>(owner: &str, key: &str, json: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(json).map_err(|e| format!("its state's entry {owner}/{key} can't be read ({e})"))
 }
 
 fn change(owner: &str, key: &str, value: Option<Arc<[u8]>>) -> StateChange {
@@ -104,7 +110,11 @@ mod tests {
         for StateChange { owner, key, value } in meta.changes() {
             stored.state.entry(owner).or_default().insert(key, value.unwrap());
         }
-        assert_eq!(Meta::take(&mut stored), meta);
+        assert_eq!(Meta::take(&mut stored), Ok(meta));
         assert!(stored.state.is_empty());
+
+        stored.state.entry(META.into()).or_default().insert(REBUILD.into(), b"{".as_slice().into());
+        let refused = Meta::take(&mut stored).unwrap_err();
+        assert!(refused.contains("@meta/rebuild can't be read"), "{refused}");
     }
 }

@@ -145,7 +145,10 @@ impl<'a> Worker<'a> {
         let Some(mut stored) = stored else {
             return Self::begin_new(context, chain, wants, asked);
         };
-        let meta = Meta::take(&mut stored);
+        let meta = Meta::take(&mut stored).map_err(|reason| {
+            let remedy = "run the relevo version that wrote it, or restore a backup of the data folder";
+            Stop::Broken { plugin: None, reason: format!("pipeline {}: {reason}; {remedy}", context.name) }
+        })?;
         let memory = take_memory(&chain, &wants, &mut stored);
         let feed = Feed::new(&context.journal, &context.handle, stored.cursor);
         let live = Live::new(memory, meta, stored.cursor);

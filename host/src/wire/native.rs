@@ -72,7 +72,8 @@ pub enum GapReason {
     BeyondHead,
     /// The journal no longer has all since the client's offset.
     Pruned,
-    /// A source is no longer what it was, or lost something; the text says what.
+    /// A source is no longer what it was, or lost something, or retention passed a pipeline; the text
+    /// says what.
     Source(Box<str>),
 }
 

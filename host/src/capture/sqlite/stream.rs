@@ -59,7 +59,10 @@ impl<'a> Session<'a> {
         writer.close().await?;
 
         let waiting = Arc::new(Waiting::default());
-        waiting.push(source.journal.head(), position);
+        // Not staged chunks: the journal's head says nothing of them.
+        if mark.transaction <= position {
+            waiting.push(source.journal.head(), position);
+        }
         let mut tasks = JoinSet::new();
         let durable = source.journal.watch_durable();
         let pruning = prune::run(path.clone(), Arc::clone(&waiting), durable);

@@ -93,6 +93,48 @@ async fn a_bad_one_in_a_group_doesnt_fail_its_neighbours() {
 }
 
 #[tokio::test]
+async fn a_snapshot_under_way_survives_a_neighbours_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).await;
+    journal.append(append(1..=5)).await.unwrap();
+    let other = sqlx::SqlitePool::connect(folder.path().join("journal.db").to_str().unwrap()).await.unwrap();
+    let trap = "CREATE TRIGGER trap BEFORE INSERT ON state WHEN NEW.key = 'bad' BEGIN SELECT raise(ABORT, 'trap'); END";
+    sqlx::query(trap).execute(&mut other.acquire().await.unwrap() as &mut sqlx::SqliteConnection).await.unwrap();
+    other.close().await;
+    let bad = || Commit {
+        pipeline: "bad".into(),
+        state: vec![set("bad", b"1")],
+        ..commit(None, 1, vec![message("bad", "bad")])
+    };
+    let part = |request| SnapshotPart {
+        pipeline: "p".into(),
+        request: Number(request),
+        contains: Position { commit: 5, index: 0 },
+    };
+    let snapshot = |request, append: Append| Append { snapshot: Some(part(request)), ..append };
+    journal.append(snapshot(9, chunk(100..=101))).await.unwrap();
+    // Beside a neighbour that takes the snapshot on, then alone.
+    let (staged, failed) = tokio::join!(journal.append(snapshot(9, chunk(102..=102))), journal.commit(bad()));
+    assert_eq!(staged.unwrap(), Appended::Staged);
+    assert!(matches!(failed, Err(JournalError::Storage(_))), "{failed:?}");
+    assert!(journal.commit(bad()).await.is_err());
+    let last = journal.append(snapshot(9, append(103..=103))).await.unwrap();
+    assert_eq!(last, Appended::Applied { first: Number(6), last: Number(9) });
+    assert_eq!(journal.append(append(6..=6)).await.unwrap(), Appended::Applied { first: Number(10), last: Number(10) });
+
+    // Another request's chunks still take the place of these.
+    journal.append(snapshot(10, chunk(100..=101))).await.unwrap();
+    assert!(journal.commit(bad()).await.is_err());
+    let last = journal.append(snapshot(11, append(100..=100))).await.unwrap();
+    assert_eq!(last, Appended::Applied { first: Number(11), last: Number(11) });
+    let killed = killed_copy(folder.path());
+    for journal in [journal, open(killed.path()).await] {
+        let expected = [(6, 7, vec![6, 7]), (8, 8, vec![8]), (9, 9, vec![9]), (10, 10, vec![10]), (11, 11, vec![11])];
+        assert_eq!(shape(&journal.read(Number(5), 1 << 20).await.unwrap()), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_cursor_that_moves_alone_is_neither_lost_nor_in_the_way() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path()).await;

@@ -200,13 +200,88 @@ async fn at_the_limit_the_slowest_pipeline_is_marked_and_holds_no_longer() {
     };
     assert_eq!(control.1, Control::PipelineGap { pipeline: "slow".into() });
     assert!(matches!(journal.read(Number(1), 1000).await, Err(JournalError::Pruned { .. })), "not in silence");
+    let told = control.0;
+    let copy = killed_copy(folder.path());
     journal.close().await;
 
+    // One that goes on without a rebuild is waited for again once it has read of its loss.
+    for alone in [false, true] {
+        let folder = killed_copy(copy.path());
+        let journal = open(folder.path()).await;
+        let marked = || journal.embedded.shared.known().cursors["slow"].gap.is_some();
+        journal
+            .commit(Commit { messages: vec![message("tasks", "m")], ..named("slow", Some(1), told.0 - 1) })
+            .await
+            .unwrap();
+        assert!(marked(), "it hasn't read of it");
+        let on = if alone { commit(Some(told.0 - 1), told.0, vec![]) } else { named("slow", Some(told.0 - 1), told.0) };
+        journal.commit(Commit { pipeline: "slow".into(), ..on }).await.unwrap();
+        assert!(!marked());
+        journal.close().await;
+        let journal = open(folder.path()).await;
+        assert!(journal.embedded.shared.known().cursors["slow"].gap.is_none(), "nor after a restart");
+        let next = journal.head().0 + 1;
+        journal.append(append(next..=next)).await.unwrap();
+        journal
+            .commit(named("quick", Some(journal.pipeline("quick").await.unwrap().unwrap().cursor.0), next))
+            .await
+            .unwrap();
+        pass(&journal, 10_000_000).await;
+        assert!(journal.read(told, 1000).await.is_ok(), "retention waits for it");
+    }
+
     let journal = open(folder.path()).await;
-    assert!(journal.embedded.shared.known().cursors["slow"].gap, "the mark is remembered");
+    assert!(journal.embedded.shared.known().cursors["slow"].gap.is_some(), "the mark is remembered");
     let rebuilt = Commit { reset: true, ..named("slow", Some(1), journal.head().0) };
     journal.commit(rebuilt).await.unwrap();
-    assert!(!journal.embedded.shared.known().cursors["slow"].gap, "a rebuild takes it away");
+    assert!(journal.embedded.shared.known().cursors["slow"].gap.is_none(), "a rebuild takes it away");
+}
+
+#[tokio::test]
+async fn what_tells_of_a_gap_is_kept_when_all_around_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = with(folder.path(), &[], |s| {
+        s.keep_bytes = 1 << 20;
+        s.limit_bytes = 1 << 30;
+        s.memory = 1;
+    })
+    .await;
+    let gap = Control::Gap { source: "gad".into(), reason: "test".into() };
+    for _ in 0..70 {
+        journal.control(gap.clone()).await.unwrap();
+    }
+    journal.control(Control::RebuildWanted { pipeline: "p".into() }).await.unwrap();
+    let large = "x".repeat(20_000);
+    for position in 1..=100 {
+        let events = vec![super::change(position, &large)];
+        journal.append(Append { events, ..append(position..=position) }).await.unwrap();
+    }
+    pass(&journal, 10_000_000).await;
+    assert!(matches!(journal.read(Number(71), 1000).await, Err(JournalError::Pruned { .. })));
+    journal.close().await;
+    let journal = open(folder.path()).await;
+    let kept = journal.controls().await.unwrap();
+    assert_eq!(kept, (1..=70).map(|n| (Number(n), gap.clone())).collect::<Vec<_>>());
+    let hidden = journal.read(Number::ZERO, 1000).await;
+    assert!(matches!(hidden, Err(JournalError::Pruned { .. })), "what is left doesn't hide what is gone: {hidden:?}");
+}
+
+#[tokio::test]
+async fn keep_over_limit_doesnt_keep_more_than_the_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = with(folder.path(), &[], |s| {
+        s.keep_bytes = 1 << 30;
+        s.limit_bytes = 1 << 20;
+        s.memory = 1;
+    })
+    .await;
+    let large = "x".repeat(20_000);
+    for position in 1..=100 {
+        let events = vec![super::change(position, &large)];
+        journal.append(Append { events, ..append(position..=position) }).await.unwrap();
+    }
+    pass(&journal, 0).await;
+    assert!(matches!(journal.read(Number::ZERO, 1000).await, Err(JournalError::Pruned { .. })));
 }
 
 #[tokio::test]
