@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::index::{Index, StagedKey};
+use super::lock::Lock;
 use super::reader::Reader;
 use super::shared::{Outcome, Shared};
 use super::sync::{self, Publisher};
@@ -42,7 +43,7 @@ struct Running {
     tasks: Vec<JoinHandle<()>>,
     writer: JoinHandle<()>,
     /// The lock against a second process, let go of last.
-    _lock: File,
+    lock: Lock,
 }
 
 impl Embedded {
@@ -53,7 +54,7 @@ impl Embedded {
         checkpointer: SqliteConnection,
         pool: SqlitePool,
         wal: Arc<File>,
-        lock: File,
+        lock: Lock,
     ) -> Self {
         let (commands, waiting) = mpsc::channel(WAITING);
         let stop = watch::Sender::new(false);
@@ -79,7 +80,7 @@ impl Embedded {
             wal_bound: shared.settings.wal_bytes,
         };
         let writer = tokio::spawn(writer.run(waiting));
-        let running = Mutex::new(Some(Running { tasks, writer, _lock: lock }));
+        let running = Mutex::new(Some(Running { tasks, writer, lock }));
         Self { shared, pool, commands, stop, running, closed: watch::Sender::new(false) }
     }
 
@@ -158,7 +159,7 @@ impl Embedded {
 
     pub(super) async fn close(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { tasks, writer, _lock }) = running else {
+        let Some(Running { tasks, writer, lock }) = running else {
             let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
             return;
         };
@@ -168,10 +169,15 @@ impl Embedded {
         }
         // Readers first: the last checkpoint must not wait for one.
         self.pool.close().await;
-        if let Err(error) = self.ask(Work::Close).await {
+        let closed = match self.ask(Work::Close).await {
+            Ok(_) => lock.end().map_err(JournalError::Io),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = closed {
             tracing::warn!(%error, "the journal did not stop cleanly");
         }
         let _ = writer.await;
+        drop(lock);
         self.closed.send_replace(true);
     }
 }

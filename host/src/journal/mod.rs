@@ -23,6 +23,7 @@ mod commit;
 mod embedded;
 mod fit;
 mod index;
+mod lock;
 mod open;
 mod prune;
 mod reader;

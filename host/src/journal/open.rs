@@ -1,6 +1,6 @@
 //! Opens the journal: lock, format, damage, epoch, then the parts.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use sqlx::{ConnectOptions as _, Row};
 
 use super::embedded::Embedded;
 use super::index::{Index, unsql};
+use super::lock::Lock;
 use super::reader::Reader;
 use super::shared::{Floors, Shared, classify};
 use super::tail::Tail;
@@ -23,7 +24,6 @@ const APPLICATION: i64 = 0x524c_564f;
 pub(super) const FORMAT: i64 = 1;
 
 const FILE: &str = "journal.db";
-const LOCK: &str = "journal.lock";
 
 /// What makes one start of the machine different from another; None where it can't be read.
 pub(super) fn boot_id() -> Option<String> {
@@ -37,7 +37,7 @@ pub(super) async fn open(
     boot: Option<String>,
 ) -> Result<Embedded, JournalError> {
     std::fs::create_dir_all(folder)?;
-    let lock = lock(folder)?;
+    let lock = Lock::take(folder)?;
     let path = folder.join(FILE);
     check_header(&path)?;
     let options = options(&path);
@@ -46,7 +46,7 @@ pub(super) async fn open(
     prepare(&mut conn, &path).await?;
     checkpoint::truncate(&mut conn).await.map_err(wrap)?;
     check_length(&mut conn, &path).await?;
-    let epoch = epoch(&mut conn, settings.durability, boot).await.map_err(wrap)?;
+    let epoch = epoch(&mut conn, settings.durability, boot, &lock).await.map_err(wrap)?;
     drop_snapshots(&mut conn).await.map_err(wrap)?;
     let index = Index::load(&mut conn).await.map_err(wrap)?;
     let floors = floors(&mut conn).await.map_err(wrap)?;
@@ -55,6 +55,7 @@ pub(super) async fn open(
     let wal = File::open(wal_path(&path))?;
     wal.sync_all()?;
     File::open(folder)?.sync_all()?;
+    lock.begun()?;
     let pool = SqlitePoolOptions::new()
         .max_connections(4)
         .test_before_acquire(false)
@@ -86,16 +87,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("wal_autocheckpoint", "0")
         .busy_timeout(std::time::Duration::from_secs(5))
         .disable_statement_logging()
-}
-
-/// Held for as long as the journal is open; the system lets go of it when the process ends.
-fn lock(folder: &Path) -> Result<File, JournalError> {
-    let file = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::Locked(folder.into())),
-        Err(TryLockError::Error(error)) => Err(error.into()),
-    }
 }
 
 /// Looks at the file before SQLite does: it would take an unlucky foreign file for an empty one.
@@ -156,11 +147,13 @@ async fn check_length(conn: &mut SqliteConnection, path: &Path) -> Result<(), Jo
     Ok(())
 }
 
-/// The epoch, a new one if a power failure may have taken records back. Marks the journal as in use.
+/// The epoch, a new one if a power failure may have taken records back, or a backup was put in the
+/// journal's place. Marks the journal as in use.
 async fn epoch(
     conn: &mut SqliteConnection,
     durability: Durability,
     boot: Option<String>,
+    lock: &Lock,
 ) -> Result<Epoch, sqlx::Error> {
     let rows = sqlx::query("SELECT name, value FROM meta").fetch_all(&mut *conn).await?;
     let mut meta = std::collections::HashMap::<String, String>::new();
@@ -168,12 +161,20 @@ async fn epoch(
         meta.insert(row.try_get(0)?, row.try_get(1)?);
     }
     let is = |name: &str, value: &str| meta.get(name).is_some_and(|v| v == value);
-    let other_boot = boot.as_ref().zip(meta.get("boot")).is_some_and(|(now, then)| !then.is_empty() && now != then);
-    let lost = is("clean", "0") && is("durability", "process") && other_boot;
+    // Where the system doesn't tell one start from another, it may have been another one.
+    let same_boot = boot.as_ref().is_some_and(|now| is("boot", now));
+    let cut = is("clean", "0") && is("durability", "process") && !same_boot;
+    // Journals of before runs were remembered have none.
+    let run = meta.get("run").map(String::as_str);
+    let restored = run.is_some_and(|run| lock.other(run, is("clean", "1")));
     let epoch = match meta.get("epoch") {
-        Some(epoch) if !lost => epoch.clone(),
+        Some(epoch) if !cut && !restored => epoch.clone(),
         known => {
-            if known.is_some() {
+            if known.is_some() && restored {
+                tracing::warn!(
+                    "the journal is not the one that was here last (a restored backup?): a new epoch begins"
+                );
+            } else if known.is_some() {
                 tracing::warn!(
                     "the machine stopped while the journal was in use: its last records may be gone, a new epoch begins"
                 );
@@ -186,7 +187,14 @@ async fn epoch(
         Durability::Power => "power",
     };
     let boot = boot.unwrap_or_default();
-    let values = [("epoch", epoch.as_str()), ("clean", "0"), ("durability", durability), ("boot", boot.as_str())];
+    lock.begin(run.filter(|_| !restored)).map_err(sqlx::Error::Io)?;
+    let values = [
+        ("epoch", epoch.as_str()),
+        ("clean", "0"),
+        ("durability", durability),
+        ("boot", boot.as_str()),
+        ("run", lock.run()),
+    ];
     super::rows::write_rows(
         conn,
         "INSERT INTO meta (name, value)",

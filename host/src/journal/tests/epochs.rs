@@ -2,9 +2,10 @@
 
 use super::*;
 
-async fn open_at(folder: &Path, boot: &str, durability: Durability) -> Journal {
+async fn open_at(folder: &Path, boot: impl Into<Option<&str>>, durability: Durability) -> Journal {
     let settings = settings(|s| s.durability = durability);
-    let embedded = crate::journal::open::open(folder, &settings, &[], Some(boot.into())).await.unwrap();
+    let boot = boot.into().map(str::to_owned);
+    let embedded = crate::journal::open::open(folder, &settings, &[], boot).await.unwrap();
     Journal { embedded: Arc::new(embedded) }
 }
 
@@ -27,6 +28,67 @@ async fn only_a_power_failure_under_process_begins_a_new_epoch() {
     assert_eq!(other_boot.head(), Number(1));
     let after = killed_copy(killed_again.path());
     assert_eq!(open_at(after.path(), "boot 2", Durability::Process).await.epoch(), other_boot.epoch());
+}
+
+#[tokio::test]
+async fn where_a_start_of_the_machine_is_not_known_only_a_clean_stop_keeps_the_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_at(folder.path(), None::<&str>, Durability::Process).await;
+    journal.append(append(1..=1)).await.unwrap();
+    let killed = killed_copy(folder.path());
+    journal.close().await;
+    assert_eq!(open_at(folder.path(), None::<&str>, Durability::Process).await.epoch(), journal.epoch());
+    assert_ne!(open_at(killed.path(), None::<&str>, Durability::Process).await.epoch(), journal.epoch());
+}
+
+#[tokio::test]
+async fn a_journal_that_was_restored_and_grew_again_has_a_new_epoch() {
+    let put_back = |backup: &Path, folder: &Path| {
+        let _ = std::fs::remove_file(folder.join("journal.db-wal"));
+        let _ = std::fs::remove_file(folder.join("journal.db-shm"));
+        for file in ["journal.db", "journal.db-wal"] {
+            if backup.join(file).exists() {
+                std::fs::copy(backup.join(file), folder.join(file)).unwrap();
+            }
+        }
+    };
+    for while_open in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = open(folder.path()).await;
+        let epoch = journal.epoch();
+        journal.append(append(1..=3)).await.unwrap();
+        let backup = if while_open {
+            killed_copy(folder.path())
+        } else {
+            journal.close().await;
+            let backup = tempfile::tempdir().unwrap();
+            std::fs::copy(folder.path().join("journal.db"), backup.path().join("journal.db")).unwrap();
+            backup
+        };
+        let journal = if while_open { journal } else { open(folder.path()).await };
+        journal.append(append(4..=5)).await.unwrap();
+        assert_eq!(journal.epoch(), epoch);
+        if !while_open {
+            let killed = killed_copy(folder.path());
+            put_back(backup.path(), killed.path());
+            assert_ne!(open(killed.path()).await.epoch(), epoch, "killed, then restored");
+        }
+        journal.close().await;
+
+        put_back(backup.path(), folder.path());
+        let journal = open(folder.path()).await;
+        assert_ne!(journal.epoch(), epoch, "{while_open}");
+        let epoch = journal.epoch();
+        assert_eq!(journal.head(), Number(3));
+        // Beyond where clients were: their offsets alone tell nothing.
+        journal.append(append(4..=9)).await.unwrap();
+        journal.close().await;
+        assert_eq!(open(folder.path()).await.epoch(), epoch, "it is the one that was here last now");
+
+        let elsewhere = tempfile::tempdir().unwrap();
+        put_back(backup.path(), elsewhere.path());
+        assert_ne!(open(elsewhere.path()).await.epoch(), epoch, "or in another place");
+    }
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub(super) fn settings(change: impl FnOnce(&mut JournalSettings)) -> JournalSett
 /// What is on disk now, as a process that is killed at this moment leaves it.
 pub(super) fn killed_copy(folder: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for file in ["journal.db", "journal.db-wal"] {
+    for file in ["journal.db", "journal.db-wal", "journal.lock"] {
         std::fs::copy(folder.join(file), copy.path().join(file)).unwrap();
     }
     copy
