@@ -79,9 +79,10 @@ impl Frame {
         self.json.get("message_id").is_some()
     }
 
-    /// Whether it is a message of a stream channel: a state channel's message carries its key.
+    /// Whether it is a message of a stream channel: a state channel's message carries its key, an
+    /// ephemeral channel's has no offset.
     pub fn is_stream(&self) -> bool {
-        self.is_message() && self.json.get("key").is_none_or(Value::is_null)
+        self.is_message() && self.json.get("key").is_none() && self.json.get("offset").is_some()
     }
 
     pub fn is_of(&self, channel: &str) -> bool {

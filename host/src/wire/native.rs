@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::codes::ErrorCode;
 use super::frame;
 use crate::event::Number;
-use crate::message::{ChannelName, Dialect, Message};
+use crate::message::{ChannelKind, ChannelName, Dialect, Message};
 
 /// The WebSocket subprotocol's name.
 pub const SUBPROTOCOL: &str = "relevo.v1";
@@ -33,16 +33,20 @@ fn encode(message: &Message, recovered: bool) -> Bytes {
     text.push_str(",\"channel\":");
     quote(&mut text, message.channel.as_str());
     // Writing to a String can't fail.
+    // What a client sees of a channel's kind: no offset where nothing can be resumed, a key where
+    // one value replaces another, both never on a stream. Its number depends on it.
+    if message.channel_kind != ChannelKind::Ephemeral {
+        let _ = write!(text, ",\"offset\":{}", message.number);
+    }
     let _ = write!(
         text,
-        ",\"offset\":{},\"message_id\":\"{}\",\"timestamp\":\"{}\"",
-        message.number,
+        ",\"message_id\":\"{}\",\"timestamp\":\"{}\"",
         message.id.as_hyphenated(),
         message.timestamp.rfc3339()
     );
-    if let Some(key) = &message.key {
+    if message.channel_kind == ChannelKind::State {
         text.push_str(",\"key\":");
-        quote(&mut text, key);
+        quote(&mut text, message.key.as_deref().unwrap_or_default());
     }
     for (name, holds) in [("deleted", message.deleted), ("late", message.late), ("recovered", recovered)] {
         if holds {
@@ -157,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::event::Micros;
-    use crate::message::{ChannelKind, Frames};
+    use crate::message::Frames;
 
     fn example() -> Message {
         Message {
@@ -191,12 +195,28 @@ mod tests {
                 "message_id": "00000000-0000-0000-0000-000000000000", "timestamp": "2025-11-25T01:02:03.456Z",
                 "data": {"n": 1}})
         );
-        let state = Message { key: Some("k".into()), deleted: true, late: true, data: "".into(), ..example() };
-        let value = read(&recovered(&state));
+        let late = Message { deleted: true, late: true, data: "".into(), ..example() };
+        let value = read(&recovered(&late));
         assert_eq!(
-            (&value["key"], &value["deleted"], &value["late"], &value["recovered"], &value["data"]),
-            (&json!("k"), &json!(true), &json!(true), &json!(true), &Value::Null)
+            (&value["deleted"], &value["late"], &value["recovered"], &value["data"]),
+            (&json!(true), &json!(true), &json!(true), &Value::Null)
         );
+    }
+
+    #[test]
+    fn offset_and_key_tell_what_kind_of_channel_it_is() {
+        for (kind, key, offset, said) in [
+            (ChannelKind::Stream, None, Some(81_234), None),
+            (ChannelKind::Stream, Some("k"), Some(81_234), None),
+            (ChannelKind::State, Some("k"), Some(81_234), Some("k")),
+            (ChannelKind::State, None, Some(81_234), Some("")),
+            (ChannelKind::Ephemeral, None, None, None),
+            (ChannelKind::Ephemeral, Some("k"), None, None),
+        ] {
+            let value = read(&message(&Message { channel_kind: kind, key: key.map(Into::into), ..example() }));
+            assert_eq!(value.get("offset"), offset.map(Value::from).as_ref(), "{kind:?} {key:?}");
+            assert_eq!(value.get("key"), said.map(Value::from).as_ref(), "{kind:?} {key:?}");
+        }
     }
 
     #[test]

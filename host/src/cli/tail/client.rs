@@ -36,7 +36,8 @@ pub(super) struct Message<'a> {
     pub event_type: Cow<'a, str>,
     #[serde(borrow)]
     pub channel: Cow<'a, str>,
-    offset: u64,
+    /// Not of an ephemeral channel.
+    offset: Option<u64>,
     pub timestamp: String,
     pub key: Option<String>,
     #[serde(default)]
@@ -213,12 +214,12 @@ impl Client {
                 // Nobody reads any more (a closed pipe): as good as Ctrl-C.
                 return Ok(Some(Ended::Done));
             }
-            // A state channel's value and what was recovered say nothing about other channels.
+            // State and ephemeral channels and what was recovered say nothing about other channels.
             if message.key.is_none()
                 && !message.recovered
-                && let Some(place) = &mut self.place
+                && let (Some(place), Some(offset)) = (&mut self.place, message.offset)
             {
-                place.offset = message.offset;
+                place.offset = offset;
             }
             if let Some(left) = &mut self.left {
                 *left -= 1;
@@ -243,11 +244,14 @@ impl Client {
             Said::Subscribed { channel } => self.behind.retain(|behind| *behind != channel),
             Said::Position { epoch, offset } => self.place = Some(Place { epoch, offset }),
             Said::Gap { channel, reason, detail, epoch, offset } => {
-                let what = channel.unwrap_or_else(|| "all channels".into());
+                let what = channel.as_deref().unwrap_or("all channels");
                 let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
                 self.printer
                     .note(&format!("gap in {what}: {reason}{detail}; what was up to {epoch}:{offset} may be missing"));
-                self.place = Some(Place { epoch, offset });
+                // One subscription's gap says nothing about the others.
+                if channel.is_none() {
+                    self.place = Some(Place { epoch, offset });
+                }
             }
             Said::Error { name, message } => {
                 return Ok(Some(Ended::Refused(format!("{name}: {message}"))));
@@ -316,8 +320,12 @@ mod tests {
         take(&mut client, &message(9, ""));
         assert_eq!(place(&client), Some(9));
         take(&mut client, &message(20, r#","key":"kpis""#));
+        take(&mut client, &message(20, r#","key":"""#));
         take(&mut client, &message(21, r#","recovered":true"#));
-        assert_eq!(place(&client), Some(9));
+        take(&mut client, &message(22, "").replace(r#""offset":22,"#, ""));
+        take(&mut client, r#"{"type":"gap","channel":"tasks","reason":"pruned","epoch":"f","offset":25}"#);
+        take(&mut client, r#"{"type":"subscribed","channel":"tasks","epoch":"e","offset":26}"#);
+        assert_eq!(client.place, Some(Place { epoch: "e".into(), offset: 9 }));
         take(&mut client, r#"{"type":"position","epoch":"e","offset":30}"#);
         assert_eq!(place(&client), Some(30));
         take(&mut client, r#"{"type":"gap","reason":"epoch","epoch":"f","offset":2}"#);
