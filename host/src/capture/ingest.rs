@@ -46,12 +46,13 @@ impl Ingest {
         }
     }
 
-    /// Appends a publication and returns its number; of two with the same idempotency key the
-    /// second returns the first one's number and does nothing.
+    /// Appends a publication and returns its number; of two by one user to one channel with the
+    /// same idempotency key the second returns the first one's number and does nothing.
     ///
     /// # Errors
     /// What the journal says: it is full, closed, or the publication is too large for a record.
-    pub async fn publish(&self, published: Published) -> Result<Number, IngestError> {
+    pub async fn publish(&self, mut published: Published) -> Result<Number, IngestError> {
+        published.idempotency_key = published.idempotency_key.map(|key| own(&published.channel, &published.by, &key));
         let mut last = self.last.lock().await;
         // Taken before the append: if the caller goes away in the midst of it, the place is used.
         last.position += 1;
@@ -83,4 +84,10 @@ impl Ingest {
             Appended::Staged => Err(JournalError::Closed.into()),
         }
     }
+}
+
+/// The journal's keys are one space: each user's for each channel get a part of their own. Only the
+/// user's name can hold any character, so its length says where it ends.
+fn own(channel: &str, user: &str, key: &str) -> Box<str> {
+    format!("{channel} {} {user} {key}", user.len()).into()
 }

@@ -51,3 +51,18 @@ async fn two_with_the_same_key_are_one_even_after_a_restart() {
     assert!(other > first);
     assert_eq!(host.journal.head(), other);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_its_user_s_and_its_channel_s() {
+    let host = Host::stopped("").await;
+    let ingest = Ingest::new(host.journal.clone());
+    let mut numbers = std::collections::BTreeSet::new();
+    for (channel, by, key) in
+        [("system", "1", "k"), ("system", "2", "k"), ("news", "1", "k"), ("system", "1 k", "k"), ("system", "1", "k k")]
+    {
+        let publication = || Published { channel: channel.into(), by: by.into(), ..alert("1", Some(key)) };
+        let number = ingest.publish(publication()).await.unwrap();
+        assert!(numbers.insert(number), "{channel} {by} {key} is not its own");
+        assert_eq!(ingest.publish(publication()).await.unwrap(), number);
+    }
+}
