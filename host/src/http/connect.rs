@@ -31,10 +31,7 @@ async fn connect(State(parts): State<Parts>, mut request: Request<Body>) -> Resp
         Ok(accept) => accept,
         Err(refusal) => return refuse(refusal),
     };
-    let hello = match hello(&request) {
-        Ok(hello) => hello,
-        Err(refusal) => return refusal.into_response(),
-    };
+    let hello = hello(&request);
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return refuse(Refusal(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this connection can't be upgraded"));
     };
@@ -89,17 +86,21 @@ fn is_key(key: &[u8]) -> bool {
         && key[..22].iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
 }
 
-/// What the request says beside the handshake. The header's token wins over the query's.
-fn hello(request: &Request<Body>) -> Result<Hello, Refusal> {
-    let bad = |message| Refusal(StatusCode::BAD_REQUEST, "bad_query", message);
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(request.uri())
-        .map_err(|_| bad("the query can't be read: use token=, after=EPOCH:OFFSET and channel="))?;
+/// What the request says beside the handshake. The header's token wins over the query's. A query
+/// that can't be used is for the session to refuse: a browser sees a close code only.
+fn hello(request: &Request<Body>) -> Hello {
     let mut hello = Hello::default();
+    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(request.uri()) else {
+        hello.bad_query = Some("the query can't be read: use token=, after=EPOCH:OFFSET and channel=");
+        return hello;
+    };
     for (name, value) in pairs {
         match name.as_str() {
             "token" => hello.token = Some(value),
             "after" => hello.after = Some(value),
-            "channel" if hello.channels.len() == MAX_CHANNELS => return Err(bad("too many channels")),
+            "channel" if hello.channels.len() == MAX_CHANNELS => {
+                hello.bad_query = Some("the query names too many channels: subscribe to the others later");
+            }
             "channel" => hello.channels.push(value),
             // Proxies and browsers' tools add their own.
             _ => {}
@@ -108,7 +109,7 @@ fn hello(request: &Request<Body>) -> Result<Hello, Refusal> {
     if let Some(token) = bearer(request.headers()) {
         hello.token = Some(token.to_owned());
     }
-    Ok(hello)
+    hello
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -194,12 +195,20 @@ mod tests {
     #[test]
     fn the_header_s_token_wins_over_the_query_s() {
         let uri = "/?token=b&after=e:7&channel=tasks&channel=dashboard%3Akpis&x=y";
-        let hello = hello(&request(uri, &[("authorization", "bearer a")])).ok().unwrap();
+        let hello = hello(&request(uri, &[("authorization", "bearer a")]));
+        assert_eq!(hello.bad_query, None);
         assert_eq!(hello.token.as_deref(), Some("a"));
         assert_eq!(hello.after.as_deref(), Some("e:7"));
         assert_eq!(hello.channels, ["tasks", "dashboard:kpis"]);
-        let basic = super::hello(&request(uri, &[("authorization", "Basic a")])).ok().unwrap();
+        let basic = super::hello(&request(uri, &[("authorization", "Basic a")]));
         assert_eq!(basic.token.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_query_with_too_many_channels_is_left_for_the_session_to_refuse() {
+        let hello = hello(&request(&format!("/?{}", "channel=a&".repeat(MAX_CHANNELS + 1)), &[]));
+        assert!(hello.bad_query.unwrap().contains("too many channels"));
+        assert_eq!(hello.channels.len(), MAX_CHANNELS);
     }
 
     #[test]

@@ -139,6 +139,19 @@ async fn a_client_with_a_bad_token_is_let_in_and_closed_by_name() {
 }
 
 #[tokio::test]
+async fn a_client_with_a_bad_query_is_let_in_and_closed_by_name() {
+    let server = server(SessionSettings::default(), vec![]).await;
+    let many = "channel=a&".repeat(1001);
+    for query in ["after=7", "after=%ff:x", "channel=a%20b", &many] {
+        let request = format!(
+            "GET /api/v1/ws/connect?{query} HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let answer = server.says(&request, "bad_connect").await;
+        assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("\"error\""), "{query:.20}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_header_that_doesn_t_end_is_not_waited_for() {
     let settings = SessionSettings { hello_within: Duration::from_millis(50), ..SessionSettings::default() };
     let server = server(settings, vec![]).await;

@@ -60,6 +60,9 @@ pub(super) fn start(after: Option<&After>, epoch: &str, here: Number, head: Numb
 /// What the client asks for at the start: in the request, or in its first message.
 async fn connect(reader: &mut Reader, hello: Hello, context: &Context) -> Result<Connect, Close> {
     let link = reader.link().clone();
+    if let Some(why) = hello.bad_query {
+        return Err(refused(&link, ErrorCode::BadCommand, why));
+    }
     let after = hello.after.as_deref().map(|text| {
         After::parse(text)
             .ok_or_else(|| refused(&link, ErrorCode::BadCommand, &format!("after={text:.80?}: not EPOCH:OFFSET")))

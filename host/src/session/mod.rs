@@ -50,6 +50,8 @@ pub struct Hello {
     pub after: Option<String>,
     /// Each `channel=`.
     pub channels: Vec<String>,
+    /// Why the query can't be used, where it can't.
+    pub bad_query: Option<&'static str>,
 }
 
 /// One client.

@@ -56,8 +56,11 @@ async fn a_first_message_must_be_connect_and_must_come() {
     for hello in [
         Hello { after: Some("7".into()), ..server.hello(&[], None) },
         Hello { channels: vec!["a b".into()], ..server.hello(&[], None) },
+        Hello { bad_query: Some("it can't be read"), ..server.hello(&[], None) },
     ] {
-        assert_eq!(code_of(server.open(hello).await).await, Some(Close::BadHello));
+        let (said, code) = server.open(hello).await.until_closed().await;
+        assert_eq!(code, Some(Close::BadHello.number()));
+        assert_eq!(said[0]["type"], "error", "it is told why");
     }
 }
 

@@ -124,6 +124,7 @@ impl Server {
             token: Some(self.token("LEVEL_1", Duration::from_secs(600))),
             after: after.map(|(epoch, offset)| format!("{epoch}:{offset}")),
             channels: channels.iter().map(|c| (*c).into()).collect(),
+            ..Hello::default()
         }
     }
 
