@@ -123,6 +123,16 @@ fn sources(sources: &[SourceSettings]) -> Checked {
                 return wrong(here("tables"), format!("{table:?} is empty or twice there"), "each table once");
             }
         }
+        // Plugins know a table by its name alone: they would mix the rows.
+        for other in &sources[..at] {
+            if let Some(both) = shared_table(other, source) {
+                return wrong(
+                    here("tables"),
+                    format!("{both} of this source and of source {}", other.name),
+                    "sources that name their tables, and none the same",
+                );
+            }
+        }
         for table in source.exclude.keys() {
             if !source.tables.is_empty() && !source.tables.contains(table) {
                 return wrong(here("exclude"), format!("{table} is not among the tables"), source.tables.join(", "));
@@ -130,6 +140,15 @@ fn sources(sources: &[SourceSettings]) -> Checked {
         }
     }
     Ok(())
+}
+
+/// What table two sources both watch, if any; a source that names none watches all.
+fn shared_table(one: &SourceSettings, other: &SourceSettings) -> Option<String> {
+    if one.tables.is_empty() || other.tables.is_empty() {
+        return Some("all tables (there is no list of them)".into());
+    }
+    let both = one.tables.iter().find(|table| other.tables.iter().any(|t| t.eq_ignore_ascii_case(table)))?;
+    Some(format!("table {both}"))
 }
 
 fn pipelines(pipelines: &[PipelineSettings]) -> Checked {
@@ -170,6 +189,16 @@ fn channels(channels: &[ChannelSettings]) -> Checked {
                 return wrong(here(field), format!("{role:?} is no role"), "names of roles, or * for every role");
             }
         }
+        // A session has these by itself, and there is no answer after which their keys could come.
+        if channel.kind == ChannelKind::State
+            && let Some(own) = ["user:", "role:"].into_iter().find(|own| decides(&channels[..at], pattern, own))
+        {
+            return wrong(
+                here("kind"),
+                format!("a {own} channel would be of kind state, and every session has its own by itself"),
+                format!("kind = \"stream\" or \"ephemeral\"; or a rule for {own}* before this one"),
+            );
+        }
         if channel.kind != ChannelKind::State && !channel.every.is_zero() {
             return wrong(here("every"), "only a state channel can have it", "kind = \"state\", or no every");
         }
@@ -189,6 +218,15 @@ fn channels(channels: &[ChannelSettings]) -> Checked {
         }
     }
     Ok(())
+}
+
+/// Whether a pattern is the first to match some name with this beginning.
+fn decides(before: &[ChannelSettings], pattern: &str, beginning: &str) -> bool {
+    let taken =
+        before.iter().any(|rule| rule.pattern.strip_suffix('*').is_some_and(|head| beginning.starts_with(head)));
+    let head = pattern.split('*').next().unwrap_or_default();
+    let may = head.starts_with(beginning) || (pattern.contains('*') && beginning.starts_with(head));
+    may && !taken
 }
 
 /// Names stand in file names, log lines and channel names.

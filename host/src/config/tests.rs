@@ -84,6 +84,7 @@ fn a_key_that_is_not_known_is_named_with_the_one_that_was_meant() {
 #[test]
 fn each_wrong_value_is_named() {
     let source = "[[source]]\nname = \"a\"\nurl = \"sqlite:a\"\n";
+    let other = "[[source]]\nname = \"b\"\nurl = \"sqlite:b\"\n";
     let pipeline = "[[pipeline]]\nname = \"a\"\nplugins = [\"x\"]\n";
     let channel = "[[channel]]\npattern = \"a\"\n";
     for (text, setting) in [
@@ -136,6 +137,9 @@ fn each_wrong_value_is_named() {
         (&format!("{source}tables = [\"t\", \"t\"]"), "source[0].tables"),
         (&format!("{source}tables = [\"t\"]\nexclude = {{ u = [\"x\"] }}"), "source[0].exclude"),
         (&format!("{source}{source}"), "source[1].name"),
+        (&format!("{source}tables = [\"t\", \"u\"]\n{other}tables = [\"U\"]"), "source[1].tables"),
+        (&format!("{source}tables = [\"t\"]\n{other}"), "source[1].tables"),
+        (&format!("{source}{other}tables = [\"t\"]"), "source[1].tables"),
         ("[[pipeline]]\nname = \"publications\"\nplugins = [\"x\"]", "pipeline[0].name"),
         ("[[pipeline]]\nname = \"a\"\nplugins = []", "pipeline[0].plugins"),
         ("[[pipeline]]\nname = \"a\"\nplugins = [\"../x\"]", "pipeline[0].plugins"),
@@ -157,6 +161,29 @@ fn each_wrong_value_is_named() {
         assert_eq!(name, setting, "{text}: {message}");
         assert!(message.contains("; allowed: ") && !message.ends_with("allowed: "), "{message}");
     }
+}
+
+#[test]
+fn two_sources_with_tables_of_their_own_are_good() {
+    let source =
+        |name: &str| format!("[[source]]\nname = \"{name}\"\nurl = \"sqlite:{name}\"\ntables = [\"{name}\"]\n");
+    assert!(load(&format!("{}{}", source("a"), source("b"))).is_ok());
+}
+
+#[test]
+fn a_session_s_own_channels_are_no_state_channels() {
+    let rule = |pattern: &str, kind: &str| format!("[[channel]]\npattern = \"{pattern}\"\nkind = \"{kind}\"\n");
+    for pattern in ["user:*", "user:7", "role:ADMIN", "role*", "*", "*:board", "user:7*"] {
+        let (name, message) = refused(&rule(pattern, "state"));
+        assert_eq!(name, "channel[0].kind", "{message}");
+        assert!(message.contains("user:") || message.contains("role:"), "{message}");
+    }
+    for pattern in ["users:*", "user", "board", "tasks:*", "r"] {
+        assert!(load(&rule(pattern, "state")).is_ok(), "{pattern}");
+    }
+    let own = format!("{}{}", rule("user:*", "stream"), rule("role:*", "ephemeral"));
+    assert!(load(&format!("{own}{}", rule("*", "state"))).is_ok(), "the first rule decides");
+    assert_eq!(refused(&format!("{}{}", rule("user:*", "stream"), rule("*", "state"))).0, "channel[1].kind");
 }
 
 #[test]
