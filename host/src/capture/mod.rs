@@ -24,7 +24,7 @@ pub mod ticks;
 mod tests;
 
 pub use ingest::{Ingest, IngestError};
-pub use sqlite::detach;
+pub use sqlite::{Detached, detach};
 
 /// The running capture of all sources.
 pub struct Capture {

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 
 mod demo;
+mod detach;
 mod migrate;
 mod serve;
 mod tail;
@@ -29,6 +30,8 @@ enum Command {
     Serve(serve::Serve),
     /// Makes or updates the example's tables in the sources' databases.
     Migrate(migrate::Migrate),
+    /// Takes the triggers and tables of capture out of the sources' databases; the server must be stopped.
+    Detach(detach::Detach),
     /// Makes a token and prints it, alone on the last line.
     Token(token::Token),
     /// Prints the messages of channels as a client gets them, and resumes by itself.
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(command) => command.run(),
         Command::Migrate(command) => command.run(),
+        Command::Detach(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Tail(command) => command.run(),
     };

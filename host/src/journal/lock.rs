@@ -14,7 +14,7 @@ const OPEN: &str = "open  ";
 const CLOSED: &str = "closed";
 
 /// Held for as long as the journal is open; the system lets go of it when the process ends.
-pub(super) struct Lock {
+pub(crate) struct Lock {
     file: File,
     /// The present run.
     run: String,
@@ -25,7 +25,7 @@ pub(super) struct Lock {
 impl Lock {
     /// # Errors
     /// `Locked` if another process has it.
-    pub(super) fn take(folder: &Path) -> Result<Self, JournalError> {
+    pub(crate) fn take(folder: &Path) -> Result<Self, JournalError> {
         let file = File::options().create(true).truncate(false).read(true).write(true).open(folder.join(FILE))?;
         match file.try_lock() {
             Ok(()) => {}

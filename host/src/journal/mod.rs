@@ -38,6 +38,7 @@ mod tests;
 mod writer;
 
 pub use fit::fit;
+pub(crate) use lock::Lock;
 pub use record::*;
 
 /// Which life of the journal an offset belongs to. A new one starts only when records were lost:

@@ -24,7 +24,7 @@ pub enum CaptureError {
     )]
     Mode { path: PathBuf, mode: String },
     #[error(
-        "the change table has format {found}, this relevo reads {reads}; run the relevo version that wrote it, or detach with that one first"
+        "the change table has format {found}, this relevo reads {reads}; run the relevo version that wrote it, or take its triggers out with that one's `relevo detach` first"
     )]
     Format { found: String, reads: &'static str },
     #[error("table {table}: {reason}")]

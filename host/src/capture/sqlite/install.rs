@@ -2,7 +2,7 @@
 //! transaction; finds out whether changes went by unseen; and takes everything out again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use uuid::Uuid;
@@ -64,17 +64,23 @@ pub(crate) async fn renew(db: &mut SqliteConnection, incarnation: &str) -> Resul
     Ok(())
 }
 
-/// Takes triggers and tables of ours out of a database.
-pub(crate) async fn remove(db: &mut SqliteConnection) -> Result<(), CaptureError> {
+/// Takes triggers and tables of ours out of a database; how many of each.
+async fn remove(db: &mut SqliteConnection) -> Result<(usize, usize), CaptureError> {
     let mut tx = db.begin_with("BEGIN IMMEDIATE").await?;
-    for name in present(&mut tx).await?.into_keys() {
-        run(&mut tx, format!("DROP TRIGGER {}", quote(&name))).await?;
+    let triggers = present(&mut tx).await?;
+    for name in triggers.keys() {
+        run(&mut tx, format!("DROP TRIGGER {}", quote(name))).await?;
     }
+    let mut tables = 0;
     for table in ["_relevo_peek", "_relevo_changes", "_relevo_meta"] {
-        run(&mut tx, format!("DROP TABLE IF EXISTS {table}")).await?;
+        let there = sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?").bind(table);
+        if there.fetch_optional(&mut *tx).await?.is_some() {
+            run(&mut tx, format!("DROP TABLE {table}")).await?;
+            tables += 1;
+        }
     }
     tx.commit().await?;
-    Ok(())
+    Ok((triggers.len(), tables))
 }
 
 /// One installation, within its transaction.
@@ -368,15 +374,23 @@ async fn run(db: &mut SqliteConnection, sql: String) -> sqlx::Result<()> {
     Ok(())
 }
 
+/// What [`detach`] took out.
+#[derive(Debug)]
+pub struct Detached {
+    pub path: PathBuf,
+    pub triggers: usize,
+    pub tables: usize,
+}
+
 /// Takes everything of ours out of a database: while a trigger names a column, SQLite refuses to
 /// drop it. Capture, when it starts again, takes it for a new source and says `gap`.
 ///
 /// # Errors
 /// If the address is none, the file is missing, or the database refuses.
-pub async fn detach(url: &str, data: &Path) -> Result<(), CaptureError> {
+pub async fn detach(url: &str, data: &Path) -> Result<Detached, CaptureError> {
     let path = super::connect::path(url, data)?;
     let mut db = super::connect::open(&path).await?;
-    remove(&mut db).await?;
+    let (triggers, tables) = remove(&mut db).await?;
     db.close().await?;
-    Ok(())
+    Ok(Detached { path, triggers, tables })
 }

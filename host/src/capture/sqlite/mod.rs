@@ -33,7 +33,7 @@ mod wake;
 mod tests;
 
 pub use error::{CaptureError, Remedy};
-pub use install::detach;
+pub use install::{Detached, detach};
 
 use stream::Session;
 

@@ -83,7 +83,7 @@ pub(crate) async fn place(
             let reason = if known.incarnation == installed.incarnation {
                 MOVED_BACK
             } else {
-                "the database is another one than before, or was detached meanwhile"
+                "the database is another one than before, or was detached (`relevo detach`) meanwhile"
             };
             tell_gap(source, reason).await?;
             let incarnation = Name::from(Uuid::new_v4().simple().to_string());

@@ -145,7 +145,11 @@ async fn a_database_restored_while_it_was_down_is_a_gap_even_if_it_went_on() {
 async fn a_detached_database_is_a_gap() {
     let mut host = Host::new(TABLE).await;
     host.stop().await;
-    super::super::detach("sqlite:watched.db", host.folder.path()).await.unwrap();
+    let detach = async || super::super::detach("sqlite:watched.db", host.folder.path()).await.unwrap();
+    let done = detach().await;
+    assert!(done.triggers > 0 && done.tables > 0, "{done:?}");
+    let again = detach().await;
+    assert_eq!((again.triggers, again.tables), (0, 0));
     assert_eq!(host.sql("select count(*) from sqlite_schema where name like '%relevo%'"), "0");
     host.sql("alter table t drop column v; insert into t values (7)");
     host.start().await;
