@@ -108,7 +108,6 @@ fn each_wrong_value_is_named() {
         ("[journal]\nrecord_bytes = \"1GiB\"", "journal.record_bytes"),
         ("[journal]\nrecord_bytes = \"63KiB\"", "journal.record_bytes"),
         ("[journal]\nkeep_bytes = \"2GiB\"\nlimit_bytes = \"1GiB\"", "journal.keep_bytes"),
-        ("[journal]\nkeep_bytes = \"2GiB\"\nlimit_bytes = \"1GiB\"", "journal.limit_bytes"),
         ("[journal]\ndurability = \"none\"", "journal.durability"),
         ("[session]\nfan_out_threads = 0", "session.fan_out_threads"),
         ("[session]\nmax_connections = 0", "session.max_connections"),
