@@ -89,15 +89,16 @@ fn a_journal_that_is_gone_is_a_new_epoch_and_a_gap() {
 #[test]
 fn a_restored_backup_of_the_journal_is_a_gap() {
     let world = World::new();
+    // The lock file belongs to the place, not to a backup: by it a journal that came back is noticed.
+    let journal = || world.journal_files().into_iter().filter(|file| !file.ends_with("journal.lock"));
     let server = world.serve();
     place_after_change(&world, &server, "before the backup");
     stop(server);
-    let backup: Vec<(PathBuf, Vec<u8>)> =
-        world.journal_files().into_iter().map(|file| (file.clone(), std::fs::read(file).unwrap())).collect();
+    let backup: Vec<(PathBuf, Vec<u8>)> = journal().map(|file| (file.clone(), std::fs::read(file).unwrap())).collect();
     let server = world.serve();
     let old = place_after_change(&world, &server, "after the backup");
     stop(server);
-    for file in world.journal_files() {
+    for file in journal() {
         std::fs::remove_file(file).unwrap();
     }
     for (file, bytes) in backup {
