@@ -218,6 +218,10 @@ impl Writer {
             }
             Work::Commit(prepared) => commit::commit(conn, index, prepared).await.map(|(n, v)| (Outcome::Number(n), v)),
             Work::Control(piece) => apply::control(conn, index, piece).await.map(|(n, v)| (Outcome::Number(n), v)),
+            // Whoever asked may have looked before the mark was set: it is set, and told of, once.
+            Work::Gap(pipeline, _) if index.known.cursors.get(&pipeline).is_some_and(|c| c.gap.is_some()) => {
+                Ok((Outcome::Done, Visible::default()))
+            }
             Work::Gap(pipeline, piece) => {
                 prune::mark_gap(conn, index, &pipeline, crate::event::Number(index.next)).await?;
                 apply::control(conn, index, piece).await.map(|(n, v)| (Outcome::Number(n), v))
