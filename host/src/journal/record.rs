@@ -49,7 +49,8 @@ pub struct SnapshotPart {
     pub pipeline: Name,
     /// The number of the control record that asked for it.
     pub request: Number,
-    /// The rows contain all changes of the source up to here, and none after.
+    /// The rows contain all changes of the source up to here, and none after. Those changes are appended
+    /// before the snapshot's last append, so that a pipeline that runs on sends what they mean.
     pub contains: Position,
 }
 

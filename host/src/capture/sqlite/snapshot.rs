@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Connection as _, Row};
+use tokio::sync::watch;
 
 use crate::event::{Body, Event, Micros, Name, Number, Operation, Position};
-use crate::journal::{Append, Journal, SnapshotPart, fit};
+use crate::journal::{Append, Journal, JournalError, SnapshotPart, fit};
 
 use super::super::requests::Request;
 use super::change::change;
@@ -27,6 +28,8 @@ pub(crate) struct Snapshot {
     pub incarnation: Name,
     pub journal: Journal,
     pub record_bytes: u64,
+    /// How far the stream of changes is appended, whole transactions only; the session holds the other end.
+    pub streamed: watch::Receiver<u64>,
 }
 
 impl Snapshot {
@@ -62,10 +65,15 @@ impl Snapshot {
                 chunk.push(Body::Change(change)).await?;
             }
         }
-        chunk.append(true).await?;
         tx.rollback().await?;
         db.close().await?;
-        Ok(())
+        // What the rows contain must stand before them: the pipeline runs on up to here, and sends what
+        // those changes mean; a change that came after its own row would be skipped, and its message lost.
+        let mut streamed = self.streamed.clone();
+        if streamed.wait_for(|through| *through >= contains.commit).await.is_err() {
+            return Err(JournalError::Closed.into());
+        }
+        chunk.append(true).await
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Session<'a> {
     schema_version: i64,
     position: u64,
     mark: Mark,
+    /// The position up to which whole transactions are appended; snapshots wait for it.
+    streamed: watch::Sender<u64>,
     waiting: Arc<Waiting>,
     /// Pruning and snapshots; they end with the session.
     tasks: JoinSet<Option<Taken>>,
@@ -60,9 +62,12 @@ impl<'a> Session<'a> {
 
         let waiting = Arc::new(Waiting::default());
         // Not staged chunks: the journal's head says nothing of them.
-        if mark.transaction <= position {
+        let streamed = if mark.transaction <= position {
             waiting.push(source.journal.head(), position);
-        }
+            position
+        } else {
+            0
+        };
         let mut tasks = JoinSet::new();
         let durable = source.journal.watch_durable();
         let pruning = prune::run(path.clone(), Arc::clone(&waiting), durable);
@@ -80,6 +85,7 @@ impl<'a> Session<'a> {
             schema_version: 0,
             position,
             mark,
+            streamed: watch::Sender::new(streamed),
             waiting,
             tasks,
             taking: BTreeMap::new(),
@@ -211,6 +217,7 @@ impl<'a> Session<'a> {
             match self.source.journal.append(append).await? {
                 Appended::Applied { last: number, .. } | Appended::Already(number) => {
                     self.waiting.push(number, seq);
+                    self.streamed.send_replace(seq);
                 }
                 Appended::Staged => {}
             }
@@ -288,6 +295,7 @@ impl<'a> Session<'a> {
                 incarnation: Name::clone(&self.incarnation),
                 journal: self.source.journal.clone(),
                 record_bytes: self.source.record_bytes,
+                streamed: self.streamed.subscribe(),
             };
             let task = self.tasks.spawn(async move {
                 let taken = snapshot.take(&request).await;
