@@ -65,7 +65,7 @@ pub struct Position {
 }
 
 /// One event.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Given when its record is applied; not stored in the record.
     #[serde(skip)]
@@ -84,7 +84,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
     Change(Change),
     Published(Published),
@@ -107,7 +107,7 @@ pub enum Operation {
 }
 
 /// A row changed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// `main` for SQLite.
     pub schema: Name,
@@ -133,7 +133,7 @@ pub struct Missing {
 }
 
 /// Something that a client or the HTTP API sent in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     pub channel: Box<str>,
     /// The message's `type`.

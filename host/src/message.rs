@@ -54,6 +54,36 @@ impl std::fmt::Display for ChannelName {
     }
 }
 
+/// A channel's name with at most one `*` in it, which stands for any text, also none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelPattern(Box<str>);
+
+impl ChannelPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// Says what a pattern may look like.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        ChannelName::new(&text.replacen('*', "x", 1))
+            .map(|_| Self(text.into()))
+            .map_err(|_| "1 to 128 letters, digits and : . _ - / with at most one *")
+    }
+
+    pub fn matches(&self, channel: &str) -> bool {
+        pattern_matches(&self.0, channel)
+    }
+}
+
+/// Whether a channel's name is one that a pattern means.
+pub(crate) fn pattern_matches(pattern: &str, channel: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == channel,
+        Some((head, tail)) => {
+            channel.len() >= head.len() + tail.len() && channel.starts_with(head) && channel.ends_with(tail)
+        }
+    }
+}
+
 /// How a channel keeps and delivers its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -141,5 +171,18 @@ impl Frames {
             Dialect::Gad => &self.gad,
         };
         cell.get_or_init(encode).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ChannelPattern;
+
+    #[test]
+    fn a_pattern_is_a_name_or_has_one_star() {
+        let matches = |pattern: &str, channel: &str| ChannelPattern::parse(pattern).unwrap().matches(channel);
+        assert!(matches("user:*", "user:42") && matches("*", "anything") && matches("a*b", "ab"));
+        assert!(!matches("user:*", "users") && !matches("aa*aa", "aaa") && !matches("tasks", "tasks:board"));
+        assert!(ChannelPattern::parse("").is_err());
     }
 }

@@ -90,11 +90,15 @@ impl Server {
             journal: journal.clone(),
             fan_out: fan_out.clone(),
             tokens: tokens.clone(),
-            policy: Policy::new(&config.channels),
+            policy: Policy::new(&config.channels, &config.auth.operators),
             settings: config.session.clone(),
             ingest: Ingest::new(journal.clone()),
         });
-        let routes = http::router(http::Parts { session: context, readiness: readiness(&capture, &pipelines) });
+        let routes = http::router(http::Parts {
+            session: context,
+            readiness: readiness(&capture, &pipelines),
+            pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
+        });
         let listening = Listener::new(routes, &config.session, closing_seen);
         let listener = tokio::spawn(listening.run(listener));
         Ok(Self {

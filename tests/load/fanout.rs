@@ -15,7 +15,16 @@ const FILLER: &str = "........................................";
 
 pub(crate) async fn measure(subscribers: usize, in_flight: u64, messages: u64) {
     let world = World::configured(|world| world.channel("pattern = \"bench\"\nread = [\"*\"]\npublish = [\"ADMIN\"]"));
+    // The server on one core and this program on another, so that neither takes the other's time: other
+    // servers are measured so, too. What is started inherits the core.
+    let two = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+    if two {
+        pin(0);
+    }
     let server = world.serve();
+    if two {
+        pin(1);
+    }
     let mut publisher = Socket::connect(server.address, &[]).await;
     let received = Rc::new(Cell::new(0_u64));
     let progress = Rc::new(Notify::new());
@@ -55,6 +64,13 @@ pub(crate) async fn measure(subscribers: usize, in_flight: u64, messages: u64) {
             ("RSS at the end, MiB", number(server.rss() >> 20)),
         ],
     );
+}
+
+/// Keeps this thread, and what it starts, on one core.
+fn pin(core: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    rustix::thread::sched_setaffinity(None, &set).expect("a thread may choose its core");
 }
 
 /// Publishes, never more than `in_flight` beyond what all have received.

@@ -33,14 +33,43 @@ const COUNTS: [(&str, &str); 7] = [
     ),
 ];
 
+/// The numbers of each group, as one JSON object.
+const GROUPS: [(&str, &str); 2] = [
+    (
+        "by_prioridad",
+        "select json_group_object(name, json_object('total', total, 'active', active, 'completed', completed, 'pending', pending))
+         from (select case prioridad when 'LOW' then '1' when 'MEDIUM' then '2' when 'HIGH' then '3' when 'URGENT' then '4'
+                 when 'CRITICAL' then '5' end as name, count(*) as total, sum(estado = 'IN_PROGRESS') as active,
+                 sum(estado = 'COMPLETED') as completed, sum(estado in ('PROGRAMMED', 'PAUSED')) as pending
+               from tareas where deleted_at is null group by prioridad)",
+    ),
+    (
+        "by_unidad",
+        "select json_group_object(name, json_object('total', total, 'active', active, 'available', available, 'busy', busy))
+         from (select coalesce(unidad, 'sin_unidad') as name, count(*) as total,
+                 sum(estado_disponibilidad <> 'FUERA_SERVICIO') as active,
+                 sum(estado_disponibilidad = 'DISPONIBLE') as available, sum(estado_disponibilidad = 'EN_TAREA') as busy
+               from efectivos where deleted_at is null group by unidad)",
+    ),
+];
+
 /// The counts as the database has them now.
+///
+/// # Panics
+/// If the database can't be asked.
 pub fn counted(world: &World) -> BTreeMap<String, Value> {
-    COUNTS.iter().map(|(name, sql)| ((*name).to_owned(), json!(world.count(sql)))).collect()
+    let counts = COUNTS.iter().map(|(name, sql)| ((*name).to_owned(), json!(world.count(sql))));
+    let groups = GROUPS.iter().map(|(name, sql)| {
+        let json = world.sql(sql);
+        ((*name).to_owned(), serde_json::from_str(&json).expect("JSON from the database"))
+    });
+    counts.chain(groups).collect()
 }
 
 /// The same numbers out of a dashboard's data.
 fn shown(data: &Value) -> BTreeMap<String, Value> {
-    COUNTS.iter().map(|(name, _)| ((*name).to_owned(), data[*name].clone())).collect()
+    let names = COUNTS.iter().chain(&GROUPS).map(|(name, _)| *name);
+    names.map(|name| (name.to_owned(), data[name].clone())).collect()
 }
 
 /// Waits until the dashboard shows what the database holds. Nobody may be writing.

@@ -10,6 +10,7 @@ use crate::message::{ChannelKind, ChannelName};
 /// Decides. Shared by all sessions; decisions are kept by role and channel.
 pub struct Policy {
     rules: Vec<ChannelSettings>,
+    operators: Vec<String>,
     decisions: RwLock<Decisions>,
 }
 
@@ -29,8 +30,13 @@ impl Policy {
     /// Channel names come from clients: past this many decisions all are forgotten and made anew.
     const KEPT: usize = 10_000;
 
-    pub fn new(rules: &[ChannelSettings]) -> Self {
-        Self { rules: rules.to_vec(), decisions: RwLock::default() }
+    pub fn new(rules: &[ChannelSettings], operators: &[String]) -> Self {
+        Self { rules: rules.to_vec(), operators: operators.to_vec(), decisions: RwLock::default() }
+    }
+
+    /// Whether somebody may operate the server; by default nobody.
+    pub fn may_operate(&self, who: &Identity) -> bool {
+        self.operators.iter().any(|role| **role == *who.role)
     }
 
     /// Whether a client may subscribe to a channel. `user:` and `role:` channels are for that user
@@ -115,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_counts() {
-        let policy = Policy::new(&[rule("secret:plans", &["ADMIN"], &[]), rule("secret:*", &["*"], &[])]);
+        let policy = Policy::new(&[rule("secret:plans", &["ADMIN"], &[]), rule("secret:*", &["*"], &[])], &[]);
         assert!(policy.may_read(&who("1", "ADMIN"), &channel("secret:plans")));
         assert!(!policy.may_read(&who("1", "LEVEL_1"), &channel("secret:plans")));
         assert!(policy.may_read(&who("1", "LEVEL_1"), &channel("secret:other")));
@@ -123,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_channel_without_a_rule_is_closed() {
-        let policy = Policy::new(&[rule("tasks", &["*"], &["*"])]);
+        let policy = Policy::new(&[rule("tasks", &["*"], &["*"])], &[]);
         assert!(!policy.may_read(&who("1", "ADMIN"), &channel("efectivos")));
         assert!(!policy.may_publish(&who("1", "ADMIN"), &channel("efectivos")));
         assert_eq!(policy.kind(&channel("efectivos")), None);
@@ -131,7 +137,7 @@ mod tests {
 
     #[test]
     fn user_and_role_channels_are_for_their_own_alone() {
-        let policy = Policy::new(&[rule("*", &["*"], &[])]);
+        let policy = Policy::new(&[rule("*", &["*"], &[])], &[]);
         assert!(policy.may_read(&who("42", "ADMIN"), &channel("user:42")));
         assert!(!policy.may_read(&who("43", "ADMIN"), &channel("user:42")));
         assert!(policy.may_read(&who("42", "ADMIN"), &channel("role:ADMIN")));
@@ -140,7 +146,7 @@ mod tests {
 
     #[test]
     fn nobody_publishes_unless_a_rule_says_so() {
-        let policy = Policy::new(&[rule("system", &["*"], &["ADMIN"]), rule("tasks", &["*"], &[])]);
+        let policy = Policy::new(&[rule("system", &["*"], &["ADMIN"]), rule("tasks", &["*"], &[])], &[]);
         assert!(policy.may_publish(&who("1", "ADMIN"), &channel("system")));
         assert!(!policy.may_publish(&who("1", "LEVEL_3"), &channel("system")));
         assert!(!policy.may_publish(&who("1", "ADMIN"), &channel("tasks")));
@@ -148,7 +154,7 @@ mod tests {
 
     #[test]
     fn decisions_are_kept_but_not_without_bound() {
-        let policy = Policy::new(&[rule("room:*", &["ADMIN"], &[])]);
+        let policy = Policy::new(&[rule("room:*", &["ADMIN"], &[])], &[]);
         for n in 0..Policy::KEPT + 10 {
             assert!(policy.may_read(&who("1", "ADMIN"), &channel(&format!("room:{n}"))));
             assert!(!policy.may_read(&who("2", "LEVEL_1"), &channel("room:1")));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Secret;
-use crate::config::AuthSettings;
+use crate::config::{AuthSettings, is_role};
 use crate::event::Micros;
 
 /// Who a client is.
@@ -152,11 +152,6 @@ impl Tokens {
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.encoding).map_err(|_| TokenError::Malformed)
     }
-}
-
-/// Whether a text can be a role: it stands in channel names (`role:ADMIN`) and beside `*` in rules.
-pub(crate) fn is_role(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn text(claim: Option<&Value>) -> Option<String> {

@@ -9,9 +9,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError};
 
+mod access;
 mod demo;
 mod detach;
 mod migrate;
+mod rebuild;
 mod serve;
 mod tail;
 mod token;
@@ -32,6 +34,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Takes the triggers and tables of capture out of the sources' databases; the server must be stopped.
     Detach(detach::Detach),
+    /// Has the running server make a pipeline's state anew from the rows that are there.
+    Rebuild(rebuild::Rebuild),
     /// Makes a token and prints it, alone on the last line.
     Token(token::Token),
     /// Prints the messages of channels as a client gets them, and resumes by itself.
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Migrate(command) => command.run(),
         Command::Detach(command) => command.run(),
+        Command::Rebuild(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Tail(command) => command.run(),
     };

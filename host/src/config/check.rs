@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{AuthSettings, ChannelSettings, Config, ConfigError, JournalSettings, PipelineSettings, SourceSettings};
-use crate::message::ChannelKind;
+use super::{
+    AuthSettings, ChannelSettings, Config, ConfigError, JournalSettings, PipelineSettings, SourceSettings, is_role,
+};
+use crate::message::{ChannelKind, ChannelPattern};
 
 /// Names that the server uses itself.
 const RESERVED_SOURCES: [&str; 2] = ["clock", "ingest"];
@@ -56,6 +58,9 @@ fn auth(config: &Config) -> Checked {
             return wrong(name, "it is empty", "a text, or no such setting");
         }
     }
+    if let Some(role) = auth.operators.iter().find(|role| !is_role(role)) {
+        return wrong("auth.operators", format!("{role:?} is no role"), "names of roles");
+    }
     Ok(())
 }
 
@@ -101,6 +106,7 @@ fn plugins(config: &Config) -> Checked {
     at_least("plugins.replace_instance_after", plugins.replace_instance_after.into(), 1)?;
     at_least("plugins.batch_events", plugins.batch_events as u64, 1)?;
     at_least("plugins.batch_bytes", plugins.batch_bytes, 1)?;
+    at_least("plugins.lookup_bytes", plugins.lookup_bytes, 1)?;
     time("plugins.retry_after", plugins.retry_after)?;
     time("plugins.limits.cpu", plugins.limits.cpu)?;
     at_least("plugins.limits.memory", plugins.limits.memory, 64 << 10)?;
@@ -156,8 +162,10 @@ fn pipelines(pipelines: &[PipelineSettings]) -> Checked {
     for (at, pipeline) in pipelines.iter().enumerate() {
         name(format!("pipeline[{at}].name"), &pipeline.name, &mut seen, &RESERVED_PIPELINES)?;
         let here = format!("pipeline[{at}].plugins");
-        if pipeline.plugins.is_empty() {
-            return wrong(here, "it is empty", "the names of one or more plugins");
+        let count = pipeline.plugins.len();
+        if !(1..=PipelineSettings::MAX_PLUGINS).contains(&count) {
+            let allowed = format!("the names of 1 to {} plugins", PipelineSettings::MAX_PLUGINS);
+            return wrong(here, format!("there are {count}"), allowed);
         }
         let mut plugins = BTreeSet::new();
         for plugin in &pipeline.plugins {
@@ -172,20 +180,14 @@ fn channels(channels: &[ChannelSettings]) -> Checked {
     for (at, channel) in channels.iter().enumerate() {
         let here = |field: &str| format!("channel[{at}].{field}");
         let pattern = &channel.pattern;
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b":._-/*".contains(&b);
-        if !(1..=128).contains(&pattern.len()) || !pattern.bytes().all(legal) || pattern.matches('*').count() > 1 {
-            return wrong(
-                here("pattern"),
-                format!("{pattern:?} can't be used"),
-                "1 to 128 letters, digits and : . _ - / with at most one *",
-            );
+        if let Err(allowed) = ChannelPattern::parse(pattern) {
+            return wrong(here("pattern"), format!("{pattern:?} can't be used"), allowed);
         }
         if !seen.insert(pattern) {
             return wrong(here("pattern"), format!("{pattern:?} is there twice"), "each pattern once");
         }
         for (field, roles) in [("read", &channel.read), ("publish", &channel.publish)] {
-            let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-            if let Some(role) = roles.iter().find(|r| *r != "*" && (r.is_empty() || !r.bytes().all(legal))) {
+            if let Some(role) = roles.iter().find(|role| *role != "*" && !is_role(role)) {
                 return wrong(here(field), format!("{role:?} is no role"), "names of roles, or * for every role");
             }
         }

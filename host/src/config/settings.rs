@@ -11,7 +11,7 @@ use crate::event::Name;
 use crate::message::{ChannelKind, ChannelName};
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct AuthSettings {
     /// The HS256 secret, at least 32 bytes. `RELEVO_JWT_SECRET`. None: one is made and kept in
     /// `DATA/jwt.secret`.
@@ -20,6 +20,13 @@ pub struct AuthSettings {
     pub issuer: Option<String>,
     /// What a token's `aud` must hold, where set; a token without `aud` is refused then.
     pub audience: Option<String>,
+    /// The roles that may operate the server over HTTP: rebuild a pipeline and the like; by default none.
+    pub operators: Vec<String>,
+}
+
+/// Whether a text can be a role: it stands in channel names (`role:ADMIN`) and beside `*` in rules.
+pub(crate) fn is_role(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 impl AuthSettings {
@@ -131,6 +138,9 @@ pub struct PluginSettings {
     pub batch_events: usize,
     #[serde(with = "human::bytes")]
     pub batch_bytes: u64,
+    /// What the reference tables of a pipeline may take in memory; a pipeline that needs more stands still.
+    #[serde(with = "human::bytes")]
+    pub lookup_bytes: u64,
     /// How often a failing batch is tried again before it becomes a dead letter.
     pub retries: u32,
     /// The first wait before a retry; it doubles each time.
@@ -186,6 +196,11 @@ pub struct PipelineSettings {
     pub name: Name,
     /// In order: enrichers first, then what routes or aggregates.
     pub plugins: Vec<Name>,
+}
+
+impl PipelineSettings {
+    /// Who wants an event is one bit each.
+    pub const MAX_PLUGINS: usize = 64;
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -252,6 +267,7 @@ impl Default for PluginSettings {
             replace_instance_after: 1000,
             batch_events: 256,
             batch_bytes: 512 << 10,
+            lookup_bytes: 256 << 20,
             retries: 3,
             retry_after: Duration::from_millis(50),
         }
@@ -284,12 +300,6 @@ impl SourceSettings {
 impl ChannelSettings {
     /// Whether the rule is for a channel.
     pub fn matches(&self, channel: &ChannelName) -> bool {
-        let name = channel.as_str();
-        match self.pattern.split_once('*') {
-            None => self.pattern == name,
-            Some((head, tail)) => {
-                name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
-            }
-        }
+        crate::message::pattern_matches(&self.pattern, channel.as_str())
     }
 }

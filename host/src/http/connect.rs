@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tracing::debug;
 
+use super::guard::bearer;
 use super::listener::Seat;
 use super::{Parts, Refusal};
 use crate::session::{self, Hello};
@@ -33,7 +34,11 @@ async fn connect(State(parts): State<Parts>, mut request: Request<Body>) -> Resp
     };
     let hello = hello(&request);
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        return refuse(Refusal(StatusCode::UPGRADE_REQUIRED, "upgrade_required", "this connection can't be upgraded"));
+        return refuse(Refusal(
+            StatusCode::UPGRADE_REQUIRED,
+            "upgrade_required",
+            "this connection can't be upgraded".into(),
+        ));
     };
     let native = offers(request.headers(), NATIVE);
     let seat = request.extensions_mut().remove::<Seat>();
@@ -62,8 +67,8 @@ async fn connect(State(parts): State<Parts>, mut request: Request<Body>) -> Resp
 
 /// Checks the request as RFC 6455, 4.2.1 asks, and gives the answer to its key.
 fn check(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
-    let upgrade = |message| Refusal(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message);
-    let bad = |message| Refusal(StatusCode::BAD_REQUEST, "bad_handshake", message);
+    let upgrade = |message: &'static str| Refusal(StatusCode::UPGRADE_REQUIRED, "upgrade_required", message.into());
+    let bad = |message: &'static str| Refusal(StatusCode::BAD_REQUEST, "bad_handshake", message.into());
     if !has_token(headers, &header::UPGRADE, "websocket") || !has_token(headers, &header::CONNECTION, "upgrade") {
         return Err(upgrade("this is a WebSocket: send Connection: Upgrade and Upgrade: websocket"));
     }
@@ -110,11 +115,6 @@ fn hello(request: &Request<Body>) -> Hello {
         hello.token = Some(token.to_owned());
     }
     hello
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 /// Whether a list in a header, maybe sent in several lines, holds a word.

@@ -1,6 +1,7 @@
 //! HTTP: a table of contents. Each file is one thing with its own `router()`; [`listener`] accepts
 //! the connections.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Router;
@@ -8,11 +9,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::event::Name;
 use crate::session;
 
 mod connect;
+mod guard;
 mod health;
 pub(crate) mod listener;
+mod pipelines;
 
 pub use health::{Part, Readiness};
 
@@ -21,6 +25,8 @@ pub use health::{Part, Readiness};
 pub(crate) struct Parts {
     pub session: Arc<session::Context>,
     pub readiness: Readiness,
+    /// Those that operators may name.
+    pub pipelines: Arc<[Name]>,
 }
 
 /// All routes.
@@ -29,7 +35,8 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/", get(index))
         .merge(health::router())
         .merge(connect::router())
-        .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /") })
+        .merge(pipelines::router())
+        .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /".into()) })
         .with_state(parts)
 }
 
@@ -38,7 +45,7 @@ async fn index() -> &'static str {
 }
 
 /// The one shape of an HTTP error: `{"error":{"name":…,"message":…}}`.
-struct Refusal(StatusCode, &'static str, &'static str);
+struct Refusal(StatusCode, &'static str, Cow<'static, str>);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {

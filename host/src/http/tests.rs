@@ -35,10 +35,14 @@ async fn server(settings: SessionSettings, parts: Vec<Part>) -> Server {
         journal,
         fan_out,
         tokens: tokens.clone(),
-        policy: Policy::new(&config.channels),
+        policy: Policy::new(&config.channels, &config.auth.operators),
         settings: settings.clone(),
     };
-    let routes = router(Parts { session: Arc::new(session), readiness: Arc::new(move || parts.clone()) });
+    let routes = router(Parts {
+        session: Arc::new(session),
+        readiness: Arc::new(move || parts.clone()),
+        pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
+    });
     let (stop, stopping) = watch::channel(false);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();

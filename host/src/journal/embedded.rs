@@ -144,11 +144,8 @@ impl Embedded {
     }
 
     pub(super) async fn history(&self, channels: &[ChannelName], after: Number, limit: usize) -> Result<History> {
-        if let Some(oldest) = self.reader().pruned(channels, after) {
-            return Ok(History::Pruned { oldest });
-        }
         match self.shared.tail(|tail| tail.history(channels, after, limit)) {
-            Some((messages, through)) => Ok(History::Messages { messages, through }),
+            Some((messages, through)) => Ok(self.reader().whole(channels, after, messages, through)),
             None => self.reader().history(channels, after, limit).await,
         }
     }

@@ -106,11 +106,14 @@ pub struct PipelineState {
 
 /// A piece of the history of some channels.
 #[derive(Debug)]
-pub enum History {
-    /// In rising order. `through`: nothing of these channels up to here is missing.
-    Messages { messages: Vec<Arc<Message>>, through: Number },
-    /// The journal no longer has all of it: the oldest offset from which it does.
-    Pruned { oldest: Number },
+pub struct History {
+    /// In rising order.
+    pub messages: Vec<Arc<Message>>,
+    /// Nothing of these channels up to here is missing, but for what `pruned` says.
+    pub through: Number,
+    /// The channels of which retention took messages after the number that was asked for, and the
+    /// number from which on each is whole; none of its older messages are among `messages`.
+    pub pruned: Vec<(ChannelName, Number)>,
 }
 
 /// The journal's handle; clones share it. Safe to use from any thread inside a tokio runtime.
@@ -141,6 +144,11 @@ impl Journal {
     /// The highest number that readers see.
     pub fn head(&self) -> Number {
         self.embedded.shared.head()
+    }
+
+    /// All events and controls after this number are kept.
+    pub fn kept_after(&self) -> Number {
+        self.embedded.shared.floors().events
     }
 
     /// Wakes when the head moves.

@@ -134,17 +134,26 @@ impl Reader<'_> {
             }
         }
         let all = found.len() <= limit && complete == i64::MAX;
-        if let Some(oldest) = self.pruned(channels, after) {
-            return Ok(History::Pruned { oldest });
-        }
         let (messages, through) = tail::cut(found, limit, if all { head } else { through });
-        Ok(History::Messages { messages, through })
+        Ok(self.whole(channels, after, messages, through))
     }
 
-    /// From where on the journal has all of the channels, if that is beyond `after`.
-    pub(super) fn pruned(&self, channels: &[ChannelName], after: Number) -> Option<Number> {
+    /// Takes out of what was found what retention has begun to take: the rest of such a channel is
+    /// whole. Called after everything is read: what was deleted meanwhile is below the floors.
+    pub(super) fn whole(
+        &self,
+        channels: &[ChannelName],
+        after: Number,
+        mut messages: Vec<Arc<Message>>,
+        through: Number,
+    ) -> History {
         let floors = self.shared.floors();
-        channels.iter().filter_map(|c| floors.channels.get(c).copied()).max().filter(|floor| after < *floor)
+        let floor = |channel: &ChannelName| floors.channels.get(channel).copied().filter(|floor| after < *floor);
+        let pruned: Vec<_> = channels.iter().filter_map(|channel| Some((channel.clone(), floor(channel)?))).collect();
+        if !pruned.is_empty() {
+            messages.retain(|message| floor(&message.channel).is_none_or(|floor| message.number > floor));
+        }
+        History { messages, through, pruned }
     }
 
     /// See [`super::Journal::state_channel`].

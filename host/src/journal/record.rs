@@ -110,8 +110,25 @@ pub enum Control {
     PipelineGap { pipeline: Name },
     /// An operator wants a pipeline's state made anew.
     RebuildWanted { pipeline: Name },
-    /// A dead letter: the batch with this event failed for good.
-    DeadLetter { pipeline: Name, plugin: Name, event: Number, reason: Box<str> },
+    /// An event failed for good, and its pipeline went on without it.
+    DeadLetter(Box<DeadLetter>),
+}
+
+/// An event that a pipeline could not handle: with all that it takes to try it again, since retention
+/// takes the event itself once the pipeline is past it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    pub pipeline: Name,
+    /// The plugin that is to blame; the pipeline's own name where none is.
+    pub plugin: Name,
+    /// That plugin's version; empty where none is to blame.
+    pub version: Box<str>,
+    pub reason: Box<str>,
+    /// The event's number, which the event itself does not carry in the journal.
+    pub number: Number,
+    /// What the ids of the event's messages begin with.
+    pub origin: Name,
+    pub event: Event,
 }
 
 /// Who reads what of a state channel at the start: the newest message for each key.

@@ -81,7 +81,7 @@ impl View<'_> {
         match control {
             Control::Gap { source, .. } => self.wants.source.as_ref() == Some(source),
             Control::PipelineGap { pipeline } | Control::RebuildWanted { pipeline } => &**pipeline == self.pipeline,
-            Control::SnapshotWanted { .. } | Control::DeadLetter { .. } => false,
+            Control::SnapshotWanted { .. } | Control::DeadLetter(_) => false,
         }
     }
 

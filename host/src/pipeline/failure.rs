@@ -1,8 +1,10 @@
 //! What happens when a batch fails: again on a fresh instance, then halves until the event that is
 //! to blame stands alone, then a dead letter, and on without it.
 
+use std::sync::Arc;
+
 use crate::event::{Name, Number};
-use crate::journal::{Control, JournalError, StateChange};
+use crate::journal::{Control, DeadLetter, JournalError, StateChange};
 use crate::message::Message;
 use crate::sandbox::Fault;
 
@@ -46,6 +48,10 @@ pub(super) trait Sink {
     /// Whether the plugins are told that the state is being made anew.
     const REBUILD: bool;
     fn memory(&mut self) -> &mut Memory;
+    /// Whether there is a letter for an event already: one that failed before the state was made anew.
+    fn has_letter(&self, _event: Number) -> bool {
+        false
+    }
     /// Takes the messages over, and what the states and reference tables changed, all or nothing.
     fn accept(&mut self, context: &Context, chain: &Chain, made: Made<'_>) -> Result<(), JournalError>;
 }
@@ -156,7 +162,7 @@ impl<S: Sink> Run<'_, S> {
         let guilty = blame.item.or((piece.items.len() == 1).then_some(0));
         if let Some(guilty) = guilty.filter(|&guilty| guilty < piece.items.len()) {
             let item = piece.items.remove(guilty);
-            self.context.dead_letter(&item, blame)?;
+            self.dead_letter(item, blame)?;
             todo.push(piece);
         } else if piece.items.is_empty() {
             // Not even a batch without events can be kept: a row of a reference table is too large.
@@ -167,6 +173,30 @@ impl<S: Sink> Run<'_, S> {
             todo.push(Piece { items: second, ..piece });
             todo.push(Piece { items: piece.items, through, retried: true });
         }
+        Ok(())
+    }
+
+    /// Writes down that an event can't be handled. Before the commit that passes it: a crash in
+    /// between makes two letters of it, the other order could make none.
+    fn dead_letter(&self, item: Item, blame: &Blame) -> Result<(), Stop> {
+        let context = self.context;
+        let plugin = blame.plugin.as_ref().unwrap_or(&context.name);
+        let (number, reason) = (item.event.number, blame.fault.to_string());
+        if self.sink.has_letter(number) {
+            return Ok(());
+        }
+        tracing::error!(pipeline = %context.name, %plugin, event = %number, reason, "an event became a dead letter");
+        let version = self.chain.versions().into_iter().find(|version| version.plugin == *plugin);
+        context.control(Control::DeadLetter(Box::new(DeadLetter {
+            pipeline: context.name.clone(),
+            plugin: plugin.clone(),
+            version: version.map(|version| version.version).unwrap_or_default(),
+            reason: reason.into(),
+            number,
+            origin: item.origin,
+            event: Arc::unwrap_or_clone(item.event),
+        })))?;
+        context.board.write(|health| health.dead_letters += 1);
         Ok(())
     }
 }
@@ -180,18 +210,5 @@ impl Context {
         let text = format!("{plugin}: {}", blame.fault);
         tracing::warn!(pipeline = %self.name, %plugin, fault = blame.fault.name(), "{}", blame.fault);
         self.board.fault(blame.fault.name(), &text);
-    }
-
-    /// Writes down that an event can't be handled. Before the commit that passes it: a crash in
-    /// between makes two letters of it, the other order could make none.
-    fn dead_letter(&self, item: &Item, blame: &Blame) -> Result<(), Stop> {
-        let plugin = blame.plugin.as_ref().unwrap_or(&self.name).clone();
-        let event = item.event.number;
-        let reason = blame.fault.to_string();
-        tracing::error!(pipeline = %self.name, %plugin, %event, reason, "an event became a dead letter");
-        let letter = Control::DeadLetter { pipeline: self.name.clone(), plugin, event, reason: reason.into() };
-        self.handle.block_on(self.journal.control(letter))?;
-        self.board.write(|health| health.dead_letters += 1);
-        Ok(())
     }
 }

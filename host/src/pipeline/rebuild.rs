@@ -1,11 +1,12 @@
-//! Makes a pipeline's state anew: from a snapshot's rows, then from the streamed events that the
-//! snapshot does not contain, up to where the pipeline stood. What was sent to stream channels is
+//! Makes a pipeline's state anew: from what is kept of older events that no rows stand for
+//! (publications), from a snapshot's rows, then from the streamed events that the snapshot does not
+//! contain, up to where the pipeline stood. What was sent to stream channels is
 //! not sent again; state channels get what changed for good, in one commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Append, Commit, JournalError, Record, RecordBody, SnapshotPart, StateChange};
+use crate::journal::{Append, Commit, Control, JournalError, Record, RecordBody, SnapshotPart, StateChange};
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
 
 use super::batch::{Item, Next, View, cut};
@@ -28,6 +29,8 @@ struct Anew {
     seen: usize,
     /// The time of the newest event.
     at: Micros,
+    /// The events that became dead letters before.
+    letters: BTreeSet<Number>,
 }
 
 impl Sink for Anew {
@@ -35,6 +38,10 @@ impl Sink for Anew {
 
     fn memory(&mut self) -> &mut Memory {
         &mut self.memory
+    }
+
+    fn has_letter(&self, event: Number) -> bool {
+        self.letters.contains(&event)
     }
 
     fn accept(&mut self, context: &Context, _: &Chain, made: Made<'_>) -> Result<(), JournalError> {
@@ -79,7 +86,7 @@ impl Worker<'_> {
         let Some(snapshot) = Snapshot::of(record) else { return Ok(()) };
         let (context, begun) = (self.context, std::time::Instant::now());
         context.board.status(Status::Rebuilding);
-        let mut anew = self.nothing();
+        let mut anew = self.nothing()?;
         let origin = rebuild_origin(&snapshot.incarnation, snapshot.part.request);
 
         // The rows are those of one moment: what plugins look up is there before they see any.
@@ -89,21 +96,8 @@ impl Worker<'_> {
                 reference::apply(event, wants, &mut anew.memory.lookup);
                 anew.at = anew.at.max(event.committed_at);
             }
-            Ok(())
+            reference::bounded(&anew.memory.lookup, context.config.plugins.lookup_bytes)
         })?;
-        let chain = &mut self.chain;
-        each_chunk(context, &snapshot, |append| {
-            let rows = append.events.iter().filter_map(|event| {
-                let wanted = wants.mask(event);
-                (wanted != 0).then(|| Item { event: event.clone(), origin: origin.clone(), wanted })
-            });
-            for items in by_size(rows, context) {
-                let through = items.last().map_or(snapshot.before, |item| item.event.number);
-                settle(context, chain, &mut anew, Vec::new(), items, through)?;
-            }
-            Ok(())
-        })?;
-
         let contains = snapshot.part.contains;
         let beyond = context.handle.block_on(context.journal.number_at(&snapshot.source, contains))?;
         let beyond = beyond.min(snapshot.before);
@@ -119,6 +113,24 @@ impl Worker<'_> {
             Some(former) if stands => former.max(beyond),
             Some(former) => former,
         };
+        if former.is_some() && self.wants.more_than_rows() {
+            // They come before the rows, as they happened.
+            self.replay(&mut anew, context.journal.kept_after(), beyond.min(cursor), &contained, &origin)?;
+        }
+
+        let (chain, wants) = (&mut self.chain, &self.wants);
+        each_chunk(context, &snapshot, |append| {
+            let rows = append.events.iter().filter_map(|event| {
+                let wanted = wants.mask(event);
+                (wanted != 0).then(|| Item { event: event.clone(), origin: origin.clone(), wanted })
+            });
+            for items in by_size(rows, context) {
+                let through = items.last().map_or(snapshot.before, |item| item.event.number);
+                settle(context, chain, &mut anew, Vec::new(), items, through)?;
+            }
+            Ok(())
+        })?;
+
         if former.is_some() && beyond < cursor {
             self.replay(&mut anew, beyond, cursor, &contained, &origin)?;
         }
@@ -131,14 +143,20 @@ impl Worker<'_> {
 
     /// Empties the state of a pipeline that needs no rows.
     pub(super) fn reset(&mut self, cursor: Number) -> Result<(), Stop> {
-        let anew = self.nothing();
+        let anew = self.nothing()?;
         self.replace(anew, &rebuild_origin("", cursor), Some(cursor), cursor, BTreeMap::new())
     }
 
-    fn nothing(&mut self) -> Anew {
+    fn nothing(&mut self) -> Result<Anew, Stop> {
         self.chain.renew();
+        let context = self.context;
+        let controls = context.handle.block_on(context.journal.controls())?;
+        let letters = controls.into_iter().filter_map(|(_, control)| match control {
+            Control::DeadLetter(letter) if letter.pipeline == context.name => Some(letter.number),
+            _ => None,
+        });
         let memory = super::worker::take_memory(&self.chain, &self.wants, &mut Default::default());
-        Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default() }
+        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters: letters.collect() })
     }
 
     /// Runs again what the snapshot does not contain and the pipeline has seen.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::failure::Stop;
 use super::patch;
 use super::wants::Wants;
 use crate::event::{Change, Event, Name, Operation};
@@ -52,6 +53,19 @@ pub(super) fn apply(event: &Event, wants: &Wants, lookup: &mut Lookup) -> Vec<St
             vec![StateChange { owner: owner(table), key: change.key.clone(), value }]
         }
     }
+}
+
+/// Reference tables may not grow without bound; a pipeline that needs more room stands still and keeps
+/// its place.
+pub(super) fn bounded(lookup: &Lookup, limit: u64) -> Result<(), Stop> {
+    let bytes = lookup.bytes();
+    if bytes <= limit {
+        return Ok(());
+    }
+    let reason = format!(
+        "its reference tables take {bytes} bytes, allowed: {limit}; raise plugins.lookup_bytes, or ask for fewer columns under [lookup]"
+    );
+    Err(Stop::Broken { plugin: None, reason })
 }
 
 fn cut(change: &Change, wants: &Wants) -> String {

@@ -1,6 +1,5 @@
 //! Starts the pipelines, one thread each, tells how they are, and stops them. The server calls this.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -19,20 +18,11 @@ use crate::sandbox::Sandbox;
 /// pipeline stands still, and the others run.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error(
-        "setting pipeline.name: {0:?} is there twice, or is the built-in pipeline `{PUBLICATIONS}`; allowed: a name of its own for each pipeline"
-    )]
-    Name(Name),
-    #[error("setting pipeline.plugins of {0:?}: {1} plugins; allowed: 1 to {MAX_PLUGINS}")]
-    Plugins(Name, usize),
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error("a thread for pipeline {0}: {1}")]
     Thread(Name, std::io::Error),
 }
-
-/// Plugins in one pipeline: who wants an event is one bit each.
-const MAX_PLUGINS: usize = 64;
 
 /// The running pipelines.
 pub struct Pipelines {
@@ -69,7 +59,6 @@ impl Pipelines {
     ) -> Result<Self, StartError> {
         let mut pipelines = vec![PipelineSettings { name: PUBLICATIONS.into(), plugins: Vec::new() }];
         pipelines.extend(config.pipelines.iter().cloned());
-        check(&pipelines)?;
         let names: Vec<Name> = pipelines.iter().map(|p| p.name.clone()).collect();
         journal.keep_pipelines(&names).await?;
 
@@ -150,18 +139,4 @@ impl Drop for Pipelines {
     fn drop(&mut self) {
         self.stop.send_replace(true);
     }
-}
-
-fn check(pipelines: &[PipelineSettings]) -> Result<(), StartError> {
-    let mut names = BTreeSet::new();
-    for pipeline in pipelines {
-        if !names.insert(&pipeline.name) {
-            return Err(StartError::Name(pipeline.name.clone()));
-        }
-        let count = pipeline.plugins.len();
-        if &*pipeline.name != PUBLICATIONS && !(1..=MAX_PLUGINS).contains(&count) {
-            return Err(StartError::Plugins(pipeline.name.clone(), count));
-        }
-    }
-    Ok(())
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::event::{Body, Change, Event, Name, Operation};
-use crate::sandbox::{ChannelPattern, Manifest};
+use crate::message::ChannelPattern;
+use crate::sandbox::Manifest;
 
 /// One bit for each plugin of a pipeline, in order.
 pub(super) type Mask = u64;
@@ -104,6 +105,13 @@ impl Wants {
                 .filter(|(pattern, _)| pattern.matches(&published.channel))
                 .fold(self.all_published, |mask, (_, bit)| mask | bit),
         }
+    }
+
+    /// Whether it sees events that no snapshot's rows stand for: publications, or changes of tables
+    /// whose rows it doesn't want.
+    pub(super) fn more_than_rows(&self) -> bool {
+        let rows = self.kept.tables();
+        self.all_published != 0 || !self.published.is_empty() || self.tables.keys().any(|table| !rows.contains(table))
     }
 
     /// The change, if it may alter what a reference table keeps.

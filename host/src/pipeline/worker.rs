@@ -282,6 +282,7 @@ impl<'a> Worker<'a> {
         } else {
             let lookup = &mut self.live.memory.lookup;
             let references = references.iter().flat_map(|event| reference::apply(event, &self.wants, lookup)).collect();
+            reference::bounded(lookup, self.context.config.plugins.lookup_bytes)?;
             settle(self.context, &mut self.chain, &mut self.live, references, items, through)?;
         }
         self.feed.pass(through);

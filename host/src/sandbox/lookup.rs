@@ -32,11 +32,23 @@ type Rows = BTreeMap<Box<str>, Arc<str>>;
 #[derive(Debug, Clone, Default)]
 pub struct Lookup {
     tables: Arc<BTreeMap<Name, Rows>>,
+    bytes: u64,
+}
+
+/// What a row takes: its text, its key, and about as much as the tree needs for it.
+fn weight(key: &str, row: &str) -> u64 {
+    (key.len() + row.len() + 64) as u64
 }
 
 impl Lookup {
     pub fn new(tables: BTreeMap<Name, BTreeMap<Box<str>, Arc<str>>>) -> Self {
-        Self { tables: Arc::new(tables) }
+        let bytes = tables.values().flatten().map(|(key, row)| weight(key, row)).sum();
+        Self { tables: Arc::new(tables), bytes }
+    }
+
+    /// About how much memory all rows take, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// A row, by its key as events have it.
@@ -51,23 +63,23 @@ impl Lookup {
 
     /// Puts a row in.
     pub fn set(&mut self, table: &Name, key: &str, row: Arc<str>) {
-        Arc::make_mut(&mut self.tables).entry(table.clone()).or_default().insert(key.into(), row);
+        self.bytes += weight(key, &row);
+        let rows = Arc::make_mut(&mut self.tables).entry(table.clone()).or_default();
+        if let Some(old) = rows.insert(key.into(), row) {
+            self.bytes -= weight(key, &old);
+        }
     }
 
     /// Takes a row out, if it is there.
     pub fn remove(&mut self, table: &str, key: &str) {
-        if let Some(rows) = Arc::make_mut(&mut self.tables).get_mut(table) {
-            rows.remove(key);
-        }
+        let rows = Arc::make_mut(&mut self.tables).get_mut(table);
+        let old = rows.and_then(|rows| rows.remove(key));
+        self.bytes -= old.map_or(0, |old| weight(key, &old));
     }
 
     /// Takes all rows of a table out.
     pub fn truncate(&mut self, table: &str) {
-        Arc::make_mut(&mut self.tables).remove(table);
-    }
-
-    /// Takes everything out: the beginning of a rebuild.
-    pub fn clear(&mut self) {
-        self.tables = Arc::default();
+        let gone = Arc::make_mut(&mut self.tables).remove(table).unwrap_or_default();
+        self.bytes -= gone.iter().map(|(key, row)| weight(key, row)).sum::<u64>();
     }
 }

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::error::LoadError;
 use crate::config::{Limits, human};
-use crate::event::{Body, Event, Name, Operation};
-use crate::message::ChannelName;
+use crate::event::{Name, Operation};
+use crate::message::{ChannelName, ChannelPattern};
 
 /// The shortest CPU limit: the clock that enforces it ticks ten times as often, and not faster than
 /// every millisecond.
@@ -40,54 +40,7 @@ pub struct Manifest {
     pub config: Box<str>,
 }
 
-/// A channel's name, or with one `*` for any text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChannelPattern {
-    head: Box<str>,
-    /// None: `head` is the whole name.
-    tail: Option<Box<str>>,
-}
-
-impl ChannelPattern {
-    /// Reads a pattern.
-    ///
-    /// # Errors
-    /// Says what a pattern may look like.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let (head, tail) = match text.split_once('*') {
-            None => (text, None),
-            Some((head, tail)) => (head, Some(tail)),
-        };
-        let sample = format!("{head}{}", tail.map_or_else(String::new, |tail| format!("x{tail}")));
-        ChannelName::new(&sample)
-            .map(|_| Self { head: head.into(), tail: tail.map(Into::into) })
-            .map_err(|_| "a channel's name (letters, digits and : . _ - /), with at most one * for any text")
-    }
-
-    pub fn matches(&self, channel: &str) -> bool {
-        match &self.tail {
-            None => *self.head == *channel,
-            Some(tail) => {
-                channel.len() >= self.head.len() + tail.len()
-                    && channel.starts_with(&*self.head)
-                    && channel.ends_with(&**tail)
-            }
-        }
-    }
-}
-
 impl Manifest {
-    /// Whether the plugin wants an event. Snapshot rows come under their own operation.
-    pub fn wants(&self, event: &Event) -> bool {
-        match &event.body {
-            Body::Change(change) => {
-                self.events.get(&change.table).is_some_and(|operations| operations.contains(&change.operation))
-            }
-            Body::Published(published) => self.published.iter().any(|pattern| pattern.matches(&published.channel)),
-            Body::Tick { .. } => self.ticks,
-        }
-    }
-
     /// Whether the plugin may send to a channel.
     pub fn may_send(&self, channel: &ChannelName) -> bool {
         self.channels.iter().any(|pattern| pattern.matches(channel.as_str()))
@@ -329,13 +282,5 @@ mod tests {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with("tareas.toml: ") && error.contains(expected), "{text}\n→ {error}");
         }
-    }
-
-    #[test]
-    fn a_pattern_is_a_name_or_has_one_star() {
-        let matches = |pattern: &str, channel: &str| ChannelPattern::parse(pattern).unwrap().matches(channel);
-        assert!(matches("user:*", "user:42") && matches("*", "anything") && matches("a*b", "ab"));
-        assert!(!matches("user:*", "users") && !matches("aa*aa", "aaa") && !matches("tasks", "tasks:board"));
-        assert!(ChannelPattern::parse("").is_err());
     }
 }

@@ -106,11 +106,6 @@ impl State {
         self.bytes = self.committed_bytes;
     }
 
-    /// Forgets everything, committed and not: the beginning of a rebuild.
-    pub fn clear(&mut self) {
-        *self = Self::new(BTreeMap::new(), self.limit);
-    }
-
     /// Its size in bytes, with the changes.
     pub fn bytes(&self) -> u64 {
         self.bytes

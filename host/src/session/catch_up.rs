@@ -1,6 +1,7 @@
 //! A client that is behind: its history from the journal, paced by what the client takes, until the
 //! fan-out can make it live.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Session;
@@ -9,7 +10,7 @@ use crate::channel::{Attached, Subscribed};
 use crate::event::Number;
 use crate::journal::{History, JournalError, Record, RecordBody};
 use crate::message::{ChannelKind, ChannelName, Message};
-use crate::wire::native::{self, GapReason};
+use crate::wire::native::{self, Answer, GapReason};
 
 /// Messages read from the journal at once.
 const PAGE: usize = 256;
@@ -21,17 +22,14 @@ impl Session {
     /// until the shard makes the session live and answers.
     pub(super) async fn catch_up(&self, mut after: Number, answers: Vec<Subscribed>) -> Result<(), Stop> {
         let streams = self.streams();
+        let mut told = HashMap::new();
         while self.membership.attach(after, answers.clone()).await? == Attached::NotYet {
             // Read before the history: a gap is never passed by without being known.
             let (gaps, known) = self.membership.gaps(after);
-            let (messages, through) = match self.history(&streams, after).await? {
-                History::Messages { messages, through } => (messages, through.min(known)),
-                History::Pruned { oldest } => {
-                    after = oldest.max(after.plus(1));
-                    self.tell_gap(None, &GapReason::Pruned, after).await?;
-                    continue;
-                }
-            };
+            let History { messages, through, pruned } = self.history(&streams, after).await?;
+            let through = through.min(known);
+            let shortened = !pruned.is_empty();
+            self.tell_pruned(pruned, &mut told).await?;
             let mut gaps = gaps.into_iter().filter(|(number, _)| *number <= through).peekable();
             for message in messages.iter().filter(|m| m.number <= through) {
                 while let Some((number, what)) = gaps.next_if(|(number, _)| *number < message.number) {
@@ -43,6 +41,11 @@ impl Session {
                 self.tell_gap(None, &GapReason::Source(what), number).await?;
             }
             after = after.max(through);
+            if shortened {
+                // With no message behind what was pruned, the client would come back to the same gap.
+                let epoch = self.context.journal.epoch();
+                self.link.push_paced(Answer::Position { epoch: &epoch, offset: after }.frame()).await?;
+            }
             self.link.flush();
         }
         Ok(())
@@ -52,19 +55,14 @@ impl Session {
     /// number.
     pub(super) async fn recover(&self, channel: &ChannelName, mut after: Number, until: Number) -> Result<(), Stop> {
         let channels = std::slice::from_ref(channel);
+        let mut told = HashMap::new();
         while after < until {
-            match self.context.journal.history(channels, after, PAGE).await? {
-                History::Messages { messages, through } => {
-                    for message in messages.iter().filter(|m| m.number <= until) {
-                        self.link.push_paced(native::recovered(message)).await?;
-                    }
-                    after = through.max(after);
-                }
-                History::Pruned { oldest } => {
-                    after = oldest.max(after.plus(1));
-                    self.tell_gap(Some(channel), &GapReason::Pruned, after).await?;
-                }
+            let History { messages, through, pruned } = self.context.journal.history(channels, after, PAGE).await?;
+            self.tell_pruned(pruned, &mut told).await?;
+            for message in messages.iter().filter(|m| m.number <= until) {
+                self.link.push_paced(native::recovered(message)).await?;
             }
+            after = through.max(after);
             self.link.flush();
         }
         Ok(())
@@ -97,7 +95,7 @@ impl Session {
     async fn history(&self, streams: &[ChannelName], after: Number) -> Result<History, Stop> {
         if streams.is_empty() {
             let through = self.context.journal.head();
-            return Ok(History::Messages { messages: Vec::new(), through });
+            return Ok(History { messages: Vec::new(), through, pruned: Vec::new() });
         }
         Ok(self.context.journal.history(streams, after, PAGE).await?)
     }
@@ -107,6 +105,21 @@ impl Session {
             Some(records) => Ok(records),
             None => self.context.journal.read(after, CHUNK).await,
         }
+    }
+
+    /// Tells of the channels that retention shortened, each once unless it goes on. The others are whole:
+    /// the client's number stays where it is.
+    async fn tell_pruned(
+        &self,
+        pruned: Vec<(ChannelName, Number)>,
+        told: &mut HashMap<ChannelName, Number>,
+    ) -> Result<(), Stop> {
+        for (channel, from) in pruned {
+            if told.insert(channel.clone(), from) != Some(from) {
+                self.tell_gap(Some(&channel), &GapReason::Pruned, from).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn tell_gap(&self, channel: Option<&ChannelName>, why: &GapReason, offset: Number) -> Result<(), Stop> {

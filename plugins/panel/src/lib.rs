@@ -8,7 +8,8 @@
 //! - `active_efectivos` all but FUERA_SERVICIO; `available_efectivos` DISPONIBLE; `busy_efectivos`
 //!   EN_TAREA; `by_unidad` total, active, available and busy for each unit (none: `sin_unidad`);
 //! - `completed_last_hour` how often a task became COMPLETED, and `alerts_count` how many alerts were
-//!   published on `system`, within the last hour: see [`window`];
+//!   published on `system`, within the last hour: see [`window`]. At the start and after a rebuild the
+//!   tasks that are COMPLETED count by their `fin_real`;
 //! - `last_updated` the time of the event that the message is made for; of a tick, the watermark.
 
 mod kpis;
@@ -20,7 +21,7 @@ mod window;
 use relevo_plugin::{Aggregate, Error, Event, Kind, Mark, Messages, Micros, Operation, Setup, warn};
 
 use crate::kpis::Kpis;
-use crate::tally::Tally;
+use crate::tally::{Counted, Tally};
 use crate::window::Window;
 
 const TASKS: Tally = Tally { name: "tareas", label: "estado", group: "prioridad" };
@@ -75,14 +76,29 @@ fn change(event: &Event<'_>, operation: Operation) -> Result<bool, Error> {
     }
     let (before, after) = (tally.read(&event.before()), tally.read(&event.after()));
     let changed = tally.replace(before.as_ref(), after.as_ref())?;
-    // A task that is inserted finished, or was finished before the panel began, was not finished now.
-    if let (TASKS, Some(before), Some(after)) = (tally, before, after)
-        && before.label != "COMPLETED"
-        && after.label == "COMPLETED"
-    {
-        COMPLETED.add(event.committed_at())?;
+    if let Some(at) = completed(event, operation, tally, before.as_ref(), after.as_ref()) {
+        COMPLETED.add(at)?;
     }
     Ok(changed)
+}
+
+/// When the task of this change was finished, if it was. One that is inserted finished was not
+/// finished now.
+fn completed(
+    event: &Event<'_>,
+    operation: Operation,
+    tally: Tally,
+    before: Option<&Counted<'_>>,
+    after: Option<&Counted<'_>>,
+) -> Option<Micros> {
+    if tally != TASKS || after?.label != "COMPLETED" {
+        return None;
+    }
+    let now = event.committed_at();
+    match operation {
+        Operation::Snapshot => event.after().field("fin_real").as_moment().filter(|at| *at <= now),
+        _ => (before?.label != "COMPLETED").then_some(now),
+    }
 }
 
 fn published(event: &Event<'_>) -> Result<bool, Error> {

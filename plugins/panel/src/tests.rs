@@ -200,6 +200,25 @@ fn only_becoming_completed_counts_as_completed() {
 }
 
 #[test]
+fn what_was_completed_before_the_panel_began_counts_by_its_own_time() {
+    let finished = |id, at: &str| {
+        let mut row = task(id, "COMPLETED", "LOW");
+        row["fin_real"] = json!(at);
+        snapshot("tareas", row).at(START)
+    };
+    let rows = [
+        finished(1, "2025-12-31T23:30:00Z"),
+        finished(2, "2025-12-31 20:59:00-02:00"),
+        finished(3, "2025-12-31T22:59:00Z"),
+        finished(4, "2026-01-01T00:01:00Z"),
+        finished(5, "yesterday"),
+    ];
+    let mut host = host();
+    assert_eq!(shown(&host.feed(rows).unwrap())["completed_last_hour"], 1, "one within the hour before");
+    assert_eq!(shown(&host.feed([tick(START + 30 * MINUTE)]).unwrap())["completed_last_hour"], 0);
+}
+
+#[test]
 fn odd_labels_and_units_are_kept_apart() {
     let mut host = host();
     let events = [

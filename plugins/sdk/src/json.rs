@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 
-use crate::Error;
+use crate::{Error, Micros};
 
 mod scan;
 #[cfg(test)]
@@ -135,6 +135,17 @@ impl<'a> Json<'a> {
         let text = self.number_text()?;
         let number = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
         text.parse().ok().filter(|_| number)
+    }
+
+    /// The moment, if it is a text that tells one; see [`Micros`] for how it may be written.
+    ///
+    /// ```
+    /// # use relevo_plugin::{Json, Micros};
+    /// let row = Json::new(r#"{"fin_real":"1970-01-01T00:01:00Z"}"#);
+    /// assert_eq!(row.field("fin_real").as_moment(), Some(Micros(60_000_000)));
+    /// ```
+    pub fn as_moment(&self) -> Option<Micros> {
+        self.as_text()?.parse().ok()
     }
 
     /// The truth value, if it is one; also from 0 and 1, since SQLite has no other.

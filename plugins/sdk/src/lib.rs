@@ -69,7 +69,7 @@ pub use logging::Level;
 #[doc(hidden)]
 pub use logging::emit as __emit;
 pub use messages::{Draft, Messages};
-pub use micros::Micros;
+pub use micros::{Micros, NoMoment};
 pub use patches::Patch;
 pub use role::{Aggregate, Enrich, Route, Setup};
 

@@ -31,6 +31,79 @@ impl Micros {
     }
 }
 
+impl std::str::FromStr for Micros {
+    type Err = NoMoment;
+
+    /// Reads RFC 3339, and what databases make of it: a space for the `T`, no zone for UTC, seconds or
+    /// their fraction left out; what is finer than microseconds is cut off.
+    ///
+    /// ```
+    /// use relevo_plugin::Micros;
+    /// let at: Micros = "2026-11-25T01:02:03.456Z".parse()?;
+    /// assert_eq!(at, Micros(1_795_568_523_456_000));
+    /// assert_eq!("2026-11-24 22:02:03.456-03:00".parse(), Ok(at));
+    /// # Ok::<(), relevo_plugin::NoMoment>(())
+    /// ```
+    fn from_str(text: &str) -> Result<Self, NoMoment> {
+        read(text.as_bytes()).ok_or(NoMoment)
+    }
+}
+
+/// A text is no moment since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoMoment;
+
+impl std::fmt::Display for NoMoment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no moment since 1970; allowed: RFC 3339, like 2026-11-25T01:02:03.456Z")
+    }
+}
+
+impl std::error::Error for NoMoment {}
+
+fn read(text: &[u8]) -> Option<Micros> {
+    let (year, rest) = (number(text.get(..4)?)?, text.get(4..)?);
+    let (month, rest) = after(rest, b"-")?;
+    let (day, rest) = after(rest, b"-")?;
+    let (hour, rest) = after(rest, b"Tt ")?;
+    let (minute, rest) = after(rest, b":")?;
+    let (second, rest) = after(rest, b":").unwrap_or((0, rest));
+    let digits = rest.strip_prefix(b".").map_or(0, |rest| rest.iter().take_while(|b| b.is_ascii_digit()).count());
+    let (fraction, zone) = if digits == 0 { (0, rest) } else { (micros(&rest[1..=digits])?, &rest[1 + digits..]) };
+    let east = match zone {
+        b"" | b"Z" | b"z" => 0,
+        [sign @ (b'+' | b'-'), zone @ ..] => {
+            let (hours, zone) = (number(zone.get(..2)?)?, zone.get(2..)?);
+            let (minutes, end) = if zone.is_empty() { (0, zone) } else { after(zone, b":")? };
+            let seconds = (hours * 3600 + minutes * 60).cast_signed();
+            (end.is_empty() && hours < 24 && minutes < 60).then_some(if *sign == b'-' { -seconds } else { seconds })?
+        }
+        _ => return None,
+    };
+    // 60: a leap second, which is the next minute's first.
+    let exists = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second <= 60;
+    let days = exists.then(|| days(year, month, day))?.filter(|&days| date(days) == (year, month, day))?;
+    let seconds = (days * 86_400 + hour * 3600 + minute * 60 + second).checked_add_signed(-east)?;
+    Some(Micros(seconds * 1_000_000 + fraction))
+}
+
+/// Two digits behind one of `marks`, and what follows.
+fn after<'a>(text: &'a [u8], marks: &[u8]) -> Option<(u64, &'a [u8])> {
+    let (mark, rest) = text.split_first()?;
+    let two = marks.contains(mark).then_some(rest)?.get(..2)?;
+    Some((number(two)?, &rest[2..]))
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
+}
+
+/// A fraction of a second.
+fn micros(digits: &[u8]) -> Option<u64> {
+    let digits = &digits[..digits.len().min(6)];
+    Some(number(digits)? * 10_u64.pow(6 - u32::try_from(digits.len()).ok()?))
+}
+
 impl std::fmt::Display for Micros {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (days, second) = (self.seconds() / 86_400, self.seconds() % 86_400);
@@ -61,9 +134,69 @@ const fn date(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
+/// The day since 1970-01-01 of a Gregorian date, none before (the same source, `days_from_civil`).
+const fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    if year < 1970 {
+        return None;
+    }
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let from_march = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).checked_sub(719_468)
+}
+
 #[cfg(test)]
 mod tests {
     use super::Micros;
+
+    #[test]
+    fn what_is_written_can_be_read_again() {
+        // Every day of 500 years, at a moment that moves through the day.
+        for day in 0..180_000 {
+            let at = Micros(day * 86_400_000_000 + day * 7_919_000 % 86_400_000_000);
+            assert_eq!(at.to_string().parse(), Ok(at));
+        }
+    }
+
+    #[test]
+    fn a_moment_has_many_forms_and_what_is_none_is_refused() {
+        let at = Micros(1_795_568_520_000_000);
+        for text in [
+            "2026-11-25T01:02:00Z",
+            "2026-11-25 01:02:00",
+            "2026-11-25T01:02",
+            "2026-11-25t01:02:00.0000009z",
+            "2026-11-25T02:32:00+01:30",
+            "2026-11-24T22:02:00-03",
+            "2026-11-25T01:01:60Z",
+        ] {
+            assert_eq!(text.parse(), Ok(at), "{text}");
+        }
+        assert_eq!("2026-11-25T01:02:00.5".parse(), Ok(Micros(at.0 + 500_000)));
+        for text in [
+            "",
+            "now",
+            "2026-11-25",
+            "2026-11-25T",
+            "2026-11-25T1:02:00",
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-10T00:00:00Z",
+            "2026-11-25T24:00:00Z",
+            "2026-11-25T01:02:00.",
+            "2026-11-25T01:02:00+1",
+            "2026-11-25T01:02:00Zx",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+01:00",
+            "+026-11-25T01:02:00Z",
+            "2026-11-25T01:02:00+99:00",
+            "２026-11-25T01:02:00Z",
+        ] {
+            assert!(text.parse::<Micros>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn dates_are_right_around_leap_days_and_centuries() {

@@ -1,10 +1,12 @@
 //! The panel's numbers are those of the database.
 
+use relevo_tests::client::{Client, Connect};
 use relevo_tests::panel::assert_equals_a_count;
 use relevo_tests::random::Random;
-use relevo_tests::wait::SOON;
+use relevo_tests::wait::{SOON, until};
 use relevo_tests::workload::{CliWriter, OwnWriter, PREPARE, transactions};
 use relevo_tests::world::World;
+use serde_json::{Value, json};
 
 #[test]
 fn it_equals_a_count_from_the_first_start_on() {
@@ -23,7 +25,7 @@ fn it_equals_a_count_after_random_changes_and_kills() {
         let own = OwnWriter::start(world.database(), transactions(&mut random, 200));
         let cli = CliWriter::start(&world.database(), transactions(&mut random, 200));
         if round % 2 == 1 {
-            relevo_tests::wait::until("half of the changes", SOON, || (own.committed() > 100).then_some(()));
+            until("half of the changes", SOON, || (own.committed() > 100).then_some(()));
             server.kill();
             server = world.serve();
         }
@@ -39,6 +41,55 @@ fn it_equals_a_count_after_random_changes_and_kills() {
         cli.finish();
         assert_equals_a_count(&world, &server);
     }
+}
+
+#[test]
+fn an_operator_s_rebuild_keeps_every_number_the_windows_too() {
+    let world = World::new();
+    let server = world.serve();
+    let mut client = Client::connect(server.address, &Connect::admin().to("dashboard:kpis"));
+    let first = client.expect("the dashboard", |f| f.event_type() == "dashboard_update");
+    let before = first.data()["completed_last_hour"].as_u64().unwrap();
+    world.sql(
+        "update tareas set estado = 'COMPLETED', fin_real = strftime('%Y-%m-%dT%H:%M:%fZ') \
+         where id in (select id from tareas where estado <> 'COMPLETED' and deleted_at is null order by id limit 3)",
+    );
+    for id in 1..=2 {
+        client.ask(json!({ "type": "publish", "id": id, "channel": "system", "event_type": "alert", "data": { "title": "!" } }));
+    }
+    let windows = |data: &Value| (data["completed_last_hour"].as_u64(), data["alerts_count"].as_u64());
+    let wanted = (Some(before + 3), Some(2));
+    client.expect("both windows", |f| f.event_type() == "dashboard_update" && windows(f.data()) == wanted);
+
+    let asked = world.run(&["rebuild", "panel", "--url", &format!("http://{}", server.address)]);
+    assert!(asked.status.success(), "{asked:?}");
+    until("the rebuild", SOON, || {
+        let rebuilt = |line: &&String| line.contains("the state is made of") && line.contains("pipeline=panel");
+        // The first one was its beginning.
+        (server.process.log.lines().iter().filter(rebuilt).count() == 2).then_some(())
+    });
+    world.sql("update tareas set estado = 'PAUSED' where id = (select max(id) from tareas where deleted_at is null)");
+    assert_equals_a_count(&world, &server);
+    let mut fresh = Client::connect(server.address, &Connect::admin().to("dashboard:kpis"));
+    let now = fresh.expect("the dashboard", |f| f.event_type() == "dashboard_update");
+    assert_eq!(windows(now.data()), wanted);
+}
+
+#[test]
+fn only_an_operator_may_ask_for_a_rebuild_and_only_of_a_pipeline_that_is_there() {
+    let world = World::new();
+    let server = world.serve();
+    let url = format!("http://{}", server.address);
+    let refused = |arguments: &[&str]| {
+        let ended = world.run(&[&["rebuild", "--url", &url], arguments].concat());
+        assert!(!ended.status.success(), "{ended:?}");
+        ended.log
+    };
+    assert!(refused(&["panal"]).contains("there are: tareas, efectivos, panel"));
+    assert!(refused(&["panel", "--token", "x"]).contains("401"));
+    let made = world.run(&["token", "--user", "7", "--role", "LEVEL_1"]);
+    let token = made.log.lines().last().expect("a token");
+    assert!(refused(&["panel", "--token", token]).contains("auth.operators names the roles that may"));
 }
 
 #[test]

@@ -15,8 +15,8 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{self, Message as Frame};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::Credential;
 use super::print::Printer;
+use crate::cli::access::Credential;
 use crate::message::ChannelName;
 use crate::wire::codes::{Close, Then};
 
@@ -360,7 +360,11 @@ mod tests {
             assert!(!again(&client, code), "{code}");
         }
         let secret = crate::auth::Secret::new(&"s".repeat(32), "test").unwrap();
-        client.credential = Credential::Made(Box::new(crate::auth::Tokens::new(&secret, &Default::default())));
+        client.credential = Credential::Made {
+            tokens: Box::new(crate::auth::Tokens::new(&secret, &Default::default())),
+            user: "tail",
+            role: "ADMIN".into(),
+        };
         assert!(again(&client, 4005), "the next token is fresh");
     }
 

@@ -2,13 +2,11 @@
 //! with it whenever the connection breaks.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 
+use super::access::{Credential, address};
 use super::{Settings, runtime};
-use crate::auth::{Secret, Tokens};
-use crate::config::Config;
 use crate::message::ChannelName;
 
 mod client;
@@ -42,30 +40,11 @@ pub(super) struct Tail {
     json: bool,
 }
 
-/// Where tokens come from.
-enum Credential {
-    Given(String),
-    /// A fresh one for each connection.
-    Made(Box<Tokens>),
-}
-
-impl Credential {
-    fn token(&self) -> anyhow::Result<String> {
-        match self {
-            Self::Given(token) => Ok(token.clone()),
-            Self::Made(tokens) => Ok(tokens.issue("tail", "ADMIN", Duration::from_secs(3600))?),
-        }
-    }
-}
-
 impl Tail {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.settings.load()?;
-        let credential = match &self.token {
-            Some(token) => Credential::Given(token.clone()),
-            None => made(&config)?,
-        };
-        let url = self.url.clone().unwrap_or_else(|| url(&config));
+        let credential = Credential::new(self.token, &config, "tail", "ADMIN".into())?;
+        let url = self.url.unwrap_or_else(|| format!("ws://{}/api/v1/ws/connect", address(&config)));
         let client =
             Client::new(url, credential, self.channels, self.count, print::Printer::new(self.json, self.latency));
         match runtime()?.block_on(client.run())? {
@@ -73,27 +52,4 @@ impl Tail {
             Ended::Refused(why) => anyhow::bail!("{why}"),
         }
     }
-}
-
-fn made(config: &Config) -> anyhow::Result<Credential> {
-    match Secret::find(config)? {
-        Some(secret) => Ok(Credential::Made(Box::new(Tokens::new(&secret, &config.auth)))),
-        None => anyhow::bail!(
-            "there is no token: give --token, or set RELEVO_DATA to the data folder of the server ({} has no secret)",
-            config.data.display()
-        ),
-    }
-}
-
-/// The server of these settings; one that listens everywhere is here, too.
-fn url(config: &Config) -> String {
-    let mut address = config.listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        });
-    }
-    format!("ws://{address}/api/v1/ws/connect")
 }

@@ -135,10 +135,9 @@ pub(super) fn said(messages: &[Arc<Message>]) -> Vec<(u64, String)> {
 }
 
 pub(super) async fn history(journal: &Journal, names: &[&str], after: u64, limit: usize) -> (Vec<(u64, String)>, u64) {
-    match journal.history(&channels(names), Number(after), limit).await.unwrap() {
-        History::Messages { messages, through } => (said(&messages), through.0),
-        History::Pruned { oldest } => panic!("pruned up to {oldest}"),
-    }
+    let found = journal.history(&channels(names), Number(after), limit).await.unwrap();
+    assert_eq!(found.pruned, [], "nothing is pruned");
+    (said(&found.messages), found.through.0)
 }
 
 /// First and last number, and the items' numbers, of each record.

@@ -23,10 +23,8 @@ async fn pass(journal: &Journal, later: u64) {
 }
 
 async fn pruned(journal: &Journal, channel: &str, after: u64) -> Option<u64> {
-    match journal.history(&channels(&[channel]), Number(after), 10).await.unwrap() {
-        History::Pruned { oldest } => Some(oldest.0),
-        History::Messages { .. } => None,
-    }
+    let found = journal.history(&channels(&[channel]), Number(after), 10).await.unwrap();
+    found.pruned.first().map(|(_, from)| from.0)
 }
 
 #[tokio::test]
@@ -51,6 +49,9 @@ async fn messages_and_events_go_by_age_and_their_readers_hear_of_it() {
     assert_eq!(pruned(&journal, "short", 0).await, Some(6));
     assert_eq!(pruned(&journal, "short", 6).await, None);
     assert_eq!(history(&journal, &["long"], 0, 10).await.0, [(3, "l".into())]);
+    let both = journal.history(&channels(&["short", "long"]), Number(0), 10).await.unwrap();
+    assert_eq!(said(&both.messages), [(3, "l".into())], "what one channel lost takes nothing from the other");
+    assert_eq!(both.pruned, [(channels(&["short"]).remove(0), Number(6))]);
     assert_eq!(shape(&all(&journal).await).len(), 4, "the events are there, and what `long` holds");
 
     pass(&journal, 200).await;

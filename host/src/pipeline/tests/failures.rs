@@ -2,7 +2,8 @@
 
 use super::super::Status;
 use super::world::World;
-use crate::event::Number;
+use crate::event::{Body, Number};
+use crate::journal::Control;
 
 async fn with_bad_accounts(says: &str, more: &str) -> (World, super::super::Health) {
     let mut world = World::with_ledger(more).await;
@@ -166,5 +167,51 @@ async fn a_channel_that_a_plugin_may_not_send_to_is_refused() {
     assert!(world.sent("hostile").await.is_empty());
     let letters = world.dead_letters().await;
     assert!(letters[0].1.contains("its manifest does not name"), "{letters:?}");
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_has_all_that_it_takes_to_try_again_and_a_rebuild_writes_no_second_one() {
+    let (world, _) = with_bad_accounts("poison", "").await;
+    let controls = world.journal.controls().await.unwrap();
+    let letters =
+        || controls.iter().filter_map(|(_, control)| if let Control::DeadLetter(l) = control { Some(l) } else { None });
+    for letter in letters() {
+        let Body::Change(change) = &letter.event.body else { panic!("{letter:?}") };
+        assert!(change.after.as_deref().is_some_and(|row| row.contains("poison")), "{letter:?}");
+        assert_eq!((&*letter.plugin, &*letter.version, &*letter.origin), ("ledger", "0.1.0", &*world.bank.incarnation));
+    }
+    let (count, running) = (letters().count(), world.start().await);
+    let wanted = world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
+    // Rows of the moment before: the rebuild has to run all of the stream again.
+    let request = world.request(wanted).await;
+    for append in world.snapshot_of_the_beginning(request) {
+        world.journal.append(append).await.unwrap();
+    }
+    running.until("ledger", |health| !health.rebuild_asked && health.cursor >= request).await;
+    assert_eq!(world.dead_letters().await.len(), count);
+    assert!(running.health("ledger").faults.contains_key("poison"), "it met them again");
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reference_tables_over_their_limit_stop_the_pipeline_which_goes_on_with_a_higher_one() {
+    let mut world = World::with_ledger("lookup_bytes = '2KiB'").await;
+    let running = world.start().await;
+    world.answer_next().await;
+    running.until("ledger", |health| health.status == Status::Running).await;
+    for id in 1..100 {
+        world.bank.person(id, "Ana");
+    }
+    world.bank.account(1, 1, 99);
+    let last = world.append().await;
+    let over = |status: &Status| matches!(status, Status::Failed { plugin: None, reason } if reason.contains("raise plugins.lookup_bytes"));
+    running.until("ledger", |health| over(&health.status)).await;
+    assert!(running.health("ledger").lag > 0);
+    running.pipelines.stop().await;
+    world.settings = world.settings.replace("2KiB", "2MiB");
+    let running = world.start().await;
+    running.done(last).await;
+    assert_eq!(world.board().await, world.bank.board(), "nothing is lost");
     running.pipelines.stop().await;
 }

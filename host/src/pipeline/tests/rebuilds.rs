@@ -165,3 +165,23 @@ async fn a_manifest_that_asks_for_more_columns_has_them_after_a_rebuild() {
     assert_eq!(world.board().await, world.bank.board());
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_counts_again_what_was_published_and_no_rows_stand_for() {
+    let (mut world, running, _) = lived("").await;
+    world.publish(1, "news:notes", "1").await;
+    let last = world.publish(2, "news:notes", "2").await;
+    running.done(last).await;
+    assert_eq!(world.state().await["notes"], "2");
+    for published in 3..=4 {
+        let wanted = world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
+        let request = world.request(wanted).await;
+        world.answer(request).await;
+        running.until("ledger", |health| !health.rebuild_asked && health.cursor >= request).await;
+        assert_eq!(world.state().await["notes"], (published - 1).to_string(), "neither lost nor counted twice");
+        let last = world.publish(published, "news:notes", "more").await;
+        running.done(last).await;
+        assert_eq!(world.state().await["notes"], published.to_string());
+    }
+    running.pipelines.stop().await;
+}

@@ -213,6 +213,20 @@ impl World {
         chunks.into_iter().enumerate().map(chunk).collect()
     }
 
+    /// No rows, as they were before anything happened.
+    pub(super) fn snapshot_of_the_beginning(&self, request: Number) -> Vec<Append> {
+        let contains = Position::default();
+        vec![Append {
+            source: "bank".into(),
+            incarnation: self.bank.incarnation.clone().into(),
+            position: contains,
+            token: "".into(),
+            events: Vec::new(),
+            complete: true,
+            snapshot: Some(SnapshotPart { pipeline: "ledger".into(), request, contains }),
+        }]
+    }
+
     /// Answers the next request, whatever its number.
     pub(super) async fn answer_next(&mut self) {
         let request = self.request(Number::ZERO).await;
@@ -252,7 +266,7 @@ impl World {
     pub(super) async fn dead_letters(&self) -> Vec<(Number, String)> {
         let controls = self.journal.controls().await.unwrap();
         let letter = |(_, control)| match control {
-            Control::DeadLetter { event, reason, .. } => Some((event, reason.to_string())),
+            Control::DeadLetter(letter) => Some((letter.number, letter.reason.to_string())),
             _ => None,
         };
         controls.into_iter().filter_map(letter).collect()

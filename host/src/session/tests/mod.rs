@@ -73,7 +73,7 @@ async fn server(change: impl FnOnce(&mut SessionSettings)) -> Server {
     let secret = Secret::new("a secret of at least thirty-two bytes", "test").unwrap();
     let tokens = Tokens::new(&secret, &AuthSettings::default());
     let ingest = Ingest::new(journal.clone());
-    let context = Context { journal, fan_out, tokens, policy: Policy::new(&rules), settings, ingest };
+    let context = Context { journal, fan_out, tokens, policy: Policy::new(&rules, &[]), settings, ingest };
     // Small buffers, so that a client which doesn't read is noticed soon.
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_send_buffer_size(16 << 10).unwrap();

@@ -2,7 +2,7 @@
 //! twice shows for ever after.
 //!
 //! Each change of an account goes to `ledger` with the sum of all accounts and the number of changes
-//! so far; `ledger:board` has each account with its owner's name, looked up. An account whose `n` is
+//! so far; what is published on `news:notes` is counted alone; `ledger:board` has each account with its owner's name, looked up. An account whose `n` is
 //! `poison`, `panic`, `transient` or `fatal` does what it says.
 
 use relevo_plugin::{Aggregate, Error, Event, Kind, Messages, Operation, Setup, lookup, state};
@@ -15,7 +15,14 @@ impl Aggregate for Ledger {
     }
 
     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
-        let Kind::Change(operation) = event.kind() else { return Ok(()) };
+        let operation = match event.kind() {
+            Kind::Change(operation) => operation,
+            Kind::Published => {
+                state::add("notes", 1);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
         let key = event.key();
         let row = event.after();
         let account = format!("account/{key}");
