@@ -17,7 +17,9 @@ pub(crate) fn note(text: &str) {
 
 /// The workspace's folder.
 pub(crate) fn root() -> PathBuf {
-    let mut folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // What `cargo run` says now: where this was compiled is somewhere else once the folder was moved.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let mut folder = PathBuf::from(here);
     folder.pop();
     folder
 }
