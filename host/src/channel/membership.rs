@@ -44,6 +44,7 @@ pub(crate) enum Request {
         who: MemberId,
         channels: Vec<ChannelName>,
         answers: Vec<Subscribed>,
+        reply: oneshot::Sender<()>,
     },
     /// Brings a session that has everything up to `after` to the head, makes it live, and answers.
     Attach {
@@ -69,6 +70,7 @@ pub(crate) enum Request {
         who: MemberId,
         channel: ChannelName,
         id: Option<u64>,
+        reply: oneshot::Sender<()>,
     },
     Exit {
         who: MemberId,
@@ -125,9 +127,15 @@ impl Membership {
     }
 
     /// Adds channels. A live session gets their messages from now on, and the answers at once; one
-    /// that is behind gets its streams' messages when it is attached.
-    pub fn join(&self, channels: Vec<ChannelName>, answers: Vec<Subscribed>) {
-        self.mailbox.send(Request::Join { who: self.who, channels, answers });
+    /// that is behind gets its streams' messages when it is attached. Returns when that is done: what
+    /// is said next comes behind it.
+    ///
+    /// # Errors
+    /// If the session was closed.
+    pub async fn join(&self, channels: Vec<ChannelName>, answers: Vec<Subscribed>) -> Result<(), Gone> {
+        let (reply, joined) = oneshot::channel();
+        self.mailbox.send(Request::Join { who: self.who, channels, answers, reply });
+        joined.await.map_err(|_| Gone)
     }
 
     /// Asks to be made live, having everything up to `after`.
@@ -165,9 +173,15 @@ impl Membership {
         held.await.map_err(|_| Gone)
     }
 
-    /// Gives up a channel; the shard answers `unsubscribed` after its last message.
-    pub fn leave(&self, channel: ChannelName, id: Option<u64>) {
-        self.mailbox.send(Request::Leave { who: self.who, channel, id });
+    /// Gives up a channel; the shard answers `unsubscribed` after its last message. Returns when that
+    /// is done.
+    ///
+    /// # Errors
+    /// If the session was closed.
+    pub async fn leave(&self, channel: ChannelName, id: Option<u64>) -> Result<(), Gone> {
+        let (reply, left) = oneshot::channel();
+        self.mailbox.send(Request::Leave { who: self.who, channel, id, reply });
+        left.await.map_err(|_| Gone)
     }
 
     /// What sources lost after a number, and up to where that is known.

@@ -162,11 +162,12 @@ impl Shard {
                     self.members.exit(who);
                 }
             }
-            Request::Join { who, channels, answers } => {
+            Request::Join { who, channels, answers, reply } => {
                 for channel in channels {
                     self.members.join(who, channel, Number::ZERO);
                 }
                 self.answer(who, answers);
+                let _ = reply.send(());
             }
             Request::Attach { who, after, answers, reply } => {
                 if self.members.has(who) {
@@ -194,9 +195,10 @@ impl Shard {
                     let _ = reply.send(self.position);
                 }
             }
-            Request::Leave { who, channel, id } => {
+            Request::Leave { who, channel, id, reply } => {
                 self.members.leave(who, &channel);
                 self.members.tell(who, Answer::Unsubscribed { id, channel: &channel }.frame());
+                let _ = reply.send(());
             }
             Request::Exit { who } => self.members.exit(who),
             Request::CloseAll => {

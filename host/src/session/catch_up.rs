@@ -23,12 +23,14 @@ impl Session {
     pub(super) async fn catch_up(&self, mut after: Number, answers: Vec<Subscribed>) -> Result<(), Stop> {
         let streams = self.streams();
         let mut told = HashMap::new();
+        // A position is owed to the client as soon as it is here.
+        let mut owed = None;
         while self.membership.attach(after, answers.clone()).await? == Attached::NotYet {
             // Read before the history: a gap is never passed by without being known.
             let (gaps, known) = self.membership.gaps(after);
             let History { messages, through, pruned } = self.history(&streams, after).await?;
             let through = through.min(known);
-            let shortened = !pruned.is_empty();
+            owed = pruned.iter().map(|(_, from)| *from).max().or(owed);
             self.tell_pruned(pruned, &mut told).await?;
             let mut gaps = gaps.into_iter().filter(|(number, _)| *number <= through).peekable();
             for message in messages.iter().filter(|m| m.number <= through) {
@@ -41,7 +43,7 @@ impl Session {
                 self.tell_gap(None, &GapReason::Source(what), number).await?;
             }
             after = after.max(through);
-            if shortened {
+            if owed.take_if(|from| *from <= after).is_some() {
                 // With no message behind what was pruned, the client would come back to the same gap.
                 let epoch = self.context.journal.epoch();
                 self.link.push_paced(Answer::Position { epoch: &epoch, offset: after }.frame()).await?;
@@ -51,7 +53,7 @@ impl Session {
         Ok(())
     }
 
-    /// Sends what a channel had after `after` and up to `until`, marked: it doesn't move the client's
+    /// Sends what a channel had after `after` and up to `until`, owed: it doesn't move the client's
     /// number.
     pub(super) async fn recover(&self, channel: &ChannelName, mut after: Number, until: Number) -> Result<(), Stop> {
         let channels = std::slice::from_ref(channel);

@@ -20,7 +20,7 @@ pub(super) async fn enter(reader: &mut Reader, hello: Hello, context: Arc<Contex
     let place = context.fan_out.admit(context.settings.max_connections).ok_or(Close::Full)?;
     let connect = connect(reader, hello, &context).await?;
     let who = context.tokens.verify(&connect.token).map_err(|error| {
-        link.push(native::error(None, ErrorCode::Unauthorized, &error.to_string()));
+        link.push(native::error(None, None, ErrorCode::Unauthorized, &error.to_string()));
         if error == TokenError::Expired { Close::TokenExpired } else { Close::Unauthorized }
     })?;
     let entered = context.fan_out.enter(link.clone(), who.expires).await;
@@ -35,6 +35,7 @@ pub(super) async fn enter(reader: &mut Reader, hello: Hello, context: Arc<Contex
         user: &who.user,
         role: &who.role,
         heartbeat_ms: u64::try_from(context.settings.heartbeat.as_millis()).unwrap_or(u64::MAX),
+        message_bytes: context.settings.message_bytes,
     };
     link.push(connected.frame());
     if let Some(reason) = gap {
@@ -94,6 +95,6 @@ async fn first_message(reader: &mut Reader, context: &Context) -> Result<String,
 }
 
 fn refused(link: &Link, code: ErrorCode, message: &str) -> Close {
-    link.push(native::error(None, code, message));
+    link.push(native::error(None, None, code, message));
     Close::BadHello
 }

@@ -139,7 +139,7 @@ impl Session {
     }
 
     fn refuse(&self, id: Option<u64>, code: ErrorCode, message: &str) {
-        self.say(native::error(id, code, message));
+        self.say(native::error(id, None, code, message));
     }
 
     fn kind(&self, channel: &ChannelName) -> ChannelKind {

@@ -100,10 +100,7 @@ impl Session {
                 let had = self.state().channels.insert(channel.clone(), Had::Asked).is_some();
                 self.subscribe(Subscribed { id, channel }, after, had).await
             }
-            Job::Unsubscribe { id, channel } => {
-                self.unsubscribe(id, channel);
-                Ok(())
-            }
+            Job::Unsubscribe { id, channel } => self.unsubscribe(id, channel).await,
             Job::Publish { id, publish } => {
                 self.publish(id, publish).await;
                 Ok(())
@@ -133,7 +130,7 @@ impl Session {
                 join.push(channel);
             }
         }
-        self.membership.join(join, Vec::new());
+        self.membership.join(join, Vec::new()).await?;
         self.catch_up(from, answers).await
     }
 
@@ -155,7 +152,7 @@ impl Session {
             None
         };
         if let Some((code, message)) = &refusal {
-            self.refuse(id, *code, message);
+            self.say(native::error(id, Some(channel), *code, message));
         }
         refusal.is_none()
     }
@@ -176,15 +173,15 @@ impl Session {
                     here = self.membership.hold().await?;
                 }
                 self.recover(&answer.channel, from, here).await?;
-                self.membership.join(new, Vec::new());
+                self.membership.join(new, Vec::new()).await?;
                 self.catch_up(here, vec![answer]).await?;
             }
-            (ChannelKind::Stream | ChannelKind::Ephemeral, _) => self.membership.join(new, vec![answer]),
+            (ChannelKind::Stream | ChannelKind::Ephemeral, _) => self.membership.join(new, vec![answer]).await?,
         }
         Ok(())
     }
 
-    fn unsubscribe(&self, id: Option<u64>, channel: ChannelName) {
+    async fn unsubscribe(&self, id: Option<u64>, channel: ChannelName) -> Result<(), Stop> {
         let own = [format!("user:{}", self.who.user), format!("role:{}", self.who.role)];
         let own = own.iter().any(|name| name == channel.as_str());
         let had = {
@@ -203,8 +200,9 @@ impl Session {
         } else if own {
             self.say(Answer::Unsubscribed { id, channel: &channel }.frame());
         } else {
-            self.membership.leave(channel, id);
+            self.membership.leave(channel, id).await?;
         }
+        Ok(())
     }
 
     async fn publish(&self, id: Option<u64>, publish: Publish) {

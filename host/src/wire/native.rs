@@ -86,7 +86,16 @@ pub enum GapReason {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Answer<'a> {
     /// The first frame. From `offset` on, this session gets everything of its channels.
-    Connected { session: &'a str, epoch: &'a str, offset: Number, user: &'a str, role: &'a str, heartbeat_ms: u64 },
+    Connected {
+        session: &'a str,
+        epoch: &'a str,
+        offset: Number,
+        user: &'a str,
+        role: &'a str,
+        heartbeat_ms: u64,
+        /// The largest message that the client may send.
+        message_bytes: u64,
+    },
     /// The channel is live from `offset` on; what was missed came before this.
     Subscribed {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +133,9 @@ pub enum Answer<'a> {
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<u64>,
+        /// The channel that was refused.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        channel: Option<&'a ChannelName>,
         code: u16,
         name: &'a str,
         message: &'a str,
@@ -149,9 +161,9 @@ pub fn gap(channel: Option<&ChannelName>, reason: &GapReason, epoch: &str, offse
     Answer::Gap { channel, reason, detail, epoch, offset }.frame()
 }
 
-/// An `error`.
-pub fn error(id: Option<u64>, code: ErrorCode, message: &str) -> Bytes {
-    Answer::Error { id, code: code.number(), name: code.name(), message }.frame()
+/// An `error`; `channel`: the one that is refused.
+pub fn error(id: Option<u64>, channel: Option<&ChannelName>, code: ErrorCode, message: &str) -> Bytes {
+    Answer::Error { id, channel, code: code.number(), name: code.name(), message }.frame()
 }
 
 #[cfg(test)]

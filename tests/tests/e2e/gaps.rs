@@ -37,7 +37,7 @@ fn assert_gap(server: &Server, world: &World, old: &Place) {
         client.expect("a place that works", |f| f.kind() == "position" || f.is_of("tasks"));
     }
     let now = client.place.clone();
-    assert_ne!(&now, old, "a gap moves the client to a place that works");
+    assert_ne!(&now, old, "a gap moves the client to a place that works: {:?}", client.frames);
     drop(client);
     let mut again = Client::connect(server.address, &Connect::admin().to("tasks").after(&now));
     world.sql("update tareas set titulo = 'after the gap' where id = 2");

@@ -129,3 +129,25 @@ fn a_client_that_joined_no_stream_is_told_now_and_then_where_it_is() {
     client.expect("a position mark", |f| f.kind() == "position");
     assert!(client.place.offset > at);
 }
+
+#[test]
+fn commands_that_are_sent_together_are_done_and_answered_in_order() {
+    let world = World::new();
+    let server = world.serve();
+    let mut client = Client::connect(server.address, &Connect::admin().to("tasks:board"));
+    client.expect("the board", |f| f.kind() == "subscribed");
+    for n in 0..300 {
+        let from = client.frames.len();
+        client.say(&json!({"type": "unsubscribe", "id": 3 * n, "channel": "tasks:board"}));
+        client.say(&json!({"type": "subscribe", "id": 3 * n + 1, "channel": "tasks:board"}));
+        client.say(&json!({"type": "subscribe", "id": 3 * n + 2, "channel": "tasks:board"}));
+        client.expect("the last answer", |f| f.json["id"] == json!(3 * n + 2));
+        let kinds: Vec<&str> =
+            client.frames[from..].iter().filter(|f| !f.is_of("tasks:board")).map(Frame::kind).collect();
+        assert_eq!(kinds, ["unsubscribed", "subscribed", "error"], "round {n}");
+        let left = client.frames[from..].iter().position(|f| f.kind() == "unsubscribed");
+        let key = client.frames[from..].iter().position(|f| f.is_of("tasks:board"));
+        assert!(key > left, "round {n}: the keys are behind `unsubscribed`");
+        assert_eq!(client.frames.last().expect("a frame").text("channel"), "tasks:board", "the error names it");
+    }
+}

@@ -238,7 +238,8 @@ impl Client {
                 let how = if self.place.is_some() { "resumed" } else { "connected" };
                 self.printer.note(&format!("{how} at {epoch}:{offset}"));
                 self.was_connected = true;
-                self.place = Some(Place { epoch, offset });
+                // Whoever comes back keeps the number until a gap takes it, which may not arrive.
+                self.place.get_or_insert(Place { epoch, offset });
                 *silence = Duration::from_millis(heartbeat_ms.max(1000)) + ANSWER_WITHIN;
             }
             Said::Subscribed { channel } => self.behind.retain(|behind| *behind != channel),

@@ -179,7 +179,8 @@ async fn a_dead_letter_has_all_that_it_takes_to_try_again_and_a_rebuild_writes_n
     for letter in letters() {
         let Body::Change(change) = &letter.event.body else { panic!("{letter:?}") };
         assert!(change.after.as_deref().is_some_and(|row| row.contains("poison")), "{letter:?}");
-        assert_eq!((&*letter.plugin, &*letter.version, &*letter.origin), ("ledger", "0.1.0", &*world.bank.incarnation));
+        assert_eq!((&*letter.plugin, &*letter.origin), ("ledger", &*world.bank.incarnation));
+        assert!(letter.version.starts_with("0.1.0+"), "version and hash: {}", letter.version);
     }
     let (count, running) = (letters().count(), world.start().await);
     let wanted = world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
