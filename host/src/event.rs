@@ -147,6 +147,16 @@ pub struct Published {
     pub idempotency_key: Option<Box<str>>,
 }
 
+impl Change {
+    /// About how much room it takes, in bytes.
+    pub fn weight(&self) -> usize {
+        self.key.len()
+            + self.before.as_deref().map_or(0, str::len)
+            + self.after.as_deref().map_or(0, str::len)
+            + self.changed.iter().map(|name| name.len()).sum::<usize>()
+    }
+}
+
 impl Event {
     /// The id of the `index`-th message that `pipeline` makes of this event: a name-based UUID of
     /// where the event stands in its source, so a re-run, even after the journal lost its last
@@ -162,12 +172,7 @@ impl Event {
     /// About how much room it takes, in bytes.
     pub fn weight(&self) -> usize {
         let body = match &self.body {
-            Body::Change(c) => {
-                c.key.len()
-                    + c.before.as_deref().map_or(0, str::len)
-                    + c.after.as_deref().map_or(0, str::len)
-                    + c.changed.iter().map(|n| n.len()).sum::<usize>()
-            }
+            Body::Change(change) => change.weight(),
             Body::Published(p) => p.channel.len() + p.data.len() + p.kind.len() + p.event_type.len(),
             Body::Tick { .. } => 0,
         };

@@ -1,155 +1,156 @@
-//! From a row of the change table to an event's body: what the triggers wrote becomes JSON, and what
-//! differs is found.
+//! From the values of a row to an event's body: key and JSON are made, and what differs is found.
 
-use std::borrow::Cow;
+use crate::event::{Change, Missing, Operation};
 
-use crate::event::{Change, Missing, Name, Operation};
+use super::form::Form;
+use super::value::Value;
 
-use super::literal::{self, Value};
-
-/// A row of the change table.
-#[derive(Debug, Clone)]
-pub(crate) struct ChangeRow {
-    pub seq: u64,
-    pub table: Name,
-    pub op: u8,
-    pub key: String,
-    pub old: Option<String>,
-    pub new: Option<String>,
-    pub token: Box<str>,
-}
-
-impl ChangeRow {
-    pub(crate) fn weight(&self) -> usize {
-        self.key.len() + self.old.as_ref().map_or(0, String::len) + self.new.as_ref().map_or(0, String::len) + 96
-    }
-
-    /// The change; none where nothing changed (an update to the values that were there already, or
-    /// of excluded columns alone) and for our own marks.
-    pub(crate) fn into_change(self) -> Option<Change> {
-        let operation = match self.op {
-            b'I' => Operation::Insert,
-            b'U' => Operation::Update,
-            b'D' => Operation::Delete,
-            b'T' => Operation::Truncate,
-            _ => return None,
-        };
-        let change = change(self.table, operation, &self.key, self.old.as_deref(), self.new.as_deref());
-        (operation != Operation::Update || !change.changed.is_empty()).then_some(change)
-    }
-}
-
-/// Makes a change of key and rows as the triggers' SQL writes them.
-pub(crate) fn change(table: Name, operation: Operation, key: &str, old: Option<&str>, new: Option<&str>) -> Change {
+/// Makes a change of the values that stand in the change table or, in a snapshot, in the table itself;
+/// none if the key is too large to be shown. `rowid`: where the form wants it.
+pub(crate) fn change(
+    form: &Form,
+    operation: Operation,
+    rowid: Option<i64>,
+    old: Option<&[Value<'_>]>,
+    new: Option<&[Value<'_>]>,
+) -> Option<Change> {
+    let key = match new.or(old) {
+        Some(values) => key(form, rowid, values)?,
+        None => String::new(),
+    };
     let mut missing = Vec::new();
-    let old = old.map(|row| Row::read(row, &mut missing));
-    let new = new.map(|row| Row::read(row, &mut missing));
-    let changed = match (&old, &new) {
-        (Some(old), Some(new)) => differing(old, new),
+    let changed = match (old, new) {
+        (Some(old), Some(new)) => differing(form, old, new),
         _ => Vec::new(),
     };
-    Change {
+    Some(Change {
         schema: "main".into(),
-        table,
+        table: form.table().clone(),
         operation,
-        // Nothing but the triggers writes keys; a truncate has none.
-        key: literal::key(key).unwrap_or_else(|| key.to_owned()).into(),
-        before: old.map(|row| row.json()),
-        after: new.map(|row| row.json()),
+        key: key.into(),
+        before: old.map(|row| json(form, row, &mut missing)),
+        after: new.map(|row| json(form, row, &mut missing)),
         changed,
         missing,
-    }
+    })
 }
 
-fn differing(old: &Row<'_>, new: &Row<'_>) -> Vec<Box<str>> {
-    let mut changed = Vec::new();
-    for (place, (name, value)) in new.columns.iter().enumerate() {
-        // Nearly always both rows have the same columns in the same order.
-        let before = match old.columns.get(place) {
-            Some((other, before)) if other == name => Some(before),
-            _ => old.columns.iter().find(|(other, _)| other == name).map(|(_, before)| before),
-        };
-        let same = match (value, before) {
-            (Value::Large { same: Some(same), .. }, _) => *same,
-            (value, before) => Some(value) == before,
-        };
-        if !same {
-            changed.push(name.as_ref().into());
+fn key(form: &Form, rowid: Option<i64>, values: &[Value<'_>]) -> Option<String> {
+    let parts: Vec<&Value<'_>> = form.key().iter().filter_map(|&place| values.get(place)).collect();
+    if parts.iter().any(|part| part.too_large().is_some()) {
+        return None;
+    }
+    Some(match (parts.as_slice(), rowid) {
+        ([], rowid) => rowid.unwrap_or_default().to_string(),
+        (parts, Some(rowid)) if parts.contains(&&Value::Null) => format!("rowid:{rowid}"),
+        ([part], _) => {
+            let mut key = String::new();
+            part.write_key(&mut key);
+            key
         }
-    }
-    changed
-}
-
-/// A row's columns in the table's order.
-struct Row<'a> {
-    columns: Vec<(Cow<'a, str>, Value<'a>)>,
-}
-
-impl<'a> Row<'a> {
-    /// Reads a row and names what is too large to be in it.
-    fn read(row: &'a str, missing: &mut Vec<Missing>) -> Self {
-        // Nothing but the triggers writes rows; one that can't be read is shown as empty rather than
-        // stopping all others.
-        let columns = literal::row(row).unwrap_or_else(|| {
-            tracing::error!("a row of the change table can't be read");
-            Vec::new()
-        });
-        for (name, value) in &columns {
-            if let Value::Large { bytes, .. } = value
-                && !missing.iter().any(|m| m.column.as_ref() == name)
-            {
-                missing.push(Missing { column: name.as_ref().into(), bytes: *bytes });
+        (parts, _) => {
+            let mut key = String::new();
+            for part in parts {
+                key.push(if key.is_empty() { '[' } else { ',' });
+                part.write_json(&mut key);
             }
+            key.push(']');
+            key
         }
-        Self { columns }
-    }
+    })
+}
 
-    fn json(&self) -> Box<str> {
-        let room = self
-            .columns
-            .iter()
-            .map(|(name, value)| name.len() + 6 + if let Value::Json(json) = value { json.len() } else { 0 });
-        let mut out = String::with_capacity(room.sum::<usize>() + 2);
-        out.push('{');
-        for (name, value) in &self.columns {
-            let Value::Json(json) = value else { continue };
-            if out.len() > 1 {
-                out.push(',');
+fn differing(form: &Form, old: &[Value<'_>], new: &[Value<'_>]) -> Vec<Box<str>> {
+    let columns = form.columns().iter().zip(old.iter().zip(new));
+    columns.filter(|(_, (old, new))| !new.is_same(old)).map(|(name, _)| name.clone()).collect()
+}
+
+/// The row, and the names of what is too large to be in it.
+fn json(form: &Form, values: &[Value<'_>], missing: &mut Vec<Missing>) -> Box<str> {
+    let room = form.labels().iter().zip(values).map(|(label, value)| {
+        label.len()
+            + match value {
+                Value::Text(bytes) => bytes.len() + 4,
+                Value::Blob(bytes) => 2 * bytes.len() + 3,
+                _ => 8,
             }
-            out.push_str(&literal::json_text(name));
-            out.push(':');
-            out.push_str(json);
+    });
+    let mut out = String::with_capacity(room.sum::<usize>() + 2);
+    out.push('{');
+    for ((label, name), value) in form.labels().iter().zip(form.columns()).zip(values) {
+        if let Some(bytes) = value.too_large() {
+            match missing.iter_mut().find(|m| m.column == *name) {
+                Some(known) => known.bytes = known.bytes.max(bytes),
+                None => missing.push(Missing { column: name.clone(), bytes }),
+            }
+            continue;
         }
-        out.push('}');
-        out.into_boxed_str()
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str(label);
+        value.write_json(&mut out);
     }
+    out.push('}');
+    out.into_boxed_str()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::form::Form;
+    use super::super::value::{Large, Value};
     use super::{Operation, change};
 
-    fn update(old: &str, new: &str) -> crate::event::Change {
-        change("t".into(), Operation::Update, "1", Some(old), Some(new))
+    fn form(columns: &[&str], key: &[usize], rowid: bool) -> Form {
+        let form = serde_json::json!({"table": "t", "columns": columns, "key": key, "rowid": rowid, "mark": "m"});
+        serde_json::from_value(form).unwrap()
+    }
+
+    fn update(old: &[Value<'_>], new: &[Value<'_>]) -> crate::event::Change {
+        let form = form(&["id", "a", "b", "c"], &[0], false);
+        change(&form, Operation::Update, None, Some(old), Some(new)).unwrap()
     }
 
     #[test]
     fn what_differs_is_named() {
-        let change = update(r#""id":1,"a":'x',"b":1.0,"c":NULL"#, r#""id":1,"a":'y',"b":1,"c":NULL"#);
+        let change = update(
+            &[Value::Integer(1), Value::Text(b"x"), Value::Real(1.0), Value::Null],
+            &[Value::Integer(1), Value::Text(b"y"), Value::Integer(1), Value::Null],
+        );
         assert_eq!(change.changed, ["a".into(), "b".into()]);
         assert_eq!(change.after.as_deref(), Some(r#"{"id":1,"a":"y","b":1,"c":null}"#));
     }
 
     #[test]
     fn a_value_that_was_too_large_is_missing_with_its_size() {
-        let same = update(r#""a":1,"b":?600000"#, r#""a":1,"b":?600000=1"#);
+        let large = |same| Value::Large(Large { bytes: 600_000, same });
+        let row = |value| [Value::Integer(1), Value::Integer(1), value];
+        let same = update(&row(large(None)), &row(large(Some(true))));
         assert!(same.changed.is_empty(), "the same large value is no change");
-        let other = update(r#""a":1,"b":?600000"#, r#""a":1,"b":?600000=0"#);
+        let other = update(&row(large(None)), &row(large(Some(false))));
         assert_eq!(other.changed, ["b".into()], "as large as before, and yet another");
         assert_eq!(other.missing.len(), 1);
         assert_eq!((other.missing[0].column.as_ref(), other.missing[0].bytes), ("b", 600_000));
-        assert_eq!(other.after.as_deref(), Some(r#"{"a":1}"#));
-        let now_large = update(r#""a":1,"b":'x'"#, r#""a":1,"b":?600000=0"#);
+        assert_eq!(other.after.as_deref(), Some(r#"{"id":1,"a":1}"#));
+        let replaced = update(&row(large(Some(false))), &row(large(None)));
+        assert_eq!(replaced.changed, ["b".into()], "a row that was replaced was compared when it was put aside");
+        let now_large = update(&row(Value::Text(b"x")), &row(large(Some(false))));
         assert_eq!(now_large.changed, ["b".into()]);
+    }
+
+    #[test]
+    fn the_key_has_the_declared_columns_or_the_rowid() {
+        let row = [Value::Text(b"x"), Value::Null, Value::Integer(7)];
+        let key = |key: &[usize], rowid: Option<i64>| {
+            let form = form(&["a", "b", "c"], key, rowid.is_some());
+            change(&form, Operation::Delete, rowid, Some(&row), None).unwrap().key
+        };
+        assert_eq!(&*key(&[0], None), "x");
+        assert_eq!(&*key(&[2, 0], Some(3)), r#"[7,"x"]"#);
+        assert_eq!(&*key(&[], Some(3)), "3");
+        assert_eq!(&*key(&[1], Some(3)), "rowid:3");
+        assert_eq!(&*key(&[0, 1], Some(3)), "rowid:3", "two rows may have the same half of a key");
+        let large = [Value::Large(Large { bytes: 600_000, same: None })];
+        assert!(change(&form(&["a"], &[0], false), Operation::Insert, None, None, Some(&large)).is_none());
     }
 }

@@ -24,7 +24,7 @@ pub enum CaptureError {
     )]
     Mode { path: PathBuf, mode: String },
     #[error(
-        "the change table has format {found}, this relevo reads {reads}; run the relevo version that wrote it, or take its triggers out with that one's `relevo detach` first"
+        "what capture keeps in this database has format {found}, this relevo reads {reads}; stop the server, take it out with `relevo detach`, and start again: there is a gap then, and pipelines are rebuilt"
     )]
     Format { found: String, reads: &'static str },
     #[error("table {table}: {reason}")]
@@ -33,6 +33,10 @@ pub enum CaptureError {
         "table {table}: the row of change {seq} has a key that no record holds; capture stands still before it: delete that change from _relevo_changes to go on without it"
     )]
     KeyTooLarge { table: String, seq: u64 },
+    #[error(
+        "change {seq} is of a form that _relevo_forms doesn't have ({form}): somebody wrote to capture's tables; stop the server, take them out with `relevo detach`, and start again"
+    )]
+    Form { seq: u64, form: i64 },
     /// What the journal knows of the source and what the source says don't fit together.
     #[error("{0}")]
     Mismatch(Arc<str>),
@@ -70,6 +74,7 @@ impl CaptureError {
             | Self::Mode { .. }
             | Self::Encoding(_)
             | Self::Triggers { .. }
+            | Self::Form { .. }
             | Self::KeyTooLarge { .. } => retry(10),
         }
     }

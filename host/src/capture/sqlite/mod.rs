@@ -16,24 +16,30 @@ use super::{SourceHealth, SourceState};
 
 mod change;
 mod connect;
+mod detach;
 mod error;
+mod form;
 mod index;
 mod install;
-mod literal;
 mod place;
 mod prune;
 mod reader;
 mod schema;
+mod serve;
 mod snapshot;
 mod stream;
+mod tables;
 mod triggers;
+mod value;
 mod wake;
 
 #[cfg(test)]
 mod tests;
 
+pub use detach::{Detached, detach};
 pub use error::{CaptureError, Remedy};
-pub use install::{Detached, detach};
+#[cfg(test)]
+pub(crate) use wake::Wake;
 
 use stream::Session;
 

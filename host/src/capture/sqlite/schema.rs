@@ -3,6 +3,7 @@
 use sqlx::{Row, SqliteConnection};
 
 use super::index;
+use super::triggers::quote;
 
 /// A table that triggers can be made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,10 +14,10 @@ pub(crate) struct Table {
     pub columns: Vec<Column>,
     /// The declared primary key's columns in its order; empty where none is declared.
     pub key: Vec<String>,
-    /// The key can't be null: it is the rowid, or the table has none.
+    /// No part of the key can be null.
     pub key_is_never_null: bool,
-    /// A name under which the rowid can be reached; none in a WITHOUT ROWID table.
-    pub rowid: Option<&'static str>,
+    /// A name under which the rowid can be reached, quoted; none in a WITHOUT ROWID table.
+    pub rowid: Option<String>,
     /// The unique indexes, the primary key's too (but for a key that is the rowid).
     pub uniques: Vec<Unique>,
 }
@@ -25,6 +26,8 @@ pub(crate) struct Table {
 pub(crate) struct Column {
     pub name: String,
     pub generated: bool,
+    /// It holds nothing but integers, reals and null.
+    pub numeric: bool,
 }
 
 /// What may not occur twice; the row that has it already goes when another REPLACEs it.
@@ -52,15 +55,21 @@ pub(crate) struct Listed {
     /// `table`, `view`, `virtual` or `shadow`.
     pub kind: String,
     pub without_rowid: bool,
+    pub strict: bool,
 }
 
 /// Everything that can stand in FROM, but for SQLite's own and ours.
 pub(crate) async fn list(db: &mut SqliteConnection) -> sqlx::Result<Vec<Listed>> {
-    let rows = sqlx::query("SELECT name, type, wr FROM pragma_table_list WHERE schema = 'main' ORDER BY name")
+    let rows = sqlx::query("SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main' ORDER BY name")
         .fetch_all(db)
         .await?;
     let listed = rows.iter().map(|row| {
-        Ok(Listed { name: row.try_get(0)?, kind: row.try_get(1)?, without_rowid: row.try_get::<i64, _>(2)? != 0 })
+        Ok(Listed {
+            name: row.try_get(0)?,
+            kind: row.try_get(1)?,
+            without_rowid: row.try_get::<i64, _>(2)? != 0,
+            strict: row.try_get::<i64, _>(3)? != 0,
+        })
     });
     let mut listed = listed.collect::<sqlx::Result<Vec<_>>>()?;
     listed.retain(|table| !is_internal(&table.name));
@@ -73,23 +82,27 @@ fn is_internal(name: &str) -> bool {
     name.starts_with("sqlite_") || name.starts_with("_relevo") || name == "_sqlx_migrations"
 }
 
-/// Reads a table's form.
+/// Reads a table as it is now.
 pub(crate) async fn read(db: &mut SqliteConnection, listed: &Listed) -> sqlx::Result<Table> {
-    let rows = sqlx::query("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?, 'main') ORDER BY cid")
-        .bind(&listed.name)
-        .fetch_all(&mut *db)
-        .await?;
+    let rows =
+        sqlx::query("SELECT name, type, pk, hidden, \"notnull\" FROM pragma_table_xinfo(?, 'main') ORDER BY cid")
+            .bind(&listed.name)
+            .fetch_all(&mut *db)
+            .await?;
     let mut columns = Vec::with_capacity(rows.len());
     let mut key = Vec::new();
     let mut key_type = String::new();
+    let mut key_is_never_null = true;
     for row in &rows {
-        let (name, hidden): (String, i64) = (row.try_get(0)?, row.try_get(3)?);
-        let place: i64 = row.try_get(2)?;
+        let (name, kind): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let (place, hidden, not_null): (i64, i64, i64) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+        let numeric = listed.strict && ["int", "integer", "real"].iter().any(|n| kind.eq_ignore_ascii_case(n));
         if place > 0 {
-            key_type = row.try_get(1)?;
+            key_type = kind;
+            key_is_never_null &= not_null != 0;
             key.push((place, name.clone()));
         }
-        columns.push(Column { name, generated: hidden == 2 || hidden == 3 });
+        columns.push(Column { name, generated: hidden == 2 || hidden == 3, numeric });
     }
     key.sort();
     let key: Vec<String> = key.into_iter().map(|(_, name)| name).collect();
@@ -97,13 +110,18 @@ pub(crate) async fn read(db: &mut SqliteConnection, listed: &Listed) -> sqlx::Re
     // `INTEGER PRIMARY KEY DESC` looks like the rowid's other name but isn't: it has an index.
     let key_is_rowid =
         !listed.without_rowid && key.len() == 1 && key_type.eq_ignore_ascii_case("integer") && !key_has_index;
-    let rowid = ["rowid", "_rowid_", "oid"]
+    let mut rowid = ["rowid", "_rowid_", "oid"]
         .into_iter()
-        .find(|alias| !listed.without_rowid && !columns.iter().any(|c| c.name.eq_ignore_ascii_case(alias)));
+        .find(|alias| !listed.without_rowid && !columns.iter().any(|c| c.name.eq_ignore_ascii_case(alias)))
+        .map(str::to_owned);
+    if key_is_rowid {
+        columns.iter_mut().filter(|column| key.contains(&column.name)).for_each(|column| column.numeric = true);
+        rowid = rowid.or_else(|| key.first().map(|name| quote(name)));
+    }
     Ok(Table {
         name: listed.name.clone(),
         columns,
-        key_is_never_null: key_is_rowid || listed.without_rowid,
+        key_is_never_null: key_is_never_null || key_is_rowid || listed.without_rowid,
         key,
         rowid,
         uniques,

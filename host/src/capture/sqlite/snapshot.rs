@@ -16,14 +16,14 @@ use super::change::change;
 use super::connect;
 use super::error::CaptureError;
 use super::install::Watched;
-use super::reader::lossy;
-use super::triggers::Writer;
+use super::value::Value;
 use super::{CHUNK_BYTES, CHUNK_EVENTS};
 
 /// What a snapshot is taken of, and where it goes.
 pub(crate) struct Snapshot {
     pub path: PathBuf,
-    pub tables: Arc<[Watched]>,
+    /// Those that the pipeline asks for.
+    pub tables: Vec<Arc<Watched>>,
     pub source: Name,
     pub incarnation: Name,
     pub journal: Journal,
@@ -50,19 +50,21 @@ impl Snapshot {
             events: Vec::new(),
             weight: 0,
         };
-        for wanted in &request.tables {
-            let Some(watched) = self.tables.iter().find(|w| w.table.name.eq_ignore_ascii_case(wanted)) else {
-                tracing::warn!(source = %self.source, pipeline = %request.pipeline, table = %wanted, "a pipeline wants the rows of a table that isn't watched; add it to the source's `tables`");
-                continue;
-            };
-            let table = Name::from(watched.table.name.as_str());
-            let sql = Writer::new(&watched.table, &watched.excluded).snapshot();
+        for watched in &self.tables {
+            let form = &watched.form;
+            let sql = watched.writer().snapshot();
             let mut rows = sqlx::query(AssertSqlSafe(sql)).persistent(false).fetch(&mut *tx);
             while let Some(row) = rows.try_next().await? {
-                let key = row.try_get::<Option<&[u8]>, _>(0)?.map(lossy).unwrap_or_default();
-                let row = lossy(row.try_get(1)?);
-                let change = change(Name::clone(&table), Operation::Snapshot, &key, None, Some(&row));
-                chunk.push(Body::Change(change)).await?;
+                let rowid = if form.rowid() { row.try_get(0)? } else { None };
+                let values: sqlx::Result<Vec<Value<'_>>> =
+                    (1..=form.columns().len()).map(|place| Value::read(&row, place, form.mark())).collect();
+                let change = change(form, Operation::Snapshot, rowid, None, Some(&values?));
+                chunk
+                    .push(Body::Change(change.ok_or_else(|| CaptureError::KeyTooLarge {
+                        table: form.table().to_string(),
+                        seq: contains.commit,
+                    })?))
+                    .await?;
             }
         }
         tx.rollback().await?;

@@ -1,6 +1,5 @@
 //! One session with a watched database: from where the journal stands to the newest change, and on.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,36 +12,38 @@ use crate::event::{Body, Event, Micros, Name, Number, Position};
 use crate::journal::{Append, Appended, fit};
 
 use super::super::SourceState;
-use super::change::ChangeRow;
 use super::connect::{self, Identity};
 use super::error::CaptureError;
 use super::install::{self, Installed, Watched};
 use super::place::{MOVED_BACK, Mark, Place, place, tell_gap};
 use super::prune::{self, Waiting};
-use super::reader::{End, Reader};
-use super::snapshot::{Snapshot, chunk_bytes};
+use super::reader::{ChangeRow, End, Reader};
+use super::serve::{Taken, Taking};
+use super::snapshot::chunk_bytes;
 use super::wake::Wake;
 use super::{CHUNK_EVENTS, Source};
 
 /// A source whose database is open.
 pub(crate) struct Session<'a> {
-    source: &'a Source,
-    path: PathBuf,
+    pub(super) source: &'a Source,
+    pub(super) path: PathBuf,
     identity: Identity,
     reader: Reader,
-    incarnation: Name,
-    tables: Arc<[Watched]>,
+    pub(super) incarnation: Name,
+    pub(super) tables: Vec<Arc<Watched>>,
     schema_version: i64,
     position: u64,
     mark: Mark,
     /// The position up to which whole transactions are appended; snapshots wait for it.
-    streamed: watch::Sender<u64>,
+    pub(super) streamed: watch::Sender<u64>,
     waiting: Arc<Waiting>,
     /// Pruning and snapshots; they end with the session.
-    tasks: JoinSet<Option<Taken>>,
-    /// Snapshots that are being taken, by pipeline.
-    taking: BTreeMap<Name, (Number, tokio::task::AbortHandle)>,
+    pub(super) tasks: JoinSet<Option<Taken>>,
+    pub(super) taking: Taking,
+    /// What keeps tables from being watched.
     problems: Vec<String>,
+    /// What keeps pipelines from getting the rows that they want.
+    unmet: Vec<String>,
     /// When schema and file were last looked at.
     checked: Instant,
     _wake: Wake,
@@ -81,15 +82,16 @@ impl<'a> Session<'a> {
             identity,
             reader,
             incarnation,
-            tables: Arc::default(),
+            tables: Vec::new(),
             schema_version: 0,
             position,
             mark,
             streamed: watch::Sender::new(streamed),
             waiting,
             tasks,
-            taking: BTreeMap::new(),
+            taking: Taking::new(),
             problems: Vec::new(),
+            unmet: Vec::new(),
             checked: Instant::now(),
             _wake: wake,
         };
@@ -98,14 +100,33 @@ impl<'a> Session<'a> {
     }
 
     fn adopt(&mut self, installed: Installed) {
-        self.tables = installed.tables.into();
+        self.tables = installed.tables;
         self.schema_version = installed.schema_version;
-        for problem in installed.problems.iter().filter(|problem| !self.problems.contains(problem)) {
+        self.log_news(&self.problems, &installed.problems);
+        self.problems = installed.problems;
+        self.say();
+    }
+
+    /// Says what keeps pipelines from getting the rows that they want.
+    pub(super) fn say_unmet(&mut self, unmet: Vec<String>) {
+        if self.unmet != unmet {
+            self.log_news(&self.unmet, &unmet);
+            self.unmet = unmet;
+            self.say();
+        }
+    }
+
+    fn log_news(&self, before: &[String], now: &[String]) {
+        for problem in now.iter().filter(|problem| !before.contains(problem)) {
             tracing::error!(source = %self.source.settings.name, "{problem}");
         }
-        self.problems = installed.problems;
-        // One must not believe that all is captured while a table isn't.
-        self.source.say(match self.problems.as_slice() {
+    }
+
+    /// Shows all that stands in the way: one must not believe that all is captured while a table
+    /// isn't.
+    fn say(&self) {
+        let problems: Vec<&str> = self.problems.iter().chain(&self.unmet).map(String::as_str).collect();
+        self.source.say(match problems.as_slice() {
             [] => SourceState::Running,
             problems => SourceState::Failed { reason: problems.join("; ").into() },
         });
@@ -230,7 +251,7 @@ impl<'a> Session<'a> {
         let through = self.mark.transaction;
         for row in rows {
             let seq = row.seq;
-            let Some(change) = row.into_change() else { continue };
+            let Some(change) = row.change else { continue };
             let mut event = Event {
                 number: Number::ZERO,
                 source: Name::clone(&self.source.settings.name),
@@ -276,68 +297,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Begins the snapshots that are asked for and not begun; a newer request of a pipeline takes the
-    /// place of its older one.
-    fn serve(&mut self) {
-        let requests: Vec<_> = self.source.requests.borrow().values().cloned().collect();
-        for request in requests {
-            if let Some((number, older)) = self.taking.get(&request.pipeline) {
-                if *number == request.number {
-                    continue;
-                }
-                older.abort();
-            }
-            let (pipeline, number) = (Name::clone(&request.pipeline), request.number);
-            let snapshot = Snapshot {
-                path: self.path.clone(),
-                tables: Arc::clone(&self.tables),
-                source: Name::clone(&self.source.settings.name),
-                incarnation: Name::clone(&self.incarnation),
-                journal: self.source.journal.clone(),
-                record_bytes: self.source.record_bytes,
-                streamed: self.streamed.subscribe(),
-            };
-            let task = self.tasks.spawn(async move {
-                let taken = snapshot.take(&request).await;
-                if let Err(error) = &taken {
-                    tracing::error!(source = %snapshot.source, pipeline = %request.pipeline, %error, "a snapshot failed; it is taken anew");
-                    tokio::time::sleep(AGAIN).await;
-                }
-                Some(Taken { pipeline: request.pipeline, number: request.number, complete: taken.is_ok() })
-            });
-            self.taking.insert(pipeline, (number, task));
-        }
-    }
-
-    /// A snapshot came to an end; one that failed is begun again by [`Self::serve`].
-    fn finish(&mut self, taken: Option<Taken>) {
-        let Some(taken) = taken else { return };
-        if self.taking.get(&taken.pipeline).is_some_and(|(taking, _)| *taking == taken.number) {
-            self.taking.remove(&taken.pipeline);
-        }
-        self.source.requests.send_if_modified(|waiting| {
-            let answered = taken.complete && waiting.get(&taken.pipeline).is_some_and(|r| r.number == taken.number);
-            if answered {
-                waiting.remove(&taken.pipeline);
-            }
-            answered
-        });
-    }
-
     pub(crate) async fn close(self) {
         self.reader.close().await;
     }
 }
-
-/// How a snapshot ended.
-struct Taken {
-    pipeline: Name,
-    number: Number,
-    complete: bool,
-}
-
-/// Before a snapshot that failed is taken again.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// The error of an event that no record holds, whatever is left out of it.
 pub(crate) fn too_large(event: &Event) -> CaptureError {

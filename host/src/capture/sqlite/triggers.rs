@@ -1,40 +1,32 @@
 //! The SQL that makes a table tell of its changes: triggers made of the table's own form.
 //!
 //! Whoever writes to the table fires them, with whatever SQLite it has: so they use old built-in
-//! functions only, and nothing that a row may hold makes them fail. What they write is read by
-//! [`super::literal`].
+//! functions only, and nothing that a row may hold makes them fail. SQLite compiles all that an
+//! INSERT, UPDATE or DELETE may fire into each statement: so they are short, they write values as they
+//! are (Rust makes JSON of them later), and what concerns keys and unique indexes stands in triggers of
+//! its own, `UPDATE OF` these columns, which other statements don't compile.
 //!
 //! A REPLACE removes rows without firing the delete triggers (unless `recursive_triggers` is on). So
-//! before each insert the rows that stand in its way are put into `_relevo_peek`; if the insert
-//! happens, they are gone: the one with the same key is the update's `before`, others are deletes. If
-//! it doesn't happen (OR IGNORE, DO UPDATE), the next write to the table throws them away.
+//! before each write the rows that stand in its way are put into `_relevo_peek`; after it those that
+//! are gone were replaced: the one with an insert's own key is the update's `before`, others are
+//! deletes. If the write doesn't happen (OR IGNORE, DO UPDATE), the next one throws them away.
 
-use super::literal::json_text;
-use super::schema::{Table, Term, Unique};
+use super::form::{Form, FormId};
+use super::schema::{Column, Table, Term};
+use super::value::LARGEST;
 
-/// The change table and what belongs to it. `_relevo_changes` only grows at its end; AUTOINCREMENT
-/// keeps a pruned number from being used again.
-pub(crate) const TABLES: &str = "
-CREATE TABLE IF NOT EXISTS _relevo_meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS _relevo_changes(
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
-  tbl TEXT NOT NULL,
-  op TEXT NOT NULL,
-  pk TEXT,
-  old TEXT,
-  new TEXT,
-  ts INTEGER NOT NULL DEFAULT (cast(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)),
-  token TEXT NOT NULL DEFAULT (lower(hex(randomblob(8))))
-);
-CREATE TABLE IF NOT EXISTS _relevo_peek(tbl TEXT NOT NULL, pk TEXT, via TEXT NOT NULL, rid INTEGER, seq INTEGER, old TEXT);
-";
+use peek::Peek;
 
-/// Texts of more bytes than this, and BLOBs of more than half, don't enter: the row says how large they
-/// were. A record has no room for them, and a writer shouldn't pay twice.
-const LARGEST: usize = 512 << 10;
+mod peek;
+
+/// What a row of SQLite can hold at the very least, in bytes, with room for what is beside values.
+const ROW: usize = 900_000_000;
 
 /// What the names of all our triggers begin with.
 pub(crate) const PREFIX: &str = "_relevo_";
+
+/// What our triggers are called between [`PREFIX`] and the table's name.
+const KINDS: [&str; 6] = ["before_insert_", "insert_", "before_update_", "update_", "moved_", "delete_"];
 
 /// A trigger's name and the statement that makes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,38 +35,65 @@ pub(crate) struct Trigger {
     pub sql: String,
 }
 
+/// Whether a trigger of ours was made for a table.
+pub(crate) fn belongs(trigger: &str, table: &str) -> bool {
+    let rest = trigger.strip_prefix(PREFIX);
+    KINDS.iter().any(|kind| rest.and_then(|rest| rest.strip_prefix(kind)) == Some(table))
+}
+
+/// Where a row's values stand in the SQL of a trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    New,
+    Old,
+    /// The table itself, as `t`.
+    Row,
+    /// `_relevo_peek`, as `p`.
+    Peek,
+}
+
 /// Writes SQL for one table.
+#[derive(Clone, Copy)]
 pub(crate) struct Writer<'a> {
     table: &'a Table,
-    /// Columns that never enter, in the table's spelling.
-    excluded: &'a [String],
+    form: &'a Form,
+    id: FormId,
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(table: &'a Table, excluded: &'a [String]) -> Self {
-        Self { table, excluded }
+    /// Of a table whose form is kept under this number.
+    pub(crate) fn new(table: &'a Table, form: &'a Form, id: FormId) -> Self {
+        Self { table, form, id }
     }
 
-    /// All triggers of the table.
+    /// All triggers of the table, in the order in which they are to be made: of those that fire at the
+    /// same moment SQLite runs the newest first.
     pub(crate) fn triggers(&self) -> Vec<Trigger> {
-        let trigger = |what: &str, when: &str, condition: String, body: Vec<String>| {
-            let name = format!("{PREFIX}{what}_{}", self.table.name);
+        let peek = Peek::new(*self);
+        let of = peek.of();
+        let [before_insert, insert, before_update, update, moved, delete] = KINDS;
+        [
+            (before_insert, "BEFORE INSERT".to_owned(), peek.before_insert()),
+            (insert, "AFTER INSERT".to_owned(), peek.after_insert()),
+            (before_update, format!("BEFORE UPDATE{of}"), peek.before_update()),
+            (update, "AFTER UPDATE".to_owned(), vec![self.after_update()]),
+            (moved, format!("AFTER UPDATE{of}"), peek.after_move()),
+            (delete, "AFTER DELETE".to_owned(), peek.after_delete()),
+        ]
+        .into_iter()
+        .map(|(kind, when, body)| {
+            let name = format!("{PREFIX}{kind}{}", self.table.name);
+            let only =
+                if kind == before_update || kind == moved { format!(" WHEN {}", peek.moved()) } else { String::new() };
             let sql = format!(
-                "CREATE TRIGGER {} {when} ON {}{condition} BEGIN\n  {};\nEND",
+                "CREATE TRIGGER {} {when} ON {}{only} BEGIN\n  {};\nEND",
                 quote(&name),
                 quote(&self.table.name),
                 body.join(";\n  ")
             );
             Trigger { name, sql }
-        };
-        let moved = format!(" WHEN {}", self.moved());
-        vec![
-            trigger("before_insert", "BEFORE INSERT", String::new(), self.before_insert()),
-            trigger("insert", "AFTER INSERT", String::new(), self.after_insert()),
-            trigger("before_update", "BEFORE UPDATE", moved, self.before_update()),
-            trigger("update", "AFTER UPDATE", String::new(), self.after_update()),
-            trigger("delete", "AFTER DELETE", String::new(), self.after_delete()),
-        ]
+        })
+        .collect()
     }
 
     /// Statements that fail if a trigger's text is wrong: SQLite reads it only when it fires, and
@@ -83,278 +102,148 @@ impl<'a> Writer<'a> {
         let table = quote(&self.table.name);
         let mut proofs =
             vec![format!("EXPLAIN INSERT INTO {table} DEFAULT VALUES"), format!("EXPLAIN DELETE FROM {table}")];
-        if let Some(column) = self.table.columns.iter().find(|c| !c.generated) {
-            proofs.push(format!("EXPLAIN UPDATE {table} SET {0} = {0}", quote(&column.name)));
+        let columns = self.table.columns.iter().filter(|c| !c.generated).map(|c| format!("{0} = {0}", quote(&c.name)));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        if !columns.is_empty() {
+            proofs.push(format!("EXPLAIN UPDATE {table} SET {columns}"));
         }
         proofs
     }
 
-    /// Rows that are there, as `key, row`, for a snapshot.
+    /// Rows that are there, as rowid and values, for a snapshot.
     pub(crate) fn snapshot(&self) -> String {
-        format!(
-            "SELECT cast({} AS BLOB), cast({} AS BLOB) FROM {} AS t",
-            self.key("t"),
-            self.row("t", None),
-            quote(&self.table.name)
-        )
+        let rowid = self.rowid(Of::Row).unwrap_or_else(|| "NULL".to_owned());
+        format!("SELECT {rowid}, {} FROM {} AS t", self.values(Of::Row, None).join(", "), quote(&self.table.name))
     }
 
     /// Puts the rows that are there into the change table, as inserts.
     pub(crate) fn backfill(&self) -> String {
-        format!(
-            "INSERT INTO _relevo_changes(tbl, op, pk, new) SELECT {}, 'I', {}, {} FROM {} AS t",
-            self.tbl(),
-            self.key("t"),
-            self.row("t", None),
-            quote(&self.table.name)
-        )
+        let from = format!("FROM {} AS t", quote(&self.table.name));
+        self.tell("'I'", Of::Row, None, Some(self.values(Of::Row, None)), Some(&from))
     }
 
-    fn before_insert(&self) -> Vec<String> {
-        let mut body = vec![self.forget_peeks()];
-        body.extend(self.peeks(""));
-        body
+    fn after_update(&self) -> String {
+        // A row that gets another key is another row to whoever keeps rows by key: the delete of the
+        // old one is told by the trigger for moved rows.
+        let op = format!("CASE WHEN {} THEN 'U' ELSE 'I' END", self.same_key(Of::Old, Of::New));
+        self.tell(&op, Of::New, Some(self.values(Of::Old, None)), Some(self.values(Of::New, Some(Of::Old))), None)
     }
 
-    fn after_insert(&self) -> Vec<String> {
-        let (tbl, key, row) = (self.tbl(), self.key("new"), self.row("new", None));
-        vec![
-            // recursive_triggers is on: the delete of the replaced row is there already. It becomes
-            // the update's `before`. (`IN` would cost every insert a temporary table.)
-            format!(
-                "DELETE FROM _relevo_changes WHERE seq = \
-                 (SELECT seq FROM _relevo_peek WHERE tbl = {tbl} AND pk = {key} AND seq IS NOT NULL LIMIT 1)"
-            ),
-            self.replaced(&format!("pk IS NOT {key}")),
-            format!(
-                "INSERT INTO _relevo_changes(tbl, op, pk, old, new) \
-                 SELECT {tbl}, CASE WHEN p.old IS NULL THEN 'I' ELSE 'U' END, {key}, p.old, {row} \
-                 FROM (SELECT (SELECT old FROM _relevo_peek AS q WHERE tbl = {tbl} AND pk = {key} AND {hit} LIMIT 1) AS old) AS p",
-                hit = self.hit("q"),
-            ),
-            self.forget_peeks(),
-        ]
-    }
-
-    fn before_update(&self) -> Vec<String> {
-        let itself = match self.table.rowid {
-            Some(rowid) => format!(" AND t.{rowid} <> old.{rowid}"),
-            None => format!(" AND NOT ({})", self.same_key("t", "old")),
-        };
-        let mut body = vec![self.forget_peeks()];
-        body.extend(self.peeks(&itself));
-        body
-    }
-
-    fn after_update(&self) -> Vec<String> {
-        let (tbl, moved) = (self.tbl(), self.moved());
-        let (old_key, new_key) = (self.key("old"), self.key("new"));
-        vec![
-            self.replaced(&moved),
-            // A row that gets another key is another row to whoever keeps rows by key.
-            format!(
-                "INSERT INTO _relevo_changes(tbl, op, pk, old) SELECT {tbl}, 'D', {old_key}, {} WHERE {old_key} IS NOT {new_key}",
-                self.row("old", None)
-            ),
-            format!(
-                "INSERT INTO _relevo_changes(tbl, op, pk, old, new) \
-                 SELECT {tbl}, CASE WHEN same THEN 'U' ELSE 'I' END, {new_key}, CASE WHEN same THEN {} END, {} \
-                 FROM (SELECT {old_key} IS {new_key} AS same)",
-                self.row("old", None),
-                self.row("new", Some("old"))
-            ),
-            format!("{} AND {moved}", self.forget_peeks()),
-        ]
-    }
-
-    fn after_delete(&self) -> Vec<String> {
-        let (tbl, key) = (self.tbl(), self.key("old"));
-        vec![
-            format!(
-                "INSERT INTO _relevo_changes(tbl, op, pk, old) VALUES ({tbl}, 'D', {key}, {})",
-                self.row("old", None)
-            ),
-            // This delete may be a REPLACE under recursive_triggers: the insert must know.
-            format!("UPDATE _relevo_peek SET seq = last_insert_rowid() WHERE tbl = {tbl} AND pk = {key}"),
-        ]
-    }
-
-    fn forget_peeks(&self) -> String {
-        format!("DELETE FROM _relevo_peek WHERE tbl = {}", self.tbl())
-    }
-
-    /// Deletes of the rows that stood in the way. One that stood there in two ways is there twice.
-    fn replaced(&self, which: &str) -> String {
-        let tbl = self.tbl();
-        format!(
-            "INSERT INTO _relevo_changes(tbl, op, pk, old) SELECT {tbl}, 'D', pk, old FROM _relevo_peek AS p \
-             WHERE tbl = {tbl} AND seq IS NULL AND {hit} AND {which} \
-             AND NOT EXISTS (SELECT 1 FROM _relevo_peek AS q WHERE q.tbl = p.tbl AND q.pk = p.pk AND {hit_q} AND q.rowid < p.rowid)",
-            hit = self.hit("p"),
-            hit_q = self.hit("q"),
-        )
-    }
-
-    /// Whether a peek really stood in the way. Before an insert that lets SQLite choose the rowid,
-    /// `new.rowid` is -1, and a row may have that.
-    fn hit(&self, peek: &str) -> String {
-        match self.table.rowid {
-            Some(rowid) => format!("({peek}.via = 'u' OR {peek}.rid IS new.{rowid})"),
-            None => "1".to_owned(),
+    /// Writes a change row; one for each row of `from`, where there is one.
+    fn tell(
+        &self,
+        op: &str,
+        rowid: Of,
+        old: Option<Vec<String>>,
+        new: Option<Vec<String>>,
+        from: Option<&str>,
+    ) -> String {
+        let mut columns = vec!["form".to_owned(), "op".to_owned()];
+        let mut values = vec![self.id.to_string(), op.to_owned()];
+        if self.form.rowid() {
+            columns.push("rid".to_owned());
+            values.extend(self.rowid(rowid));
+        }
+        for (side, places) in [(old, 0), (new, self.form.columns().len())] {
+            for (place, value) in side.into_iter().flatten().enumerate() {
+                columns.push(format!("c{}", places + place));
+                values.push(value);
+            }
+        }
+        let (columns, values) = (columns.join(", "), values.join(", "));
+        match from {
+            Some(from) => format!("INSERT INTO _relevo_changes({columns}) SELECT {values} {from}"),
+            None => format!("INSERT INTO _relevo_changes({columns}) VALUES ({values})"),
         }
     }
 
-    /// Puts the rows that stand in the new row's way aside, one statement for each way.
-    fn peeks(&self, but: &str) -> Vec<String> {
-        let peek = |via: &str, same: String| {
-            format!(
-                "INSERT INTO _relevo_peek(tbl, pk, via, rid, old) SELECT {}, {}, '{via}', {}, {} FROM {} AS t WHERE {same}{but}",
-                self.tbl(),
-                self.key("t"),
-                self.table.rowid.map_or_else(|| "NULL".to_owned(), |rowid| format!("t.{rowid}")),
-                self.row("t", None),
-                quote(&self.table.name),
-            )
-        };
-        let by_rowid = self.table.rowid.map(|rowid| peek("k", format!("t.{rowid} = new.{rowid}")));
-        by_rowid
-            .into_iter()
-            .chain(self.table.uniques.iter().map(|unique| peek("u", self.same_unique(unique))))
-            .collect()
+    /// The values that enter. `beside`: with what one that is too large is compared.
+    fn values(&self, of: Of, beside: Option<Of>) -> Vec<String> {
+        self.entered().map(|column| self.entering(of, column, beside)).collect()
     }
 
-    fn same_unique(&self, unique: &Unique) -> String {
-        let terms = unique.terms.iter().map(|term| match term {
-            Term::Column { name, collation } => {
-                let name = quote(name);
-                format!("t.{name} = new.{name} COLLATE {}", quote(collation))
-            }
-            Term::Expression(e) => format!("(\n{e}\n) = {}", self.of_new(e)),
-        });
-        let only = unique.only.iter().map(|only| format!("(\n{only}\n) AND {}", self.of_new(only)));
-        terms.chain(only).collect::<Vec<_>>().join(" AND ")
+    fn entered(&self) -> impl Iterator<Item = &'a Column> {
+        let form = self.form;
+        self.table.columns.iter().filter(move |column| form.columns().iter().any(|name| **name == *column.name))
     }
 
-    /// An index's expression over the new row: within the subquery the columns' names mean its values.
-    fn of_new(&self, expression: &str) -> String {
-        let columns = self.table.columns.iter().map(|c| {
-            let name = quote(&c.name);
-            format!("new.{name} AS {name}")
-        });
-        format!("(SELECT (\n{expression}\n) FROM (SELECT {}))", columns.collect::<Vec<_>>().join(", "))
-    }
-
-    /// Whether an update could stand in another row's way: the rowid or a column of a unique index
-    /// differs (an expression may use any column).
-    fn moved(&self) -> String {
-        let all = self
-            .table
-            .uniques
-            .iter()
-            .any(|u| u.only.is_some() || u.terms.iter().any(|term| matches!(term, Term::Expression(_))));
-        let mut names: Vec<&str> = Vec::new();
-        if all {
-            names.extend(self.table.columns.iter().map(|c| c.name.as_str()));
-        } else {
-            for term in self.table.uniques.iter().flat_map(|u| &u.terms) {
-                if let Term::Column { name, .. } = term
-                    && !names.contains(&name.as_str())
-                {
-                    names.push(name);
-                }
-            }
+    /// A value, or how many bytes it has where that is too many: a writer shouldn't pay twice for what
+    /// has no room in a record.
+    fn entering(&self, of: Of, column: &Column, beside: Option<Of>) -> String {
+        let value = self.column(of, &column.name);
+        if column.numeric || of == Of::Peek {
+            return value;
         }
-        // A comparison by a column's own collation would take 'a' and 'A' for the same.
-        let columns = names.into_iter().map(|name| {
-            let name = quote(name);
-            format!("new.{name} IS NOT old.{name} COLLATE BINARY")
+        // length() of a text counts its characters up to a NUL.
+        let size = format!("length(cast({value} AS BLOB))");
+        let same = beside.map_or_else(String::new, |beside| {
+            format!(" || '=' || ({value} IS {} COLLATE BINARY)", self.column(beside, &column.name))
         });
-        let rowid = self.table.rowid.map(|rowid| format!("new.{rowid} <> old.{rowid}"));
-        format!("({})", rowid.into_iter().chain(columns).collect::<Vec<_>>().join(" OR "))
+        let largest = LARGEST.min(ROW / (2 * self.form.columns().len()));
+        let mark = text(self.form.mark());
+        format!("CASE WHEN {size} > {largest} THEN cast({mark} || {size}{same} AS BLOB) ELSE {value} END")
     }
 
-    fn same_key(&self, one: &str, other: &str) -> String {
-        let columns = self.table.key.iter().map(|name| {
-            let name = quote(name);
-            format!("{one}.{name} IS {other}.{name} COLLATE BINARY")
-        });
-        columns.collect::<Vec<_>>().join(" AND ")
-    }
-
-    /// The key: the rowid where none is declared, or where it is null.
-    fn key(&self, of: &str) -> String {
-        let rowid = self.table.rowid.map(|rowid| format!("{of}.{rowid}"));
-        match (self.table.key.as_slice(), rowid) {
-            ([], Some(rowid)) => format!("quote({rowid})"),
-            ([name], Some(rowid)) if !self.table.key_is_never_null => {
-                let value = column(of, name);
-                format!("CASE WHEN {value} IS NULL THEN '@' || {rowid} ELSE {} END", literal(&value))
-            }
-            ([name], _) => literal(&column(of, name)),
-            (names, _) => {
-                let values: Vec<_> = names.iter().map(|name| literal(&column(of, name))).collect();
-                format!("'(' || {} || ')'", values.join(" || ',' || "))
+    fn column(&self, of: Of, name: &str) -> String {
+        match of {
+            Of::New => format!("new.{}", quote(name)),
+            Of::Old => format!("old.{}", quote(name)),
+            Of::Row => format!("t.{}", quote(name)),
+            Of::Peek => {
+                let place = self.form.columns().iter().position(|column| **column == *name);
+                // Asked of the key's columns and those that enter alone.
+                place.map_or_else(|| "NULL".to_owned(), |place| format!("p.c{place}"))
             }
         }
     }
 
-    /// The row.
-    fn row(&self, of: &str, before: Option<&str>) -> String {
-        let columns: Vec<(String, String)> = self
-            .table
-            .columns
-            .iter()
-            .filter(|c| !self.excluded.contains(&c.name))
-            .map(|c| {
-                let before = before.map(|before| column(before, &c.name));
-                (json_text(&c.name), value(&column(of, &c.name), before.as_deref()))
-            })
-            .collect();
-        // A function takes at most 100 arguments, and an expression may be at most 1000 deep.
-        let parts = columns.chunks(90).map(|columns| {
-            let form: Vec<_> = columns.iter().map(|(name, _)| format!("{}:%s", name.replace('%', "%%"))).collect();
-            let values: Vec<_> = columns.iter().map(|(_, value)| value.as_str()).collect();
-            format!("printf({}, {})", text(&form.join(",")), values.join(", "))
-        });
-        let parts: Vec<_> = parts.collect();
-        if parts.is_empty() { "''".to_owned() } else { parts.join(" || ',' || ") }
+    fn rowid(&self, of: Of) -> Option<String> {
+        let rowid = self.table.rowid.as_ref()?;
+        Some(match of {
+            Of::New => format!("new.{rowid}"),
+            Of::Old => format!("old.{rowid}"),
+            Of::Row => format!("t.{rowid}"),
+            Of::Peek => "p.rid".to_owned(),
+        })
     }
 
-    /// The table's name as the change table has it.
-    fn tbl(&self) -> String {
-        text(&self.table.name)
+    /// Whether two have the same key, as the reader shows it.
+    fn same_key(&self, one: Of, other: Of) -> String {
+        let mut all: Vec<String> = self.table.key.iter().map(|name| self.exactly(one, other, name)).collect();
+        if self.form.rowid() {
+            let mut any: Vec<String> = Vec::new();
+            if !self.table.key.is_empty() {
+                let whole = self.table.key.iter().map(|name| format!("{} IS NOT NULL", self.column(one, name)));
+                any.push(format!("({})", whole.collect::<Vec<_>>().join(" AND ")));
+            }
+            any.extend(self.same_rowid(one, other));
+            all.push(format!("({})", any.join(" OR ")));
+        }
+        all.join(" AND ")
+    }
+
+    fn same_rowid(&self, one: Of, other: Of) -> Option<String> {
+        Some(format!("{} = {}", self.rowid(one)?, self.rowid(other)?))
+    }
+
+    /// Whether a column has the same value, to the letter. By its own collation 'a' and 'A' might be
+    /// the same, and 1 and 1.0 are by any.
+    fn exactly(&self, one: Of, other: Of, name: &str) -> String {
+        let (a, b) = (self.column(one, name), self.column(other, name));
+        if self.table.columns.iter().any(|column| column.name == name && column.numeric) {
+            return format!("{a} IS {b}");
+        }
+        format!("{a} IS {b} COLLATE BINARY AND typeof({a}) = typeof({b})")
     }
 }
 
-/// A value of a row: a literal, or how large it is and, where it was updated, whether it is the same.
-fn value(value: &str, before: Option<&str>) -> String {
-    let size = format!("length(cast({value} AS BLOB))");
-    let large = match before {
-        Some(before) => format!("'?' || {size} || '=' || ({value} IS {before} COLLATE BINARY)"),
-        None => format!("'?' || {size}"),
-    };
-    let half = LARGEST / 2;
-    format!(
-        "CASE typeof({value}) WHEN 'text' THEN CASE WHEN {size} > {LARGEST} THEN {large} ELSE {} END \
-         WHEN 'blob' THEN CASE WHEN length({value}) > {half} THEN {large} ELSE quote({value}) END \
-         ELSE quote({value}) END",
-        literal_of_text(value)
-    )
-}
-
-/// A value of a key, however large.
-fn literal(value: &str) -> String {
-    format!("CASE typeof({value}) WHEN 'text' THEN {} ELSE quote({value}) END", literal_of_text(value))
-}
-
-/// `quote()` would cut a text off at a NUL.
-fn literal_of_text(text: &str) -> String {
-    let bytes = format!("cast({text} AS BLOB)");
-    format!("CASE WHEN instr({bytes}, x'00') THEN 'T' || quote({bytes}) ELSE quote({text}) END")
-}
-
-fn column(of: &str, name: &str) -> String {
-    format!("{of}.{}", quote(name))
+/// The terms of an index that are columns, with the collations that it has.
+fn columns(terms: &[Term]) -> Option<Vec<(&str, &str)>> {
+    let columns = terms.iter().map(|term| match term {
+        Term::Column { name, collation } => Some((name.as_str(), collation.as_str())),
+        Term::Expression(_) => None,
+    });
+    columns.collect()
 }
 
 /// A name in double quotes.
@@ -363,6 +252,6 @@ pub(crate) fn quote(name: &str) -> String {
 }
 
 /// A text in single quotes.
-pub(crate) fn text(text: &str) -> String {
+fn text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

@@ -21,6 +21,7 @@ use super::{Capture, SourceHealth, SourceState};
 mod health;
 mod ingest;
 mod restarts;
+mod schema;
 mod snapshots;
 mod speed;
 mod streams;
@@ -36,6 +37,13 @@ fn sqlite3(path: &Path, sql: &str) -> String {
     });
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// What SQLite says to SQL that must fail.
+fn refused(path: &Path, sql: &str) -> String {
+    let output = Command::new("sqlite3").args(["-bail", "-cmd", ".timeout 5000"]).arg(path).arg(sql).output().unwrap();
+    assert!(!output.status.success(), "{sql} should have failed");
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// A process that runs SQL from its input, one statement after the other, meanwhile.
@@ -109,6 +117,19 @@ impl Host {
 
     fn sql(&self, sql: &str) -> String {
         sqlite3(&self.database, sql)
+    }
+
+    /// Waits until a query gives this: nobody tells of what capture writes into the database, but the
+    /// file does.
+    async fn sql_until(&self, sql: &str, expected: &str) {
+        let bell = Arc::new(tokio::sync::Notify::new());
+        let _wake = super::sqlite::Wake::new(&self.database, &bell);
+        let wait = async {
+            while self.sql(sql) != expected {
+                bell.notified().await;
+            }
+        };
+        tokio::time::timeout(LONG, wait).await.unwrap_or_else(|_| panic!("{sql} gives {}", self.sql(sql)));
     }
 
     /// Waits until the source's health is so.

@@ -198,6 +198,158 @@ async fn tables_without_a_simple_key_are_exact_too() {
 }
 
 #[tokio::test]
+async fn a_key_is_another_one_if_it_reads_otherwise() {
+    // SQLite takes 1 and 1.0 for the same here, and 'a' and 'A'.
+    let schema = "create table t(k primary key, v); insert into t values (1, 'x')";
+    let expected = [r#"delete t 1: {"k":1,"v":"x"} -> -"#, r#"insert t 1.0: - -> {"k":1.0,"v":"y"}"#];
+    shows(schema, "replace into t values (1.0, 'y')", &expected).await;
+    let expected = [r#"delete t 1: {"k":1,"v":"x"} -> -"#, r#"insert t 1.0: - -> {"k":1.0,"v":"x"}"#];
+    shows(schema, "update t set k = 1.0", &expected).await;
+    for schema in [
+        "create table t(k text collate nocase primary key, v); insert into t values ('a', 'x')",
+        "create table t(k text, v, primary key(k collate nocase)) without rowid; insert into t values ('a', 'x')",
+        "create table t(k text, v unique, primary key(k collate nocase)) without rowid; insert into t values ('a', 'x')",
+    ] {
+        let expected = [r#"delete t a: {"k":"a","v":"x"} -> -"#, r#"insert t A: - -> {"k":"A","v":"y"}"#];
+        shows(schema, "replace into t values ('A', 'y')", &expected).await;
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_stands_in_the_way_twice_is_deleted_once() {
+    let expected = [
+        r#"delete t 2: {"id":2,"u":"b","v":"two"} -> -"#,
+        r#"delete t 1: {"id":1,"u":"a","v":"one"} -> -"#,
+        r#"insert t 2: - -> {"id":2,"u":"b","v":"one"}"#,
+    ];
+    shows(UNIQUE, "update or replace t set id = 2, u = 'b' where id = 1", &expected).await;
+    let schema = "create table t(a, b, v unique, w unique, primary key(a, b)) without rowid;
+        insert into t values (1, 1, 'x', 'y'), (1, 2, 'p', 'q')";
+    let expected = [
+        r#"delete t [1,1]: {"a":1,"b":1,"v":"x","w":"y"} -> -"#,
+        r#"update t [1,2]: {"a":1,"b":2,"v":"p","w":"q"} -> {"a":1,"b":2,"v":"x","w":"y"}"#,
+        r#"delete t [1,2]: {"a":1,"b":2,"v":"x","w":"y"} -> -"#,
+        r#"insert t [2,2]: - -> {"a":2,"b":2,"v":"x","w":"y"}"#,
+    ];
+    shows(schema, "replace into t values (1, 2, 'x', 'y'); replace into t values (2, 2, 'x', 'y')", &expected).await;
+}
+
+#[tokio::test]
+async fn whatever_an_update_calls_the_rowid_it_is_the_key() {
+    for name in ["id", "rowid", "_rowid_", "OID"] {
+        let expected =
+            [r#"delete t 1: {"id":1,"u":"a","v":"one"} -> -"#, r#"insert t 10: - -> {"id":10,"u":"a","v":"one"}"#];
+        shows(UNIQUE, &format!("update t set {name} = 10 where id = 1"), &expected).await;
+    }
+    let schema = "create table t(v); insert into t values ('x'), ('y')";
+    let expected = [r#"delete t 2: {"v":"y"} -> -"#, r#"delete t 1: {"v":"x"} -> -"#, r#"insert t 2: - -> {"v":"x"}"#];
+    shows(schema, "update or replace t set oid = 2 where v = 'x'", &expected).await;
+    // The key's own name is the only one that is left for the rowid.
+    let schema =
+        "create table t(id integer primary key, rowid, _rowid_, oid unique); insert into t values (1, 2, 3, 4)";
+    let expected = [
+        r#"update t 1: {"id":1,"rowid":2,"_rowid_":3,"oid":4} -> {"id":1,"rowid":2,"_rowid_":3,"oid":5}"#,
+        r#"delete t 1: {"id":1,"rowid":2,"_rowid_":3,"oid":5} -> -"#,
+        r#"insert t 9: - -> {"id":9,"rowid":0,"_rowid_":0,"oid":5}"#,
+    ];
+    shows(schema, "replace into t values (1, 2, 3, 5); replace into t values (9, 0, 0, 5)", &expected).await;
+}
+
+#[tokio::test]
+async fn a_null_key_is_its_rowid_until_it_has_a_value() {
+    let schema = "create table t(k text primary key, v); insert into t values (null, 1), ('a', 2)";
+    let expected = [
+        r#"delete t rowid:1: {"k":null,"v":1} -> -"#,
+        r#"insert t rowid:7: - -> {"k":null,"v":1}"#,
+        r#"delete t rowid:7: {"k":null,"v":1} -> -"#,
+        r#"insert t b: - -> {"k":"b","v":1}"#,
+        r#"update t a: {"k":"a","v":2} -> {"k":"a","v":3}"#,
+    ];
+    let sql = "update t set rowid = 7 where k is null; update t set k = 'b' where k is null; \
+        update t set rowid = 99, v = 3 where k = 'a'";
+    shows(schema, sql, &expected).await;
+    let schema = "create table t(a, b, v, primary key(a, b)); insert into t values (1, null, 'x'), (1, null, 'y')";
+    let expected = [
+        r#"update t rowid:2: {"a":1,"b":null,"v":"y"} -> {"a":1,"b":null,"v":"z"}"#,
+        r#"delete t rowid:2: {"a":1,"b":null,"v":"z"} -> -"#,
+        r#"insert t [1,2]: - -> {"a":1,"b":2,"v":"z"}"#,
+    ];
+    shows(schema, "update t set v = 'z' where v = 'y'; update t set b = 2 where v = 'z'", &expected).await;
+}
+
+#[tokio::test]
+async fn a_generated_column_moves_though_no_statement_names_it() {
+    let schema = "create table t(id integer primary key, a, g as (lower(a)) unique); insert into t(id, a) values (1, 'A'), (2, 'b')";
+    let expected = [
+        r#"delete t 1: {"id":1,"a":"A","g":"a"} -> -"#,
+        r#"update t 2: {"id":2,"a":"b","g":"b"} -> {"id":2,"a":"a","g":"a"}"#,
+    ];
+    shows(schema, "update or replace t set a = 'a' where id = 2", &expected).await;
+}
+
+#[tokio::test]
+async fn a_row_that_a_foreign_key_renames_goes_and_comes() {
+    let schema = "create table p(id integer primary key); create table c(p integer primary key references p(id) on update cascade, v);
+        insert into p values (1); insert into c values (1, 'x')";
+    let mut db = Watched::new(schema).await;
+    let changes = db.run("pragma foreign_keys = on; update p set id = 2").await;
+    assert_eq!(
+        changes.iter().filter(|change| change.contains(" c ")).collect::<Vec<_>>(),
+        [r#"delete c 1: {"p":1,"v":"x"} -> -"#, r#"insert c 2: - -> {"p":2,"v":"x"}"#]
+    );
+}
+
+#[tokio::test]
+async fn a_row_that_the_users_trigger_takes_out_of_the_way_is_not_deleted() {
+    let schema = "create table t(id integer primary key, u unique);
+        create trigger clear before insert on t begin update t set u = null where u = new.u; end;
+        insert into t values (1, 'a')";
+    let mut db = Watched::new(schema).await;
+    let mut changes = db.run("insert into t values (2, 'a')").await;
+    changes.sort();
+    assert_eq!(
+        changes,
+        [r#"insert t 2: - -> {"id":2,"u":"a"}"#, r#"update t 1: {"id":1,"u":"a"} -> {"id":1,"u":null}"#]
+    );
+}
+
+#[tokio::test]
+async fn statements_that_leave_keys_alone_do_not_pay_for_them() {
+    let db = Watched::new(UNIQUE).await;
+    let fires = |sql: &str| {
+        let program = ok(&sqlite3(&db.path, &format!("explain {sql}")));
+        ["before_update", "update", "moved"].map(|kind| program.contains(&format!("-- TRIGGER _relevo_{kind}_t")))
+    };
+    assert_eq!(fires("update t set v = 1"), [false, true, false]);
+    for column in ["u", "id", "rowid", "_rowid_", "oid"] {
+        assert_eq!(fires(&format!("update t set v = 1, {column} = 2")), [true, true, true], "{column}");
+    }
+}
+
+#[tokio::test]
+async fn triggers_in_another_order_lose_no_row() {
+    let mut db = Watched::new(UNIQUE).await;
+    let sql = "select sql from sqlite_schema where name = '_relevo_update_t'";
+    let update = ok(&sqlite3(&db.path, sql));
+    // It is the newest now, and fires first.
+    ok(&sqlite3(&db.path, &format!("drop trigger _relevo_update_t; {update}")));
+    let changes = db
+        .run("update or replace t set id = 3 where id = 1; update t set id = 10 where id = 2; update or replace t set u = 'b' where id = 3")
+        .await;
+    assert_eq!(
+        changes,
+        [
+            r#"insert t 3: - -> {"id":3,"u":"a","v":"one"}"#,
+            r#"delete t 1: {"id":1,"u":"a","v":"one"} -> -"#,
+            r#"insert t 10: - -> {"id":10,"u":"b","v":"two"}"#,
+            r#"delete t 2: {"id":2,"u":"b","v":"two"} -> -"#,
+            r#"update t 3: {"id":3,"u":"a","v":"one"} -> {"id":3,"u":"b","v":"one"}"#,
+            r#"delete t 10: {"id":10,"u":"b","v":"two"} -> -"#,
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_row_whose_number_is_minus_one_is_left_alone() {
     let schema = "create table t(id integer primary key, v); insert into t values (-1, 'x')";
     shows(

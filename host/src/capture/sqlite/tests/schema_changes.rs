@@ -92,7 +92,7 @@ async fn a_renamed_table_is_told_under_its_new_name() {
     db.install().await;
     db.changes().await;
     assert_eq!(db.run("insert into u values (2)").await, [r#"insert u 2: - -> {"id":2}"#]);
-    assert_eq!(ok(&sqlite3(&db.path, "select count(*) from sqlite_schema where type = 'trigger'")), "5");
+    assert_eq!(ok(&sqlite3(&db.path, "select count(*) from sqlite_schema where type = 'trigger'")), "6");
 }
 
 #[tokio::test]
@@ -117,4 +117,48 @@ async fn a_table_that_is_no_longer_wanted_is_let_go() {
     let before = ok(&sqlite3(&db.path, "pragma schema_version"));
     db.install().await;
     assert_eq!(ok(&sqlite3(&db.path, "pragma schema_version")), before, "nothing to do is nothing done");
+}
+
+#[tokio::test]
+async fn what_was_written_before_the_table_changed_is_read_as_it_was() {
+    let mut db =
+        Watched::new("create table t(id integer primary key, a); create table wide(id integer primary key)").await;
+    ok(&sqlite3(
+        &db.path,
+        "insert into t values (1, 'x'); alter table t add column b; insert into t values (2, 'y', 'unseen')",
+    ));
+    ok(&sqlite3(
+        &db.path,
+        "alter table wide add column c; alter table wide add column d; alter table wide add column e",
+    ));
+    assert!(db.install().await.gap.is_some(), "a row came with the column before it was watched");
+    let forms = "select group_concat(form, ',') from _relevo_changes where seq > 1";
+    ok(&sqlite3(&db.path, "alter table t rename column a to c; insert into t values (3, 'z', 5)"));
+    db.install().await;
+    ok(&sqlite3(&db.path, "insert into t values (4, 'z', 6); insert into wide values (1, 2, 3, 4)"));
+    assert_eq!(ok(&sqlite3(&db.path, forms)), "1,1,3,5,4", "each by its own form");
+    assert_eq!(
+        db.changes().await,
+        [
+            r#"insert t 1: - -> {"id":1,"a":"x"}"#,
+            r#"insert t 2: - -> {"id":2,"a":"y"}"#,
+            r#"insert t 3: - -> {"id":3,"a":"z","b":5}"#,
+            r#"insert t 4: - -> {"id":4,"c":"z","b":6}"#,
+            r#"insert wide 1: - -> {"id":1,"c":2,"d":3,"e":4}"#,
+        ]
+    );
+    let before = ok(&sqlite3(&db.path, "select count(*) from _relevo_forms"));
+    db.install().await;
+    assert_eq!(ok(&sqlite3(&db.path, "select count(*) from _relevo_forms")), before, "a form is kept once");
+}
+
+#[tokio::test]
+async fn another_key_is_another_form() {
+    let mut db = Watched::new("create table t(a integer primary key, b); insert into t values (1, 'x')").await;
+    ok(&sqlite3(&db.path, "update t set b = 'y'; begin; drop table t; create table t(a, b text primary key); commit"));
+    db.install().await;
+    assert_eq!(
+        db.run("insert into t values (1, 'x')").await,
+        [r#"update t 1: {"a":1,"b":"x"} -> {"a":1,"b":"y"}"#, r#"insert t x: - -> {"a":1,"b":"x"}"#]
+    );
 }

@@ -58,6 +58,57 @@ async fn a_value_too_large_for_a_record_is_left_out_and_named() {
 }
 
 #[tokio::test]
+async fn a_large_value_is_written_once_whatever_it_is_made_of() {
+    let mut db = Watched::new("create table t(id integer primary key, v)").await;
+    // What the change table holds, and what the event says of it.
+    for (value, enters, missing) in [
+        ("printf('%.524288c', 'a')", 524_288, None),
+        ("printf('%.524289c', 'a')", 38, Some(524_289)),
+        ("replace(printf('%.262145c', 'a'), 'a', 'ñ')", 38, Some(524_290)),
+        ("char(0) || printf('%.600000c', 'a')", 38, Some(600_001)),
+        ("zeroblob(262144)", 262_144, None),
+        ("zeroblob(262145)", 262_145, Some(262_145)),
+        ("zeroblob(524289)", 38, Some(524_289)),
+    ] {
+        ok(&sqlite3(&db.path, &format!("delete from t; insert into t values (1, {value})")));
+        let changes = db.new_changes().await;
+        let change = changes.last().unwrap();
+        let found: Vec<_> = change.missing.iter().map(|m| (&*m.column, m.bytes)).collect();
+        assert_eq!(found, missing.map(|bytes| ("v", bytes)).into_iter().collect::<Vec<_>>(), "{value}");
+        let raw = "select length(cast(c3 as blob)) from _relevo_changes order by seq desc limit 1";
+        assert_eq!(ok(&sqlite3(&db.path, raw)), enters.to_string(), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_value_that_is_replaced_is_compared() {
+    let mut db = Watched::new("create table t(id integer primary key, a, b, c)").await;
+    let large = |letter: char| format!("printf('%.600000c', '{letter}')");
+    let row = |a, b, c: &str| format!("replace into t values (1, {}, {}, {c})", large(a), large(b));
+    ok(&sqlite3(&db.path, &format!("{}; {}; {}", row('a', 'b', "1"), row('a', 'x', "1"), row('a', 'x', "1"))));
+    let changes = db.new_changes().await;
+    assert_eq!(changes.len(), 2, "nothing but the second one changed something");
+    assert_eq!(changes[1].changed, ["b".into()]);
+    assert_eq!(
+        changes[1].missing.iter().map(|m| (&*m.column, m.bytes)).collect::<Vec<_>>(),
+        [("a", 600_000), ("b", 600_000)]
+    );
+    assert_eq!(changes[1].after.as_deref(), Some(r#"{"id":1,"c":1}"#));
+}
+
+#[tokio::test]
+async fn what_looks_like_a_mark_is_a_value() {
+    let mut db = Watched::new("create table t(id integer primary key, v); create table mark(m)").await;
+    ok(&sqlite3(&db.path, "insert into mark select value from _relevo_meta where key = 'mark'"));
+    let mark = ok(&sqlite3(&db.path, "select m from mark"));
+    db.new_changes().await;
+    let changes = db.run(&format!("insert into t values (1, '{mark}600000'), (2, x'0000000000000000000000000000000001'), (3, cast('{mark}' as blob))")).await;
+    assert!(changes[0].contains(&format!("{mark}600000")), "a text is none");
+    assert!(changes[1].contains("00000000000000000000000000000001"));
+    assert!(changes[2].contains("\"v\":\""), "{changes:?}");
+}
+
+#[tokio::test]
 async fn odd_names_are_only_names() {
     let schema = r#"create table "it's ""odd"" [t]"("a'b" integer primary key, "c""d" text, "é ñ", "select", "%s", "old", "new");
         create table "select"("from" text primary key, "seq", "tbl");
@@ -113,6 +164,29 @@ async fn a_table_may_be_wide() {
     assert_eq!(changes[1].changed, ["c0".into(), "c299".into()]);
     let after: serde_json::Value = serde_json::from_str(changes[1].after.as_deref().unwrap()).unwrap();
     assert_eq!((after.as_object().unwrap().len(), &after["c299"]), (301, &serde_json::json!("y")));
+}
+
+#[tokio::test]
+async fn a_table_has_as_many_columns_as_the_change_table_holds_twice() {
+    let columns = |n: usize| (1..n).map(|i| format!("c{i}")).collect::<Vec<_>>().join(", ");
+    let schema = format!(
+        "create table most(id integer primary key, {}); create table more(id integer primary key, {})",
+        columns(997),
+        columns(998)
+    );
+    let mut db = Watched::new(&schema).await;
+    assert_eq!(db.installed.problems.len(), 1);
+    let problem = &db.installed.problems[0];
+    assert!(problem.contains("table more has 998 columns; at most 997") && problem.contains("`exclude`"), "{problem}");
+    ok(&sqlite3(
+        &db.path,
+        "insert into most(id, c1, c996) values (1, 'a', 'z'); insert into more(id) values (1); update most set c996 = 'y'",
+    ));
+    let changes = db.new_changes().await;
+    assert_eq!(changes.len(), 2);
+    assert_eq!(changes[1].changed, ["c996".into()]);
+    db.settings.exclude.insert("more".into(), vec!["c5".into()]);
+    assert_eq!(db.install().await.problems, [""; 0]);
 }
 
 #[tokio::test]

@@ -1,0 +1,105 @@
+//! Answers what pipelines ask for, the rows that are there, beside the stream of changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{Name, Number};
+
+use super::super::requests::Request;
+use super::install::Watched;
+use super::snapshot::Snapshot;
+use super::stream::Session;
+
+/// Before a snapshot that failed is taken again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Snapshots that are being taken, by pipeline.
+pub(crate) type Taking = BTreeMap<Name, (Number, tokio::task::AbortHandle)>;
+
+/// How a snapshot ended.
+pub(crate) struct Taken {
+    pipeline: Name,
+    number: Number,
+    complete: bool,
+}
+
+impl Session<'_> {
+    /// Begins the snapshots that are asked for and not begun; a newer request of a pipeline takes the
+    /// place of its older one. One whose tables aren't all watched waits until they are, and the
+    /// source says so: a pipeline without some of its rows would be wrong in silence.
+    pub(crate) fn serve(&mut self) {
+        let requests: Vec<_> = self.source.requests.borrow().values().cloned().collect();
+        let mut unmet = Vec::new();
+        for request in requests {
+            if self.taking.get(&request.pipeline).is_some_and(|(number, _)| *number == request.number) {
+                continue;
+            }
+            if let Some((_, older)) = self.taking.remove(&request.pipeline) {
+                older.abort();
+            }
+            match self.tables_of(&request) {
+                Ok(tables) => self.take(request, tables),
+                Err(problem) => unmet.push(problem),
+            }
+        }
+        self.say_unmet(unmet);
+    }
+
+    /// The tables that a request names, or why it can't be answered.
+    fn tables_of(&self, request: &Request) -> Result<Vec<Arc<Watched>>, String> {
+        let watched = |wanted: &Name| {
+            let found = self.tables.iter().find(|watched| watched.table.name.eq_ignore_ascii_case(wanted));
+            found.cloned().ok_or_else(|| self.why_not(&request.pipeline, wanted))
+        };
+        request.tables.iter().map(watched).collect()
+    }
+
+    fn why_not(&self, pipeline: &Name, table: &Name) -> String {
+        let settings = &self.source.settings;
+        let chosen = settings.tables.is_empty() || settings.tables.iter().any(|t| t.eq_ignore_ascii_case(table));
+        let help = if chosen {
+            "which does not exist or can't be watched: make it (`relevo migrate`)".to_owned()
+        } else {
+            format!("which isn't watched: add \"{table}\" to the `tables` of source {}", settings.name)
+        };
+        format!("pipeline {pipeline} wants the rows of table {table}, {help}")
+    }
+
+    fn take(&mut self, request: Request, tables: Vec<Arc<Watched>>) {
+        let (pipeline, number) = (Name::clone(&request.pipeline), request.number);
+        let snapshot = Snapshot {
+            path: self.path.clone(),
+            tables,
+            source: Name::clone(&self.source.settings.name),
+            incarnation: Name::clone(&self.incarnation),
+            journal: self.source.journal.clone(),
+            record_bytes: self.source.record_bytes,
+            streamed: self.streamed.subscribe(),
+        };
+        let task = self.tasks.spawn(async move {
+            let taken = snapshot.take(&request).await;
+            if let Err(error) = &taken {
+                tracing::error!(source = %snapshot.source, pipeline = %request.pipeline, %error, "a snapshot failed; it is taken anew");
+                tokio::time::sleep(AGAIN).await;
+            }
+            Some(Taken { pipeline: request.pipeline, number: request.number, complete: taken.is_ok() })
+        });
+        self.taking.insert(pipeline, (number, task));
+    }
+
+    /// A snapshot came to an end; one that failed is begun again by [`Self::serve`].
+    pub(crate) fn finish(&mut self, taken: Option<Taken>) {
+        let Some(taken) = taken else { return };
+        if self.taking.get(&taken.pipeline).is_some_and(|(taking, _)| *taking == taken.number) {
+            self.taking.remove(&taken.pipeline);
+        }
+        self.source.requests.send_if_modified(|waiting| {
+            let answered = taken.complete && waiting.get(&taken.pipeline).is_some_and(|r| r.number == taken.number);
+            if answered {
+                waiting.remove(&taken.pipeline);
+            }
+            answered
+        });
+    }
+}
