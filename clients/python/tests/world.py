@@ -3,6 +3,7 @@
 The Rust harness in tests/src/{world,server}.rs does the same.
 """
 
+import atexit
 import base64
 import contextlib
 import hashlib
@@ -177,6 +178,10 @@ class Server:
 class World:
     """Everything that one test has for itself."""
 
+    # Compiled plugins of an earlier world: compiling them takes longer than most tests.
+    _compiled = Path(tempfile.mkdtemp(prefix="relevo-py-compiled-"))
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+
     def __init__(self, *settings: str, rules: str = "") -> None:
         self._program, plugins = binary(), components()
         self._root = Path(tempfile.mkdtemp(prefix="relevo-py-"))
@@ -187,6 +192,7 @@ class World:
         for name in PLUGINS:
             shutil.copy(plugins / f"{name}.wasm", folder)
             shutil.copy(ROOT / "plugins" / name / f"{name}.toml", folder)
+        shutil.copytree(self._compiled, self.data / "compiled", dirs_exist_ok=True)
         built_in = (ROOT / "migrations/gad/relevo.toml").read_text()
         self._config = self._root / "relevo.toml"
         # The first rule that matches a channel counts.
@@ -219,6 +225,8 @@ class World:
         """Start the server and wait until it is ready; later ones listen where the first did."""
         self.server = Server(self._command("serve"), self._environment(), self._root)
         self._listen = f"127.0.0.1:{self.server.port}"
+        if not any(self._compiled.iterdir()):
+            shutil.copytree(self.data / "compiled", self._compiled, dirs_exist_ok=True)
         return self.server
 
     def sql(self, text: str) -> None:
