@@ -160,6 +160,14 @@ class Server:
         finally:
             connection.close()
 
+    def sockets(self) -> int:
+        """How many sockets the process has open (Linux)."""
+        count = 0
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                count += os.readlink(link).startswith("socket:")
+        return count
+
     def kill(self) -> None:
         """SIGKILL, and wait for the end."""
         self.end(signal.SIGKILL)
@@ -192,7 +200,7 @@ class World:
         for name in PLUGINS:
             shutil.copy(plugins / f"{name}.wasm", folder)
             shutil.copy(ROOT / "plugins" / name / f"{name}.toml", folder)
-        shutil.copytree(self._compiled, self.data / "compiled", dirs_exist_ok=True)
+        shutil.copytree(self._compiled, self.data / "cache", dirs_exist_ok=True)
         built_in = (ROOT / "migrations/gad/relevo.toml").read_text()
         self._config = self._root / "relevo.toml"
         # The first rule that matches a channel counts.
@@ -226,7 +234,7 @@ class World:
         self.server = Server(self._command("serve"), self._environment(), self._root)
         self._listen = f"127.0.0.1:{self.server.port}"
         if not any(self._compiled.iterdir()):
-            shutil.copytree(self.data / "compiled", self._compiled, dirs_exist_ok=True)
+            shutil.copytree(self.data / "cache", self._compiled, dirs_exist_ok=True)
         return self.server
 
     def sql(self, text: str) -> None:

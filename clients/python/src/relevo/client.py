@@ -171,6 +171,8 @@ class Client:
         self._task: asyncio.Task[None] | None = None
         self._error: Exception | None = None
 
+        self._connections = 0
+
         # Of the connection that is there:
         self._connected: Connected | None = None
         # It brought something after `connected`, so the server does its work.
@@ -396,7 +398,7 @@ class Client:
             log.info("%s; again in %d ms", why, pause * 1000)
             await asyncio.sleep(pause)
             # Who comes back before there is room is closed again.
-            while self._inbox.over():
+            while self._inbox.over() and not self._unread:
                 await self._inbox.moved()
 
     def _check_renewal(self, expired: int) -> None:
@@ -488,7 +490,7 @@ class Client:
 
     async def _room(self, link: Link) -> None:
         """Wait until the queue has room again; while a command waits, it may grow to a farther bound."""
-        if not self._inbox.over():
+        if not self._inbox.over() or self._unread:
             return
         self._held = True
         try:
@@ -529,6 +531,7 @@ class Client:
 
     def _welcome(self, connected: Connected) -> None:
         self._connected = connected
+        self._connections += 1
         self._silence = connected.heartbeat_ms / 1000 + _SILENCE
         how = "connected" if self._position is None else "resumed"
         log.info("%s at %s as %s (%s)", how, connected.position, connected.user, connected.role)
@@ -589,9 +592,14 @@ class Client:
         log.warning("gap in %s: %s; what was up to %s may be missing", where, why, gap.position)
         self._put(gap, size)
 
+    @property
+    def _unread(self) -> bool:
+        """Nobody asked for messages, and nobody takes any: waiting for room would be for ever."""
+        return not self._wanted and not self._inbox.iterated
+
     def _put(self, item: Item, size: int) -> None:
         assert self._position is not None
-        if self._inbox.over() and not self._inbox.iterated and not self._wanted:
+        if self._inbox.over() and self._unread:
             self._inbox.clear()
             item = Gap("not_taken", self._position, "nobody iterates this client")
         self._inbox.put(item, size, self._position)
