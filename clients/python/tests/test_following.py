@@ -86,6 +86,9 @@ async def test_what_a_subscription_recovers_is_marked_and_does_not_move_the_posi
         for n in range(5):
             world.title(f"early {n}")
             await message(client)
+        await soon(client.subscribe("system"))
+        await soon(client.publish("system", "later than these"))
+        await message(client)
         early = client.position
         await soon(client.unsubscribe("tasks"))
         await soon(client.subscribe("tasks", after=start))

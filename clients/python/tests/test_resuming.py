@@ -193,6 +193,21 @@ async def test_a_lost_journal_is_one_gap_and_then_life_goes_on(world: World) -> 
         assert isinstance(await soon(anext(client)), relevo.Gap)
 
 
+async def test_offsets_that_begin_anew_after_a_gap_are_no_doubles(world: World) -> None:
+    async with connect(world, "tasks") as client:
+        await write(world, [f"change {n}" for n in range(60)])
+        await take(client, 60)
+        old = client.position
+        assert world.server is not None
+        await asyncio.to_thread(world.server.stop)
+        world.forget_journal()
+        await asyncio.to_thread(world.serve)
+        assert isinstance(await soon(anext(client)), relevo.Gap)
+        await write(world, ["in the second life"])
+        assert title(await soon(anext(client))) == "in the second life"
+        assert client.position.offset < old.offset
+
+
 async def test_a_gap_is_not_hidden_by_a_break_before_it_is_taken(world: World) -> None:
     async with connect(world, "tasks") as client:
         await write(world, ["one"])
