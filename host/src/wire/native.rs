@@ -246,7 +246,7 @@ mod tests {
             json!({"type": "gap", "channel": "tasks", "reason": "pruned", "epoch": "e", "offset": 5})
         );
         assert_eq!(
-            read(&error(Some(3), ErrorCode::Forbidden, "no")),
+            read(&error(Some(3), None, ErrorCode::Forbidden, "no")),
             json!({"type": "error", "id": 3, "code": 105, "name": "forbidden", "message": "no"})
         );
     }
