@@ -84,6 +84,11 @@ pub(crate) fn pattern_matches(pattern: &str, channel: &str) -> bool {
     }
 }
 
+/// Whether a `type` is the protocol's own: a client could not tell such a message from an answer.
+pub(crate) fn is_reserved_kind(kind: &str) -> bool {
+    ["connected", "subscribed", "unsubscribed", "pong", "position", "gap", "error"].contains(&kind)
+}
+
 /// How a channel keeps and delivers its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -60,7 +60,7 @@ impl FanOut {
         settings: &SessionSettings,
         channels: &[ChannelSettings],
     ) -> Result<Self, JournalError> {
-        let controls = journal.controls().await?.into_iter();
+        let controls = journal.gaps().await?.into_iter();
         let known: Vec<_> = controls.filter_map(|(number, control)| Some((number, gaps::lost(&control)?))).collect();
         let shards = (0..settings.fan_out_threads.max(1))
             .map(|index| shard::start(index, journal.clone(), settings, channels, Gaps::new(known.clone())))

@@ -11,14 +11,22 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
+/// The sender.
+///
+/// # Errors
+/// 401 without a good token.
+pub(super) fn sender(parts: &Parts, headers: &HeaderMap) -> Result<Identity, Refusal> {
+    let refused = |why: String| Refusal(StatusCode::UNAUTHORIZED, "unauthorized", why.into());
+    let token = bearer(headers).ok_or_else(|| refused("send Authorization: Bearer TOKEN".into()))?;
+    parts.session.tokens.verify(token).map_err(|error| refused(error.to_string()))
+}
+
 /// The sender, who must be of a role that `auth.operators` names.
 ///
 /// # Errors
 /// 401 without a good token, 403 for another role.
 pub(super) fn operator(parts: &Parts, headers: &HeaderMap) -> Result<Identity, Refusal> {
-    let refused = |why: String| Refusal(StatusCode::UNAUTHORIZED, "unauthorized", why.into());
-    let token = bearer(headers).ok_or_else(|| refused("send Authorization: Bearer TOKEN".into()))?;
-    let who = parts.session.tokens.verify(token).map_err(|error| refused(error.to_string()))?;
+    let who = sender(parts, headers)?;
     if parts.session.policy.may_operate(&who) {
         return Ok(who);
     }

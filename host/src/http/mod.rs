@@ -13,6 +13,7 @@ use crate::event::Name;
 use crate::session;
 
 mod connect;
+mod events;
 mod guard;
 mod health;
 pub(crate) mod listener;
@@ -35,6 +36,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .route("/", get(index))
         .merge(health::router())
         .merge(connect::router())
+        .merge(events::router())
         .merge(pipelines::router())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /".into()) })
         .with_state(parts)

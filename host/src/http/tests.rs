@@ -208,3 +208,79 @@ async fn the_listener_ends_when_it_is_told_and_everybody_has_left() {
     tokio::time::timeout(SOON, server.run).await.expect("idle connections are closed").unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
+
+impl Server {
+    /// Posts to a path as a user of a role; status and body.
+    async fn post(&self, role: &str, path: &str, headers: &str, body: &str) -> (u16, serde_json::Value) {
+        let token = self.tokens.issue("7", role, SOON).unwrap();
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n{headers}\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        let answer = self.says(&request, "").await;
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        (status, serde_json::from_str(body).unwrap())
+    }
+}
+
+const EVENTS: &str = "/api/v1/events";
+
+#[tokio::test]
+async fn an_event_is_taken_in_and_one_with_the_same_key_is_the_same() {
+    let server = server(SessionSettings::default(), Vec::new()).await;
+    let notice = r#"{"level":"alert","title":"a"}"#;
+    let (status, first) = server.post("ADMIN", EVENTS, "", notice).await;
+    assert_eq!((status, first["offset"].is_u64()), (202, true), "{first}");
+    let (_, second) = server.post("ADMIN", EVENTS, "", notice).await;
+    assert!(second["offset"].as_u64() > first["offset"].as_u64());
+    let (_, third) = server.post("ADMIN", EVENTS, "idempotency-key: k\r\n", notice).await;
+    let (status, fourth) = server.post("ADMIN", EVENTS, "idempotency-key: k\r\n", notice).await;
+    assert_eq!((status, &fourth["offset"]), (202, &third["offset"]));
+    let field = r#"{"channel":"system","data":[1],"idempotency_key":"k"}"#;
+    assert_eq!(server.post("ADMIN", EVENTS, "", field).await.1["offset"], third["offset"], "the field is that key too");
+}
+
+#[tokio::test]
+async fn an_event_that_can_not_be_taken_says_why() {
+    let server = server(SessionSettings { message_bytes: 1024, ..SessionSettings::default() }, Vec::new()).await;
+    let long = format!(r#"{{"channel":"system","data":"{}"}}"#, "x".repeat(2000));
+    for (role, body, status, name, says) in [
+        ("LEVEL_1", r#"{"level":"alert","title":"a"}"#, 403, "forbidden", "may not publish"),
+        ("ADMIN", "", 400, "bad_event", "JSON"),
+        ("ADMIN", "[1]", 400, "bad_event", "JSON"),
+        ("ADMIN", r#"{"level":"loud","title":"a"}"#, 400, "bad_event", "alert"),
+        ("ADMIN", r#"{"level":"alert"}"#, 400, "bad_event", "title"),
+        ("ADMIN", r#"{"level":"alert","title":"a","data":1}"#, 400, "bad_event", "unknown field"),
+        ("ADMIN", r#"{"channel":"system"}"#, 400, "bad_event", "data"),
+        ("ADMIN", r#"{"channel":"a b","data":1}"#, 400, "bad_event", "channel name"),
+        ("ADMIN", r#"{"channel":"system","data":1,"type":"gap"}"#, 400, "bad_event", "protocol's own"),
+        ("ADMIN", r#"{"channel":"system","data":1,"event_type":""}"#, 400, "bad_event", "1 to 128"),
+        ("ADMIN", &long, 413, "too_large", "1024"),
+    ] {
+        let (found, answer) = server.post(role, EVENTS, "", body).await;
+        assert_eq!((found, &answer["error"]["name"]), (status, &name.into()), "{body}: {answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains(says), "{body}: {answer}");
+    }
+    let (status, _) =
+        server.post("ADMIN", EVENTS, "idempotency-key: \r\n", "{\"level\":\"alert\",\"title\":\"a\"}").await;
+    assert_eq!(status, 400);
+    let nobody = server.says(&format!("POST {EVENTS} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"), "").await;
+    assert!(nobody.starts_with("HTTP/1.1 401"), "{nobody}");
+}
+
+#[tokio::test]
+async fn a_rebuild_is_for_operators_and_for_pipelines_that_are_there() {
+    let server = server(SessionSettings::default(), Vec::new()).await;
+    let ask = |role: &'static str, name: &str| {
+        let path = format!("/api/v1/pipelines/{name}/rebuild");
+        let server = &server;
+        async move { server.post(role, &path, "", "").await }
+    };
+    assert_eq!(ask("LEVEL_3", "panel").await.0, 403);
+    let (status, answer) = ask("ADMIN", "panal").await;
+    assert_eq!((status, &answer["error"]["name"]), (404, &"no_such_pipeline".into()));
+    let (status, answer) = ask("ADMIN", "panel").await;
+    assert_eq!((status, &answer["pipeline"]), (202, &"panel".into()), "{answer}");
+}

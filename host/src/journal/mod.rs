@@ -236,9 +236,14 @@ impl Journal {
         self.embedded.discard_snapshot(source, pipeline).await
     }
 
-    /// All control records that are kept, in rising order.
-    pub async fn controls(&self) -> Result<Vec<(Number, Control)>, JournalError> {
-        self.embedded.reader().controls().await
+    /// Control records after a number, in rising order, at most `limit`: one may be as large as a record.
+    pub async fn controls(&self, after: Number, limit: usize) -> Result<Vec<(Number, Control)>, JournalError> {
+        self.embedded.reader().controls(false, after, limit).await
+    }
+
+    /// All control records that tell of a gap, in rising order: they are small, and kept for ever.
+    pub async fn gaps(&self) -> Result<Vec<(Number, Control)>, JournalError> {
+        self.embedded.reader().controls(true, Number::ZERO, usize::MAX).await
     }
 
     /// Forgets pipelines that are no longer configured, so that they don't hold retention back.

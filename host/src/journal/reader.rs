@@ -258,12 +258,20 @@ impl Reader<'_> {
         Ok(Number(beyond.unwrap_or(record.first).0 - 1).min(head))
     }
 
-    /// See [`super::Journal::controls`].
-    pub(super) async fn controls(&self) -> Result<Vec<(Number, Control)>> {
+    /// See [`super::Journal::controls`] and [`super::Journal::gaps`]: those are held, however old.
+    pub(super) async fn controls(
+        &self,
+        only_held: bool,
+        after: Number,
+        limit: usize,
+    ) -> Result<Vec<(Number, Control)>> {
         let head = self.shared.head();
         let mut conn = self.conn().await?;
-        let rows = sqlx::query(select("kind = 3 AND last <= ? ORDER BY first"))
+        let rows = sqlx::query(select("kind = 3 AND held >= ? AND first > ? AND last <= ? ORDER BY first LIMIT ?"))
+            .bind(i64::from(only_held))
+            .bind(sql(after.0))
             .bind(sql(head.0))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&mut *conn)
             .await
             .map_err(|e| self.shared.storage(e))?;

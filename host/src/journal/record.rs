@@ -114,8 +114,8 @@ pub enum Control {
     DeadLetter(Box<DeadLetter>),
 }
 
-/// An event that a pipeline could not handle: with all that it takes to try it again, since retention
-/// takes the event itself once the pipeline is past it.
+/// An event that a pipeline could not handle, with all that it takes to try it again. Kept by the rules
+/// of events, by age and size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub pipeline: Name,

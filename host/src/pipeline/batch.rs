@@ -177,7 +177,8 @@ impl Cutter {
     fn take(&mut self, append: &Append, event: &Arc<Event>, view: &View<'_>) -> bool {
         let told = view.is_told(append, event);
         let reference = !told && view.wants.reference(event).is_some();
-        let wanted = if told { 0 } else { view.wants.mask(event) };
+        // A plugin that only looks a table up, or wants no rows of it, sees its changes all the same.
+        let wanted = view.wants.mask(event) & if told { !view.wants.told(event) } else { Mask::MAX };
         if reference && !self.batch.items.is_empty() {
             // What comes before must not see the row as it is after.
             self.boundary = self.here();

@@ -7,7 +7,7 @@ use super::failure::Blame;
 use crate::config::Config;
 use crate::event::Number;
 use crate::event::{Body, Event, Name, Operation};
-use crate::message::{ChannelName, Frames, Message};
+use crate::message::{ChannelName, Frames, Message, is_reserved_kind};
 use crate::sandbox::{Draft, Fault, Manifest};
 
 /// A draft, the item that it comes from, and the plugin.
@@ -20,7 +20,8 @@ pub(super) struct Made<'m> {
 /// The messages of a batch in the order of events, and of plugins within an event.
 ///
 /// # Errors
-/// If a plugin sends to a channel that its manifest doesn't name, or that has no rule.
+/// If a plugin sends to a channel that its manifest doesn't name, or that has no rule, or a kind that is
+/// the protocol's own.
 pub(super) fn messages(
     pipeline: &Name,
     config: &Config,
@@ -43,6 +44,9 @@ pub(super) fn messages(
             let Some(rule) = config.channel(channel) else {
                 return Err(wrong(format!("sends to {channel}, for which there is no [[channel]] in the settings")));
             };
+            if is_reserved_kind(&draft.kind) {
+                return Err(wrong(format!("sends the kind {:?}, which is the protocol's own", draft.kind)));
+            }
             let Item { event, origin, .. } = &items[item];
             let Draft { channel, key, deleted, kind, event_type, data, event: _ } = draft;
             Ok(Message {

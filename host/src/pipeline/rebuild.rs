@@ -57,6 +57,9 @@ impl Sink for Anew {
     }
 }
 
+/// How many controls are read at once: a letter may be as large as a record.
+const LETTERS: usize = 32;
+
 /// Which snapshot it is.
 struct Snapshot {
     source: Name,
@@ -149,14 +152,23 @@ impl Worker<'_> {
 
     fn nothing(&mut self) -> Result<Anew, Stop> {
         self.chain.renew();
-        let context = self.context;
-        let controls = context.handle.block_on(context.journal.controls())?;
-        let letters = controls.into_iter().filter_map(|(_, control)| match control {
-            Control::DeadLetter(letter) if letter.pipeline == context.name => Some(letter.number),
-            _ => None,
-        });
+        let letters = self.letters()?;
         let memory = super::worker::take_memory(&self.chain, &self.wants, &mut Default::default());
-        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters: letters.collect() })
+        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters })
+    }
+
+    /// The events that there are letters for.
+    fn letters(&self) -> Result<BTreeSet<Number>, Stop> {
+        let (context, mut letters, mut after) = (self.context, BTreeSet::new(), Number::ZERO);
+        loop {
+            let page = context.handle.block_on(context.journal.controls(after, LETTERS))?;
+            let Some((last, _)) = page.last() else { return Ok(letters) };
+            after = *last;
+            letters.extend(page.iter().filter_map(|(_, control)| match control {
+                Control::DeadLetter(letter) if letter.pipeline == context.name => Some(letter.number),
+                _ => None,
+            }));
+        }
     }
 
     /// Runs again what the snapshot does not contain and the pipeline has seen.
@@ -172,7 +184,15 @@ impl Worker<'_> {
         let mut feed = Feed::new(&context.journal, &context.handle, after);
         while feed.at() < until {
             context.go_on()?;
-            feed.fill()?;
+            match feed.fill() {
+                // These rows are too old by now: others must be asked for.
+                Err(JournalError::Pruned { .. }) => {
+                    *self.asked = None;
+                    let reason = "retention took events while the state was made anew; it begins again with newer rows";
+                    return Err(Stop::Broken { plugin: None, reason: reason.into() });
+                }
+                filled => filled?,
+            }
             let view = View {
                 pipeline: &context.name,
                 wants: &self.wants,

@@ -35,6 +35,8 @@ pub(super) struct Wants {
     tables: HashMap<Name, [Mask; OPERATIONS]>,
     ticks: Mask,
     published: Vec<(ChannelPattern, Mask)>,
+    /// Which plugins get a table's rows from a snapshot.
+    rows: HashMap<Name, Mask>,
     /// Every publication (the built-in pipeline).
     all_published: Mask,
     pub(super) kept: Kept,
@@ -83,6 +85,9 @@ impl Wants {
             }
         }
         if manifest.snapshot {
+            for table in &snapshot {
+                *self.rows.entry(table.clone()).or_default() |= bit;
+            }
             self.kept.snapshot.insert(manifest.name.clone(), snapshot);
         }
         for (table, columns) in &manifest.lookup {
@@ -107,11 +112,20 @@ impl Wants {
         }
     }
 
+    /// Which plugins have already been told of a change by the snapshot that contains it.
+    pub(super) fn told(&self, event: &Event) -> Mask {
+        match &event.body {
+            Body::Change(change) => self.rows.get(&change.table).copied().unwrap_or_default(),
+            Body::Published(_) | Body::Tick { .. } => 0,
+        }
+    }
+
     /// Whether it sees events that no snapshot's rows stand for: publications, or changes of tables
-    /// whose rows it doesn't want.
+    /// whose rows a plugin doesn't want.
     pub(super) fn more_than_rows(&self) -> bool {
-        let rows = self.kept.tables();
-        self.all_published != 0 || !self.published.is_empty() || self.tables.keys().any(|table| !rows.contains(table))
+        let rows = |table: &Name| self.rows.get(table).copied().unwrap_or_default();
+        let beyond = |(table, masks): (&Name, &[Mask; OPERATIONS])| masks.iter().any(|mask| mask & !rows(table) != 0);
+        self.all_published != 0 || !self.published.is_empty() || self.tables.iter().any(beyond)
     }
 
     /// The change, if it may alter what a reference table keeps.

@@ -53,7 +53,7 @@ impl Session {
         Ok(())
     }
 
-    /// Sends what a channel had after `after` and up to `until`, owed: it doesn't move the client's
+    /// Sends what a channel had after `after` and up to `until`, marked: it doesn't move the client's
     /// number.
     pub(super) async fn recover(&self, channel: &ChannelName, mut after: Number, until: Number) -> Result<(), Stop> {
         let channels = std::slice::from_ref(channel);

@@ -104,8 +104,8 @@ struct RawPublish<'a> {
 
 /// The `type` of messages that clients publish.
 pub const PUBLISHED: &str = "published";
-/// The longest `event_type` and idempotency key, in bytes.
-const NAME_MAX: usize = 128;
+/// The longest `type`, `event_type` and idempotency key, in bytes.
+pub(crate) const NAME_MAX: usize = 128;
 
 impl Command {
     /// Reads a text message.

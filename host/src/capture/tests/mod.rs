@@ -178,7 +178,7 @@ impl Host {
 
     /// The reasons of all gaps so far.
     async fn gaps(&self) -> Vec<String> {
-        let controls = self.journal.controls().await.unwrap();
+        let controls = self.journal.controls(Number::ZERO, 10_000).await.unwrap();
         let gaps = controls.into_iter().filter_map(|(_, control)| match control {
             Control::Gap { source, reason } if &*source == "s" => Some(reason.into()),
             _ => None,

@@ -134,5 +134,5 @@ async fn a_second_opener_is_refused_until_the_first_closes() {
     open(folder.path()).await.append(append(1..=1)).await.unwrap();
     assert!(matches!(kept.append(append(1..=1)).await, Err(JournalError::Closed)));
     assert!(matches!(kept.pipeline("p").await, Ok(None)));
-    assert!(matches!(kept.controls().await, Err(JournalError::Closed)));
+    assert!(matches!(kept.controls(Number::ZERO, 10_000).await, Err(JournalError::Closed)));
 }

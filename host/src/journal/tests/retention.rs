@@ -193,7 +193,7 @@ async fn at_the_limit_the_slowest_pipeline_is_marked_and_holds_no_longer() {
         let cursor = journal.pipeline("quick").await.unwrap().unwrap().cursor;
         journal.commit(named("quick", Some(cursor.0), head)).await.unwrap();
         pass(&journal, 0).await;
-        let controls = journal.controls().await.unwrap();
+        let controls = journal.gaps().await.unwrap();
         if let Some(control) = controls.into_iter().find(|(_, c)| matches!(c, Control::PipelineGap { .. })) {
             break control;
         }
@@ -261,7 +261,7 @@ async fn what_tells_of_a_gap_is_kept_when_all_around_it_goes() {
     assert!(matches!(journal.read(Number(71), 1000).await, Err(JournalError::Pruned { .. })));
     journal.close().await;
     let journal = open(folder.path()).await;
-    let kept = journal.controls().await.unwrap();
+    let kept = journal.gaps().await.unwrap();
     assert_eq!(kept, (1..=70).map(|n| (Number(n), gap.clone())).collect::<Vec<_>>());
     let hidden = journal.read(Number::ZERO, 1000).await;
     assert!(matches!(hidden, Err(JournalError::Pruned { .. })), "what is left doesn't hide what is gone: {hidden:?}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::batch::{Batch, Next, Size, View, cut};
 use super::super::meta::Contained;
 use super::super::wants::Wants;
-use super::{change, ledger};
+use super::{change, ledger, wants};
 use crate::event::{Body, Event, Name, Number, Operation, Position};
 use crate::journal::{Append, Control, Record, RecordBody, SnapshotPart};
 
@@ -203,6 +203,20 @@ fn only_the_snapshot_that_was_asked_for_ends_a_batch() {
     assert_eq!(cutting.all(&records), "|3→4", "rows for others are not events");
     cutting.awaited = Some(Number(7));
     assert_eq!(cutting.all(&records), "|3→3  stop 4");
+}
+
+#[test]
+fn a_change_that_the_rows_contain_is_still_an_event_to_a_plugin_that_gets_no_rows_of_its_table() {
+    use Operation::{Insert, Snapshot};
+    let mut cutting = Cutting::of(9);
+    cutting.wants = wants(&[("accounts", &[Insert, Snapshot]), ("people", &[Insert])]);
+    let tables = cutting.wants.kept.tables();
+    let told = Contained { incarnation: "i1".into(), position: Position { commit: 5, index: 0 }, tables };
+    cutting.contained.insert("bank".into(), told);
+    let records = [record(vec![account(1)]), record(vec![person(2)]), record(vec![person(6)])];
+    assert_eq!(cutting.all(&records), "|2→2  6|6→6", "its row is looked up as the snapshot has it");
+    assert!(cutting.wants.more_than_rows());
+    assert!(!ledger().more_than_rows());
 }
 
 #[test]

@@ -39,10 +39,16 @@ fn change(at: u64, table: &str, operation: Operation, key: &str, after: &str) ->
 /// What a pipeline wants that counts accounts and looks up people's names.
 fn ledger() -> Wants {
     use Operation::{Delete, Insert, Snapshot, Truncate, Update};
+    wants(&[("accounts", &[Insert, Update, Delete, Truncate, Snapshot])])
+}
+
+/// What a pipeline wants that sees these events, has the rows of those with `Snapshot`, and looks up
+/// people's names.
+fn wants(events: &[(&str, &[Operation])]) -> Wants {
     let manifest = Manifest {
         name: "ledger".into(),
         version: "1".into(),
-        events: [("accounts".into(), vec![Insert, Update, Delete, Truncate, Snapshot])].into(),
+        events: events.iter().map(|(table, operations)| ((*table).into(), operations.to_vec())).collect(),
         ticks: false,
         published: Vec::new(),
         channels: Vec::new(),

@@ -264,7 +264,7 @@ impl World {
     }
 
     pub(super) async fn dead_letters(&self) -> Vec<(Number, String)> {
-        let controls = self.journal.controls().await.unwrap();
+        let controls = self.journal.controls(Number::ZERO, 10_000).await.unwrap();
         let letter = |(_, control)| match control {
             Control::DeadLetter(letter) => Some((letter.number, letter.reason.to_string())),
             _ => None,
