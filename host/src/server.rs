@@ -97,6 +97,7 @@ impl Server {
         let routes = http::router(http::Parts {
             session: context,
             readiness: readiness(&capture, &pipelines),
+            numbers: numbers(&capture, &pipelines),
             pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
         });
         let listening = Listener::new(routes, &config.session, closing_seen);
@@ -164,6 +165,15 @@ impl Server {
 
 fn running<T>(capture: &Running, ask: impl FnOnce(&Capture) -> T) -> Option<T> {
     capture.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask)
+}
+
+/// What `/metrics` asks.
+fn numbers(capture: &Running, pipelines: &Arc<Pipelines>) -> http::AskNumbers {
+    let (capture, pipelines) = (capture.clone(), pipelines.clone());
+    Arc::new(move || http::Numbers {
+        sources: running(&capture, Capture::health).unwrap_or_default(),
+        pipelines: pipelines.health(),
+    })
 }
 
 /// What `/readyz` asks.

@@ -17,15 +17,18 @@ mod events;
 mod guard;
 mod health;
 pub(crate) mod listener;
+mod metrics;
 mod pipelines;
 
 pub use health::{Part, Readiness};
+pub use metrics::{AskNumbers, Numbers};
 
 /// What the routes need.
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub session: Arc<session::Context>,
     pub readiness: Readiness,
+    pub numbers: AskNumbers,
     /// Those that operators may name.
     pub pipelines: Arc<[Name]>,
 }
@@ -37,6 +40,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .merge(health::router())
         .merge(connect::router())
         .merge(events::router())
+        .merge(metrics::router())
         .merge(pipelines::router())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /".into()) })
         .with_state(parts)

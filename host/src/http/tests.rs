@@ -8,10 +8,12 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::auth::{Policy, Secret, Tokens};
-use crate::capture::Ingest;
+use crate::capture::{Ingest, SourceHealth, SourceState};
 use crate::channel::FanOut;
 use crate::config::{Config, SessionSettings};
+use crate::event::{Micros, Number};
 use crate::journal::Journal;
+use crate::pipeline::{Health, Status};
 
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(20);
@@ -41,6 +43,7 @@ async fn server(settings: SessionSettings, parts: Vec<Part>) -> Server {
     let routes = router(Parts {
         session: Arc::new(session),
         readiness: Arc::new(move || parts.clone()),
+        numbers: Arc::new(numbers),
         pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
     });
     let (stop, stopping) = watch::channel(false);
@@ -48,6 +51,31 @@ async fn server(settings: SessionSettings, parts: Vec<Part>) -> Server {
     let address = socket.local_addr().unwrap();
     let run = tokio::spawn(listener::Listener::new(routes, &settings, stopping).run(socket));
     Server { address, tokens, stop, run, _folder: folder }
+}
+
+/// One source, and one pipeline with a fault.
+fn numbers() -> Numbers {
+    let source = SourceHealth {
+        name: "gad".into(),
+        state: SourceState::Running,
+        watermark: Micros(1_500_000),
+        lag: Duration::from_millis(250),
+        behind: 3,
+    };
+    let pipeline = Health {
+        pipeline: "panel".into(),
+        status: Status::Starting,
+        cursor: Number(40),
+        lag: 2,
+        rebuild_asked: false,
+        batches: 5,
+        events: 6,
+        messages: 7,
+        dead_letters: 1,
+        faults: [("trap", 4)].into(),
+        last_fault: None,
+    };
+    Numbers { sources: vec![source], pipelines: vec![pipeline] }
 }
 
 impl Server {
@@ -283,4 +311,34 @@ async fn a_rebuild_is_for_operators_and_for_pipelines_that_are_there() {
     assert_eq!((status, &answer["error"]["name"]), (404, &"no_such_pipeline".into()));
     let (status, answer) = ask("ADMIN", "panel").await;
     assert_eq!((status, &answer["pipeline"]), (202, &"panel".into()), "{answer}");
+}
+
+#[tokio::test]
+async fn metrics_are_for_operators_and_every_one_is_documented() {
+    let server = server(SessionSettings::default(), Vec::new()).await;
+    let get = |role: &str| {
+        let token = server.tokens.issue("7", role, SOON).unwrap();
+        format!("GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n")
+    };
+    assert!(server.says(&get("LEVEL_3"), "").await.starts_with("HTTP/1.1 403"));
+    let answer = server.says(&get("ADMIN"), "").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("application/openmetrics-text"), "{answer}");
+    assert!(answer.contains("\nrelevo_connections 0") && answer.trim_end().ends_with("# EOF"), "{answer}");
+    for line in [
+        r#"relevo_source_up{source="gad"} 1.0"#,
+        r#"relevo_source_lag_seconds{source="gad"} 0.25"#,
+        r#"relevo_source_watermark_seconds{source="gad"} 1.5"#,
+        r#"relevo_pipeline_up{pipeline="panel"} 0.0"#,
+        r#"relevo_pipeline_events_total{pipeline="panel"} 6"#,
+        r#"relevo_plugin_faults_total{pipeline="panel",fault="trap"} 4"#,
+    ] {
+        assert!(answer.lines().any(|told| told == line), "{line} is not in {answer}");
+    }
+    let documented = include_str!("../../../docs/metrics.md");
+    let told: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert_eq!(told.len(), 15, "{told:?}");
+    for name in told {
+        let suffix = if answer.contains(&format!("# TYPE {name} counter")) { "_total" } else { "" };
+        assert!(documented.contains(&format!("`{name}{suffix}`")), "{name} is not in docs/metrics.md");
+    }
 }

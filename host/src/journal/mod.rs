@@ -151,6 +151,11 @@ impl Journal {
         self.embedded.shared.floors().events
     }
 
+    /// What the journal's file holds, in bytes; measured every few seconds.
+    pub fn used(&self) -> u64 {
+        self.embedded.shared.used.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Wakes when the head moves.
     pub fn watch_head(&self) -> watch::Receiver<Number> {
         self.embedded.shared.head.subscribe()

@@ -1,0 +1,109 @@
+//! `/metrics`: the server's numbers for Prometheus, read from its parts when they are asked for.
+//! docs/metrics.md lists them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::{Parts, Refusal, guard};
+use crate::capture::{SourceHealth, SourceState};
+use crate::pipeline::{Health, Status};
+
+/// How sources and pipelines are now.
+pub struct Numbers {
+    pub sources: Vec<SourceHealth>,
+    pub pipelines: Vec<Health>,
+}
+
+/// Asks the parts for their numbers.
+pub type AskNumbers = Arc<dyn Fn() -> Numbers + Send + Sync>;
+
+/// Prometheus asks for this type, and reads the text as OpenMetrics then.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = Vec<(&'static str, String)>;
+type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+
+pub(super) fn router() -> Router<Parts> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+async fn metrics(State(parts): State<Parts>, headers: HeaderMap) -> Result<impl IntoResponse, Refusal> {
+    guard::operator(&parts, &headers)?;
+    let mut text = String::new();
+    encode(&mut text, &registry(&parts, &(parts.numbers)()))
+        .map_err(|_| Refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the numbers can't be written".into()))?;
+    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text))
+}
+
+fn registry(parts: &Parts, numbers: &Numbers) -> Registry {
+    let mut all = Registry::with_prefix("relevo");
+    let journal = &parts.session.journal;
+    gauge(&mut all, "connections", "Connections that are open", [(vec![], parts.session.fan_out.connections() as f64)]);
+    gauge(&mut all, "journal_head", "The newest number in the journal", [(vec![], journal.head().0 as f64)]);
+    gauge(&mut all, "journal_bytes", "What the journal's file holds", [(vec![], journal.used() as f64)]);
+
+    let source = |of: fn(&SourceHealth) -> f64| {
+        numbers.sources.iter().map(move |source| (vec![("source", source.name.to_string())], of(source)))
+    };
+    gauge(&mut all, "source_up", "1: its changes are captured", source(|s| f64::from(s.state == SourceState::Running)));
+    gauge(
+        &mut all,
+        "source_lag_seconds",
+        "How long the oldest change that is not in the journal has waited",
+        source(|s| s.lag.as_secs_f64()),
+    );
+    gauge(&mut all, "source_behind", "Changes that are not in the journal yet", source(|s| s.behind as f64));
+    gauge(
+        &mut all,
+        "source_watermark_seconds",
+        "Everything that was committed up to this time is in the journal",
+        source(|s| s.watermark.0 as f64 / 1e6),
+    );
+
+    let pipeline = |of: fn(&Health) -> f64| {
+        numbers.pipelines.iter().map(move |health| (vec![("pipeline", health.pipeline.to_string())], of(health)))
+    };
+    gauge(&mut all, "pipeline_up", "1: it runs", pipeline(|h| f64::from(h.status == Status::Running)));
+    gauge(&mut all, "pipeline_cursor", "Everything up to this number is handled", pipeline(|h| h.cursor.0 as f64));
+    gauge(&mut all, "pipeline_lag", "Numbers of the journal beyond the cursor", pipeline(|h| h.lag as f64));
+    let pipeline = |of: fn(&Health) -> u64| {
+        numbers.pipelines.iter().map(move |health| (vec![("pipeline", health.pipeline.to_string())], of(health)))
+    };
+    counter(&mut all, "pipeline_batches", "Batches that were handled", pipeline(|h| h.batches));
+    counter(&mut all, "pipeline_events", "Events that plugins saw", pipeline(|h| h.events));
+    counter(&mut all, "pipeline_messages", "Messages that were committed", pipeline(|h| h.messages));
+    counter(&mut all, "pipeline_dead_letters", "Events that failed for good", pipeline(|h| h.dead_letters));
+    let faults = numbers.pipelines.iter().flat_map(|health| {
+        let labels = |fault: &str| vec![("pipeline", health.pipeline.to_string()), ("fault", fault.to_owned())];
+        health.faults.iter().map(move |(fault, count)| (labels(fault), *count))
+    });
+    counter(&mut all, "plugin_faults", "Faults of plugins, retries too", faults);
+    all
+}
+
+fn gauge(all: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {
+    let family = Gauges::default();
+    for (labels, value) in values {
+        family.get_or_create(&labels).set(value);
+    }
+    all.register(name, help, family);
+}
+
+fn counter(all: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, u64)>) {
+    let family = Family::<Labels, Counter>::default();
+    for (labels, value) in values {
+        family.get_or_create(&labels).inc_by(value);
+    }
+    all.register(name, help, family);
+}
