@@ -201,10 +201,13 @@ class World:
             shutil.copy(plugins / f"{name}.wasm", folder)
             shutil.copy(ROOT / "plugins" / name / f"{name}.toml", folder)
         shutil.copytree(self._compiled, self.data / "cache", dirs_exist_ok=True)
-        built_in = (ROOT / "migrations/gad/relevo.toml").read_text()
+        built_in = (ROOT / "migrations/gad/relevo.toml").read_text().split("\n\n")
+        # A pattern may stand there once: the test's own rule replaces the built-in one.
+        patterns = re.findall(r"^pattern = .*$", rules, re.MULTILINE)
+        kept = [part for part in built_in if not any(pattern in part.splitlines() for pattern in patterns)]
         self._config = self._root / "relevo.toml"
         # The first rule that matches a channel counts.
-        self._config.write_text("\n".join([*settings, rules, built_in]))
+        self._config.write_text("\n\n".join([*settings, rules, *kept]))
         self.server: Server | None = None
         self._listen = "127.0.0.1:0"
         self._run("migrate")
@@ -249,6 +252,10 @@ class World:
     def title(self, title: str, task: int = 1) -> None:
         """One small change."""
         self.sql(f"update tareas set titulo = '{title}' where id = {task}")
+
+    def fat(self, n: int, size: int = 15_000) -> None:
+        """A change whose messages take twice this size in bytes."""
+        self.sql(f"update tareas set titulo = 'fat {n}', descripcion = hex(zeroblob({size})) where id = 1")
 
     def forget_journal(self) -> None:
         """What a lost disk does; the server must not run."""
