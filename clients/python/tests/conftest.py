@@ -19,13 +19,14 @@ def is_worker(session: pytest.Session) -> bool:
 def pytest_sessionstart(session: pytest.Session) -> None:
     if is_worker(session):
         return
+    # It is another run's if a test has started this one.
+    os.environ.pop(COMPILED, None)
     try:
         binary()
         components()
     except Missing as what:
         pytest.exit(str(what), returncode=1)
     # Before there are workers, who would all do it at once.
-    os.environ.pop(COMPILED, None)
     world = World()
     try:
         world.serve()
