@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target"))
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")).resolve()
 ENVIRONMENT = TARGET / "python-client"
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 
@@ -24,7 +24,9 @@ def main() -> int:
         return fail(f"Python 3.10 or later is needed, and this is {sys.version.split()[0]}")
     if not prepare():
         return 1
-    pytest = [str(BIN / "python"), "-m", "pytest", "-p", "no:cacheprovider", *sys.argv[1:]]
+    pytest = [str(BIN / "python"), "-m", "pytest", "-p", "no:cacheprovider"]
+    # Most of a test is waiting, so more than the cores may hold; `-n 0` runs one after the other.
+    pytest += ["-n", "4", "--dist", "worksteal", *sys.argv[1:]]
     steps = (
         ("lints", [str(BIN / "ruff"), "check", "--no-cache"]),
         ("formatting", [str(BIN / "ruff"), "format", "--check", "--no-cache"]),
@@ -45,7 +47,8 @@ def prepare() -> bool:
     """Make the environment, unless it is as `pyproject.toml` wants it; False if that isn't possible."""
     wanted = hashlib.sha256((HERE / "pyproject.toml").read_bytes() + sys.version.encode()).hexdigest()
     stamp = ENVIRONMENT / "made-for"
-    if stamp.is_file() and stamp.read_text() == wanted:
+    # Its Python may have been removed since.
+    if stamp.is_file() and stamp.read_text() == wanted and (BIN / "python").exists():
         return True
     print(f"[python client] an environment in {ENVIRONMENT}", flush=True)
     make = [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)]

@@ -4,6 +4,7 @@
 mod bench;
 mod deny;
 mod plugins;
+mod python;
 mod steps;
 mod test;
 mod tools;
@@ -26,7 +27,7 @@ enum Task {
     },
     /// Prepares the machine and runs all checks and tests.
     Test {
-        /// Only the tests whose name contains this.
+        /// Only the tests whose name contains this; none of the Python client's.
         filter: Option<String>,
         /// Leave out formatting, lints and licences.
         #[arg(long)]

@@ -1,20 +1,26 @@
-//! `cargo xtask test`: all checks and tests, from a machine that has nothing but Rust.
+//! `cargo xtask test`: all checks and tests, from a machine that has nothing but Rust and Python.
 
 use anyhow::Result;
 
-use crate::{deny, plugins, steps, tools, wasm};
+use crate::{deny, plugins, python, steps, tools, wasm};
 
 /// The server is built with its crash points for the kill tests.
 const FEATURES: [&str; 2] = ["--features", "relevo/failpoints"];
 
 pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
-    let of = if only_tests { 3 } else { 6 };
+    // A filter names tests of the workspace.
+    let with_python = filter.is_none();
+    let of = 3 + if only_tests { 0 } else { 3 } + usize::from(with_python);
     let mut step = 0;
     let mut say = |what: &str| {
         step += 1;
         steps::say(step, of, what);
     };
-    say("the compiler for plugins (wasm32-wasip2) and the sqlite3 program");
+    say("the compiler for plugins (wasm32-wasip2), and the programs sqlite3 and python3");
+    if with_python {
+        // Now rather than at the end, a quarter of an hour later.
+        python::need()?;
+    }
     tools::need("sqlite3", "sqlite3")?;
     let compiler = wasm::compiler()?;
     say("plugins: those that ship, and those that misbehave");
@@ -29,19 +35,20 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
         say("licences and duplicate versions");
         deny::check()?;
     }
-    say("the server and all tests");
+    say("the server and all its tests");
     steps::run(steps::cargo().args(["build", "--workspace"]).args(FEATURES))?;
+    let server = steps::target().join("debug/relevo");
     let mut tests = steps::cargo();
     if steps::on_path("cargo-nextest") {
         tests.args(["nextest", "run", "--no-fail-fast"]);
     } else {
         tests.args(["test", "--no-fail-fast"]);
     }
-    tests
-        .arg("--workspace")
-        .args(FEATURES)
-        .args(filter)
-        .env("RELEVO_BIN", steps::target().join("debug/relevo"))
-        .env("RELEVO_TEST_PLUGINS", &ready);
-    steps::run(&mut tests)
+    tests.arg("--workspace").args(FEATURES).args(filter).env("RELEVO_BIN", &server).env("RELEVO_TEST_PLUGINS", &ready);
+    steps::run(&mut tests)?;
+    if with_python {
+        say("the Python client");
+        python::test(&server, &ready)?;
+    }
+    Ok(())
 }

@@ -1,19 +1,45 @@
 """One harness for all tests: `world` makes a server's world, and a failing test shows the server's log."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 
 import pytest
-from world import Missing, World, binary, components
+from world import COMPILED, Missing, World, binary, components
 
 MakeWorld = Callable[..., World]
 
 
-def pytest_sessionstart() -> None:
+def is_worker(session: pytest.Session) -> bool:
+    """Whether this is one of the processes among which pytest-xdist divides the tests."""
+    return hasattr(session.config, "workerinput")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if is_worker(session):
+        return
+    # It is another run's if a test has started this one.
+    os.environ.pop(COMPILED, None)
     try:
         binary()
         components()
     except Missing as what:
         pytest.exit(str(what), returncode=1)
+    # Before there are workers, who would all do it at once.
+    world = World()
+    try:
+        world.serve()
+        compiled = tempfile.mkdtemp(prefix="relevo-py-compiled-")
+        shutil.copytree(world.data / "cache", compiled, dirs_exist_ok=True)
+        os.environ[COMPILED] = compiled
+    finally:
+        world.close()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not is_worker(session) and COMPILED in os.environ:
+        shutil.rmtree(os.environ.pop(COMPILED), ignore_errors=True)
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ import datetime
 import json
 
 import pytest
-from wait import soon
+from conftest import MakeWorld
+from test_resuming import kill_and_serve
+from wait import soon, until
 from world import World, token
 
 import relevo
@@ -131,7 +133,7 @@ async def test_a_refused_publication_says_why_and_what_to_do(world: World) -> No
 async def test_what_can_not_be_published_harms_nothing(world: World) -> None:
     async with connect(world, "system") as client:
         with pytest.raises(ValueError, match="the server takes"):
-            await client.publish("system", "x" * 70_000)
+            await soon(client.publish("system", "x" * 70_000))
         for wrong in (float("nan"), "\ud800"):
             with pytest.raises(ValueError, match=r".+"):
                 await client.publish("system", wrong)
@@ -139,6 +141,17 @@ async def test_what_can_not_be_published_harms_nothing(world: World) -> None:
             await client.publish("system", object())
         await soon(client.publish("system", "x" * 60_000))
         assert len((await message(client)).data) == 60_000
+
+
+async def test_the_server_says_how_much_it_takes(new_world: MakeWorld) -> None:
+    world = new_world('session.message_bytes = "2KiB"')
+    world.serve()
+    async with connect(world, "system") as client:
+        with pytest.raises(ValueError, match="the server takes 2048"):
+            await soon(client.publish("system", "x" * 2048))
+        await soon(client.publish("system", "x" * 1800))
+        assert len((await message(client)).data) == 1800
+        assert client._connections == 1
 
 
 async def test_bad_commands_raise_and_the_connection_stays(world: World) -> None:
@@ -151,6 +164,8 @@ async def test_bad_commands_raise_and_the_connection_stays(world: World) -> None
             with pytest.raises(relevo.CommandError) as refusal:
                 await soon(client.subscribe(channel))
             assert refusal.value.code == code
+            if isinstance(refusal.value, relevo.ChannelRefused):
+                assert refusal.value.channel == channel
         with pytest.raises(relevo.CommandError) as refusal:
             await soon(client.unsubscribe("system"))
         assert refusal.value.code == relevo.ErrorCode.NOT_SUBSCRIBED
@@ -162,10 +177,55 @@ async def test_more_commands_than_the_server_lets_wait_are_all_answered(world: W
         await soon(asyncio.gather(*(client.publish("system", n) for n in range(500))))
 
 
-async def test_a_channel_that_is_refused_at_the_start_is_raised(world: World) -> None:
-    async with connect(world, "tasks", "nothing") as client:
-        with pytest.raises(relevo.CommandError, match="channel nothing"):
+async def test_a_channel_that_is_refused_at_the_start_is_raised_and_the_others_go_on(world: World) -> None:
+    async with connect(world, "nothing", "tasks", "nothing:else") as client:
+        for channel in ("nothing", "nothing:else"):
+            with pytest.raises(relevo.ChannelRefused) as refusal:
+                await message(client)
+            assert (refusal.value.channel, refusal.value.code) == (channel, relevo.ErrorCode.FORBIDDEN)
+        world.title("goes on")
+        assert (await message(client)).data["task_data"]["titulo"] == "goes on"
+        assert client.channels == ("tasks",)
+        with pytest.raises(relevo.ChannelRefused) as refusal:
+            await soon(client.subscribe("nothing"))
+        assert refusal.value.channel == "nothing"
+        with pytest.raises(relevo.ChannelRefused) as refusal:
+            await soon(client.state("nothing"))
+        assert refusal.value.channel == "nothing"
+
+
+async def test_a_channel_that_is_refused_later_is_raised_once_and_the_others_go_on(
+    new_world: MakeWorld,
+) -> None:
+    """The user's role has changed: the next token has another one."""
+    stream = '[[channel]]\npattern = "secret"\nread = ["ADMIN"]\n'
+    state = '[[channel]]\npattern = "secret:board"\nkind = "state"\nread = ["ADMIN"]\n'
+    world = new_world(rules=stream + state)
+    server = world.serve()
+    role = "ADMIN"
+    quick = relevo.Backoff(first=0.05, longest=0.2)
+    channels = ["secret", "tasks"]
+    async with relevo.connect(
+        server.url, token=lambda: token(role=role), channels=channels, backoff=quick
+    ) as client:
+        secret, board = [await soon(client.state(name)) for name in ("secret:board", "tasks:board")]
+        changes = secret.changes()
+        role = "LEVEL_1"
+        await kill_and_serve(world)
+        with pytest.raises(relevo.ChannelRefused) as refusal:
             await message(client)
+        assert refusal.value.channel == "secret"
+        with pytest.raises(relevo.ChannelRefused) as refusal:
+            await soon(anext(changes))
+        assert refusal.value.channel == "secret:board"
+        await kill_and_serve(world)
+        world.title("goes on")
+        assert (await message(client)).channel == "tasks"
+        await until("the other board goes on", lambda: board.live)
+        assert not secret.live
+        assert set(client.channels) == {"tasks", "tasks:board"}
+        with pytest.raises(relevo.ChannelRefused):
+            await soon(client.state("secret:board"))
 
 
 async def test_a_closed_client_ends_its_iteration_and_refuses_commands(world: World) -> None:

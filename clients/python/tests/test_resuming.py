@@ -244,6 +244,37 @@ async def test_a_gap_of_one_subscription_leaves_the_position_alone(world: World)
         assert (gap.channel, client.position) == ("tasks", start)
 
 
+async def test_what_was_pruned_is_a_gap_of_its_channel_alone(new_world: MakeWorld) -> None:
+    world = new_world(rules='[[channel]]\npattern = "tasks"\nread = ["*"]\nkeep_for = "1s"\n')
+    world.serve()
+    async with connect(world, "tasks", "system") as client:
+        saved = client.position
+        await soon(client.publish("system", "kept"))
+        # More than 64 KiB: as much the server hands out from memory, however old.
+        for n in range(10):
+            await asyncio.to_thread(world.fat, n)
+        await take(client, 11)
+        last = client.position
+
+    async def pruned() -> None:
+        first: relevo.Item | None = None
+        while not isinstance(first, relevo.Gap) or first.position.offset < last.offset:
+            await asyncio.sleep(0.2)  # Time does it, and nothing tells of it.
+            async with connect(world, "tasks", "system", after=saved) as client:
+                first = await anext(client)
+
+    await soon(pruned())
+    async with connect(world, "tasks", "system", after=saved) as client:
+        gap = await soon(anext(client))
+        assert isinstance(gap, relevo.Gap)
+        assert (gap.reason, gap.channel, client.position) == ("pruned", "tasks", saved)
+        kept = await soon(anext(client))
+        assert isinstance(kept, relevo.Message)
+        assert (kept.channel, kept.data) == ("system", "kept")
+        await write(world, ["new"])
+        assert title(await soon(anext(client))) == "new"
+
+
 async def test_a_server_that_stays_away_ends_the_client_if_that_is_wished(world: World) -> None:
     assert world.server is not None
     client = relevo.connect(world.server.url, token=token(), backoff=QUICK, give_up_after=0.5)

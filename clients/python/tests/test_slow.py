@@ -26,7 +26,7 @@ def connect(world: World, *channels: str, user: str = "900") -> relevo.Client:
 def fat_changes(world: World, first: int, count: int) -> None:
     """Rows large enough that a few hundred fill every buffer on the way, each in a change of its own."""
     for n in range(first, first + count):
-        world.sql(f"update tareas set titulo = 'fat {n}', descripcion = hex(zeroblob({FAT})) where id = 1")
+        world.fat(n, FAT)
 
 
 def number(item: relevo.Item) -> int:

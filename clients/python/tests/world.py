@@ -3,7 +3,6 @@
 The Rust harness in tests/src/{world,server}.rs does the same.
 """
 
-import atexit
 import base64
 import contextlib
 import hashlib
@@ -27,6 +26,8 @@ from wait import SOON
 
 ROOT = Path(__file__).resolve().parents[3]
 SECRET = "only-for-tests-0123456789-abcdefghijklmnop"
+COMPILED = "RELEVO_PY_COMPILED"
+"""The variable that tells all processes of a test run where the compiled plugins are."""
 PLUGINS = ("tareas", "efectivos", "panel")
 
 # Three users, two of them efectivos; task 1 waits, task 2 runs. As in the Rust harness.
@@ -186,10 +187,6 @@ class Server:
 class World:
     """Everything that one test has for itself."""
 
-    # Compiled plugins of an earlier world: compiling them takes longer than most tests.
-    _compiled = Path(tempfile.mkdtemp(prefix="relevo-py-compiled-"))
-    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
-
     def __init__(self, *settings: str, rules: str = "") -> None:
         self._program, plugins = binary(), components()
         self._root = Path(tempfile.mkdtemp(prefix="relevo-py-"))
@@ -200,11 +197,16 @@ class World:
         for name in PLUGINS:
             shutil.copy(plugins / f"{name}.wasm", folder)
             shutil.copy(ROOT / "plugins" / name / f"{name}.toml", folder)
-        shutil.copytree(self._compiled, self.data / "cache", dirs_exist_ok=True)
-        built_in = (ROOT / "migrations/gad/relevo.toml").read_text()
+        # Compiling them takes longer than most tests.
+        if COMPILED in os.environ:
+            shutil.copytree(os.environ[COMPILED], self.data / "cache")
+        built_in = (ROOT / "migrations/gad/relevo.toml").read_text().split("\n\n")
+        # A pattern may stand there once: the test's own rule replaces the built-in one.
+        patterns = re.findall(r"^pattern = .*$", rules, re.MULTILINE)
+        kept = [part for part in built_in if not any(pattern in part.splitlines() for pattern in patterns)]
         self._config = self._root / "relevo.toml"
         # The first rule that matches a channel counts.
-        self._config.write_text("\n".join([*settings, rules, built_in]))
+        self._config.write_text("\n\n".join([*settings, rules, *kept]))
         self.server: Server | None = None
         self._listen = "127.0.0.1:0"
         self._run("migrate")
@@ -233,8 +235,6 @@ class World:
         """Start the server and wait until it is ready; later ones listen where the first did."""
         self.server = Server(self._command("serve"), self._environment(), self._root)
         self._listen = f"127.0.0.1:{self.server.port}"
-        if not any(self._compiled.iterdir()):
-            shutil.copytree(self.data / "cache", self._compiled, dirs_exist_ok=True)
         return self.server
 
     def sql(self, text: str) -> None:
@@ -249,6 +249,10 @@ class World:
     def title(self, title: str, task: int = 1) -> None:
         """One small change."""
         self.sql(f"update tareas set titulo = '{title}' where id = {task}")
+
+    def fat(self, n: int, size: int = 15_000) -> None:
+        """A change whose messages take twice this size in bytes."""
+        self.sql(f"update tareas set titulo = 'fat {n}', descripcion = hex(zeroblob({size})) where id = 1")
 
     def forget_journal(self) -> None:
         """What a lost disk does; the server must not run."""

@@ -11,6 +11,7 @@ from .backoff import Backoff
 from .client import Client, Token, connect
 from .codes import CloseCode, ErrorCode
 from .errors import (
+    ChannelRefused,
     ClientClosed,
     Closed,
     CommandError,
@@ -29,6 +30,7 @@ __all__ = [
     "Backoff",
     "Change",
     "Changes",
+    "ChannelRefused",
     "Client",
     "ClientClosed",
     "CloseCode",

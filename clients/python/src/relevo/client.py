@@ -21,7 +21,16 @@ from . import frames
 from .backoff import Backoff
 from .codes import CloseCode, Then, close_name, then
 from .commands import Command, Commands, Reply
-from .errors import ClientClosed, Closed, CommandError, NoConnection, NotTaken, ProtocolError, TokenExpired
+from .errors import (
+    ChannelRefused,
+    ClientClosed,
+    Closed,
+    CommandError,
+    NoConnection,
+    NotTaken,
+    ProtocolError,
+    TokenExpired,
+)
 from .frames import Answer, Connected, Failure, Frame, Gap, Mark, Message, Position, Subscribed
 from .inbox import Inbox, Item
 from .link import Link, Unreachable, full_url, open_link
@@ -56,7 +65,6 @@ def connect(
     give_up_after: float | None = None,
     answer_within: float = 10.0,
     queue_bytes: int = 4 << 20,
-    message_bytes: int = 64 << 10,
     tls: ssl.SSLContext | None = None,
 ) -> Client:
     """Make a client: `async with relevo.connect(…) as client: async for item in client: …`.
@@ -71,7 +79,6 @@ def connect(
         give_up_after: How long the server may be away later, in seconds; None: for ever.
         answer_within: How long the server may take to answer a connection, in seconds.
         queue_bytes: How much may wait to be taken before the client stops to read.
-        message_bytes: The largest publication that the server takes (its `session.message_bytes`).
         tls: For `wss://`: which certificates are trusted.
 
     Raises:
@@ -97,7 +104,6 @@ def connect(
         give_up_after=give_up_after,
         answer_within=answer_within,
         queue_bytes=queue_bytes,
-        message_bytes=message_bytes,
         tls=tls,
     )
 
@@ -117,6 +123,9 @@ class Client:
     Of a state channel each newer value of a key comes; its keys that vanished while there was no
     connection are seen by `state` alone.
 
+    A channel that was asked for at a connection's start and refused is raised once, as `ChannelRefused`;
+    to iterate again brings what the other channels have.
+
     If the items are not taken, the client stops to read, and the server closes it after a while; it
     comes back when there is room, and nothing is lost. The one exception is a client that asked for no
     channel by name and was never iterated: what its own channels (`user:` and `role:`) bring beyond
@@ -135,7 +144,6 @@ class Client:
         give_up_after: float | None,
         answer_within: float,
         queue_bytes: int,
-        message_bytes: int,
         tls: ssl.SSLContext | None,
     ) -> None:
         self._url = url
@@ -144,7 +152,6 @@ class Client:
         self._connect_within = connect_within
         self._give_up_after = give_up_after
         self._answer_within = answer_within
-        self._message_bytes = message_bytes
         self._tls = tls
 
         # What a new connection subscribes to; a dict keeps the order.
@@ -268,7 +275,7 @@ class Client:
         """Follow one more channel; returns from where on it is live.
 
         With `after`, what a stream channel had since then comes first, marked `recovered` where it is
-        older than the client's position. Raises `CommandError`.
+        older than the client's position. Raises `ChannelRefused`, or another `CommandError`.
         """
         if channel in self._states:
             raise ValueError(f"{channel} is followed by state() already")
@@ -297,16 +304,13 @@ class Client:
         """Publish to a channel, exactly once even if the connection breaks; returns the event's number.
 
         Of two with the same `idempotency_key` the server takes the first only; by default each call has
-        a key of its own. Raises `CommandError`, or `ValueError` if `data` is no JSON or too large.
+        a key of its own. Raises `CommandError`, or `ValueError` if `data` is no JSON or more than the
+        server takes (its `session.message_bytes`).
         """
         key = idempotency_key or str(uuid.uuid4())
         command = self._commands.make(
             "publish", channel, event_type=event_type, data=data, idempotency_key=key
         )
-        size = len(command.text.encode())
-        if size > self._message_bytes:
-            # The server would close the whole connection.
-            raise ValueError(f"a publication of {size} bytes; the server takes {self._message_bytes}")
         reply = await self._ask(command)
         assert isinstance(reply, Answer)
         return reply.offset or 0
@@ -318,9 +322,10 @@ class Client:
         return time.perf_counter() - start
 
     async def state(self, channel: str) -> State:
-        """A state channel as a dictionary that keeps itself up to date. Raises `CommandError`.
+        """A state channel as a dictionary that keeps itself up to date. Raises `ChannelRefused`.
 
-        Called again it gives the same one, also if the first call was cancelled.
+        Called again it gives the same one, also if the first call was cancelled; and a new one if the
+        server refused the channel meanwhile, as it may when the user's role has changed.
         """
         state = self._states.get(channel)
         if state is None:
@@ -445,7 +450,7 @@ class Client:
                     self._take(frame, len(text))
                 if isinstance(frame, Connected):
                     self._commands.again()
-                    helpers.append(asyncio.create_task(self._send(link)))
+                    helpers.append(asyncio.create_task(self._send(link, frame.message_bytes)))
                     self._ready.set()
                 await self._room(link)
         except websockets.exceptions.ConnectionClosed as closed:
@@ -457,19 +462,27 @@ class Client:
 
     def _closed(self, closed: websockets.exceptions.ConnectionClosed) -> Exception:
         if closed.rcvd is None:
-            if closed.sent is not None and closed.sent.code not in (1000, 1001):
-                return ProtocolError(f"the server broke WebSocket's rules: {closed}")
-            return _Broken(Then.WAIT, "the connection was lost")
+            if closed.sent is not None and closed.sent.code == CloseCode.MESSAGE_TOO_LARGE:
+                # It would come again.
+                return ProtocolError(f"a message larger than this client takes: {closed}")
+            return _Broken(Then.WAIT, f"the connection was lost ({closed})")
         code, name = closed.rcvd.code, closed.rcvd.reason or close_name(closed.rcvd.code)
         what = then(code)
         if what is Then.STOP:
             return Closed(code, name, self._complaint.message if self._complaint else "")
+        if what is Then.SEND_LESS:
+            self._commands.fail_largest(Closed(code, name))
         return _Broken(what, f"closed: {name} ({code})")
 
-    async def _send(self, link: Link) -> None:
+    async def _send(self, link: Link, largest: int) -> None:
         with contextlib.suppress(websockets.exceptions.ConnectionClosed):
             while True:
                 command = await self._commands.next()
+                size = len(command.text.encode())
+                if size > largest and not command.answer.done():
+                    # The server would close the whole connection.
+                    why = f"a command of {size} bytes; the server takes {largest}"
+                    command.answer.set_exception(ValueError(why))
                 if command.answer.done():
                     self._commands.answered(command.id)
                 else:
@@ -535,11 +548,10 @@ class Client:
         self._silence = connected.heartbeat_ms / 1000 + _SILENCE
         how = "connected" if self._position is None else "resumed"
         log.info("%s at %s as %s (%s)", how, connected.position, connected.user, connected.role)
+        # With `after` the number stays where it is until a `gap` moves it.
         if self._position is None:
             self._position = connected.position
             self._inbox.mark(connected.position)
-        # Else the number stays until something moves it: if `after` can't be honoured a `gap` follows,
-        # and a connection that breaks before it must not hide it.
 
     def _message(self, message: Message, size: int) -> None:
         assert self._position is not None
@@ -577,16 +589,17 @@ class Client:
                 self._seen.clear()
                 self._ids.clear()
             self._position = gap.position
-            idle = not self._doubtful
-            self._doubtful.extend(
-                state
-                for state in self._states.values()
-                if state._loading is None
-                and state._as_of < gap.position.offset
-                and not any(state is other for other in self._doubtful)
-            )
-            if idle:
-                self._take_anew()
+        idle = not self._doubtful
+        self._doubtful.extend(
+            state
+            for state in self._states.values()
+            if gap.channel in (None, state.channel)
+            and state._loading is None
+            and state._as_of < gap.position.offset
+            and not any(state is other for other in self._doubtful)
+        )
+        if idle:
+            self._take_anew()
         why = gap.reason if gap.detail is None else f"{gap.reason} ({gap.detail})"
         where = gap.channel or "all channels"
         log.warning("gap in %s: %s; what was up to %s may be missing", where, why, gap.position)
@@ -597,7 +610,7 @@ class Client:
         """Nobody asked for messages, and nobody takes any: waiting for room would be for ever."""
         return not self._wanted and not self._inbox.iterated
 
-    def _put(self, item: Item, size: int) -> None:
+    def _put(self, item: Item | Exception, size: int) -> None:
         assert self._position is not None
         if self._inbox.over() and self._unread:
             self._inbox.clear()
@@ -663,16 +676,34 @@ class Client:
 
     def _failed(self, failure: Failure) -> None:
         error = CommandError(failure.code, failure.name, failure.message)
+        if failure.channel is not None:
+            error = ChannelRefused(failure.code, failure.name, failure.message, failure.channel)
         command = self._commands.answered(failure.id)
-        if command is not None and not command.own:
+        if command is None:
+            if self._connected is None:
+                # The close that follows says what comes of it.
+                self._complaint = failure
+            elif failure.channel is None:
+                # Of no command and no channel: what it is about is not known.
+                raise error
+            else:
+                self._lost(failure.channel, error)
+        elif not command.own:
             if not command.answer.done():
                 command.answer.set_exception(error)
-        elif command is None and self._connected is None:
-            # The close that follows says what comes of it.
-            self._complaint = failure
-        elif command is None or (command.kind == "subscribe" and command.channel in self._states):
-            # A channel that this client lives on was refused: nobody else would notice.
-            raise error
+        elif command.kind == "subscribe" and command.channel in self._states:
+            self._lost(command.channel, error)
+
+    def _lost(self, channel: str, why: CommandError) -> None:
+        """A channel that the client followed, or should from the start, is refused: it goes on without."""
+        log.error("the client goes on without a channel: %s", why)
+        followed = channel in self._states
+        self._channels.pop(channel, None)
+        self._seen.pop(channel, None)
+        self._ids.pop(channel, None)
+        self._forget(channel, why)
+        if not followed:
+            self._put(why, 0)
 
     def _end(self, why: Exception) -> None:
         if self._error is None:

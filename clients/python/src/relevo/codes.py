@@ -12,6 +12,7 @@ class Then(enum.Enum):
     RESUME = "come back at once"
     WAIT = "wait, then come back"
     NEW_TOKEN = "get a new token, then come back"
+    SEND_LESS = "give up what was too large, wait, then come back"
     STOP = "don't come back"
 
 
@@ -71,11 +72,12 @@ _ERROR_ADVICE: Final[dict[int, str]] = {
 }
 
 _CLOSES: Final[dict[int, tuple[Then, str]]] = {
-    CloseCode.NORMAL: (Then.STOP, "connect again if you want more"),
+    # The server's answer to a client that closed, which is not waited for: any other is a proxy's.
+    CloseCode.NORMAL: (Then.WAIT, "see what stands between client and server"),
     CloseCode.PROTOCOL_ERROR: (Then.STOP, _BUG),
     CloseCode.BINARY_NOT_SUPPORTED: (Then.STOP, _BUG),
     CloseCode.INVALID_UTF8: (Then.STOP, _BUG),
-    CloseCode.MESSAGE_TOO_LARGE: (Then.STOP, "send less at once, or raise session.message_bytes"),
+    CloseCode.MESSAGE_TOO_LARGE: (Then.SEND_LESS, "send less at once, or raise session.message_bytes"),
     CloseCode.SHUTDOWN: (Then.WAIT, "the server is back soon"),
     CloseCode.SLOW_CONSUMER: (Then.RESUME, "take messages faster"),
     CloseCode.SILENT: (Then.RESUME, "let the event loop run: it answers the server's pings"),
@@ -87,8 +89,8 @@ _CLOSES: Final[dict[int, tuple[Then, str]]] = {
     CloseCode.BAD_CONNECT: (Then.STOP, "check the channels' names and `after`"),
 }
 
-# Not Relevo's: what proxies and load balancers close with while a server is away.
-_PASSING: Final = frozenset({1001, 1011, 1012, 1013, 1014})
+# What forbids to come back, whether it is known or a newer server's.
+_FINAL: Final = range(4500, 5000)
 
 
 def error_advice(code: int) -> str:
@@ -97,7 +99,7 @@ def error_advice(code: int) -> str:
 
 
 def close_advice(code: int) -> str:
-    """What to do about a close that ended the client."""
+    """What to do about a close."""
     return _CLOSES[code][1] if code in _CLOSES else "see the server's documentation of this code"
 
 
@@ -105,7 +107,7 @@ def then(code: int) -> Then:
     """What a client does after a close; a code that it doesn't know says it by its range."""
     if code in _CLOSES:
         return _CLOSES[code][0]
-    return Then.WAIT if 4000 <= code < 4500 or code in _PASSING else Then.STOP
+    return Then.STOP if code in _FINAL else Then.WAIT
 
 
 def close_name(code: int) -> str:

@@ -71,6 +71,12 @@ class Commands:
         """The next to be sent."""
         return await self._unsent.get()
 
+    def fail_largest(self, why: Exception) -> None:
+        """Tell the user that a command was too large for the server or a proxy, which didn't say which."""
+        waiting = [c for c in self._waiting.values() if not c.own and not c.answer.done()]
+        if waiting:
+            max(waiting, key=lambda command: len(command.text)).answer.set_exception(why)
+
     def fail(self, why: Exception) -> None:
         """Tell the user, where they wait, that no answer will come to them."""
         for command in self._waiting.values():

@@ -10,7 +10,7 @@ class RelevoError(Exception):
 
 
 class CommandError(RelevoError):
-    """The server didn't carry out a command (or a channel of the connection's start)."""
+    """The server didn't carry out a command."""
 
     def __init__(self, code: int, name: str, message: str) -> None:
         self.code = code
@@ -23,8 +23,25 @@ class CommandError(RelevoError):
         super().__init__(f"{name} ({code}): {message}; {self.advice}")
 
 
+class ChannelRefused(CommandError):
+    """The server doesn't let the client have a channel.
+
+    Raised by the call that asked for it. Where it was asked for at a connection's start, it is raised
+    where the client is iterated, once, and the client goes on without the channel; a live dictionary's
+    `changes()` raise it.
+    """
+
+    def __init__(self, code: int, name: str, message: str, channel: str) -> None:
+        super().__init__(code, name, message)
+        self.channel = channel
+        """The channel's name."""
+
+
 class Closed(RelevoError):
-    """The server closed the connection in a way that forbids coming back."""
+    """The server closed the connection in a way that forbids coming back.
+
+    Raised by a command alone if that was too large: then the client goes on.
+    """
 
     def __init__(self, code: int, name: str = "", message: str = "") -> None:
         self.code = code

@@ -70,7 +70,7 @@ class Message:
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """Something before `position` can't be had any more: take anew whatever you keep.
+    """Something before `position` can't be had any more: take anew whatever you keep of `channel`.
 
     Live dictionaries do so by themselves.
     """
@@ -80,7 +80,7 @@ class Gap:
     position: Position
     detail: str | None = None
     channel: str | None = None
-    """None: all channels."""
+    """The only one that lost something; None: all may have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +92,8 @@ class Connected:
     user: str
     role: str
     heartbeat_ms: int
+    message_bytes: int
+    """The largest command that the server takes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +128,8 @@ class Failure:
     code: int
     name: str
     message: str
+    channel: str | None = None
+    """The one that was refused."""
 
 
 Frame = Message | Gap | Connected | Mark | Subscribed | Answer | Failure
@@ -155,12 +159,13 @@ def _read(fields: dict[str, Any]) -> Frame | None:
     if kind == "subscribed":
         return Subscribed(number, fields["channel"], _position(fields))
     if kind == "error":
-        return Failure(number, fields["code"], fields["name"], fields["message"])
+        return Failure(number, fields["code"], fields["name"], fields["message"], fields.get("channel"))
     if kind == "gap":
         return Gap(fields["reason"], _position(fields), fields.get("detail"), fields.get("channel"))
     if kind == "connected":
         who = (fields["user"], fields["role"])
-        return Connected(fields["session"], _position(fields), *who, fields["heartbeat_ms"])
+        limits = (fields["heartbeat_ms"], fields["message_bytes"])
+        return Connected(fields["session"], _position(fields), *who, *limits)
     return None
 
 

@@ -17,7 +17,7 @@ _OVERHEAD = 1024
 
 @dataclasses.dataclass
 class _Waiting:
-    item: Item
+    item: Item | Exception
     size: int
     position: Position
     """Where the client stands once the item was taken."""
@@ -46,8 +46,8 @@ class Inbox:
         """Whether more waits than that many times the limit."""
         return self._size > self.limit * times
 
-    def put(self, item: Item, size: int, position: Position) -> None:
-        """Add an item; the caller keeps to the bound."""
+    def put(self, item: Item | Exception, size: int, position: Position) -> None:
+        """Add an item, or what is raised in the place of one; the caller keeps to the bound."""
         size += _OVERHEAD
         self._waiting.append(_Waiting(item, size, position))
         self._size += size
@@ -77,6 +77,8 @@ class Inbox:
         self._size -= first.size
         self.position = first.position
         self._moved.set()
+        if isinstance(first.item, Exception):
+            raise first.item
         return first.item
 
     def nudge(self) -> None:
