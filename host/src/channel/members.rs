@@ -113,6 +113,11 @@ impl Members {
         self.get(who).is_some_and(|m| m.link.closing().is_none())
     }
 
+    /// The channels that a session has.
+    pub(crate) fn channels(&mut self, who: MemberId) -> &[ChannelName] {
+        self.get(who).map_or(&[], |member| &member.channels)
+    }
+
     /// Adds a channel of which the client has everything up to `since`.
     pub(crate) fn join(&mut self, who: MemberId, name: ChannelName, since: Number) {
         let Some(member) = self.get(who) else { return };

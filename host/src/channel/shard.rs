@@ -215,6 +215,10 @@ impl Shard {
             // A state channel is joined with its own number; streams wait until this thread is there.
             return if after == self.position || only.is_some() { Attached::Live } else { Attached::NotYet };
         }
+        // What memory was filled with at the start has holes where retention took messages.
+        if only.is_none() && self.journal.is_pruned(self.members.channels(who), after) {
+            return Attached::NotYet;
+        }
         let Some(records) = self.journal.read_memory(after, ATTACH) else { return Attached::NotYet };
         let rest = self.journal.read_memory(records.last().map_or(after, |r| r.last), 1);
         if rest.is_none_or(|rest| rest.iter().any(|r| r.first <= self.position)) {

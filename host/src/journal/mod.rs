@@ -156,6 +156,12 @@ impl Journal {
         self.embedded.shared.used.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// Whether retention took messages of one of the channels after a number.
+    pub fn is_pruned<'a>(&self, channels: impl IntoIterator<Item = &'a ChannelName>, after: Number) -> bool {
+        let floors = self.embedded.shared.floors();
+        channels.into_iter().any(|channel| floors.channels.get(channel).is_some_and(|floor| after < *floor))
+    }
+
     /// Wakes when the head moves.
     pub fn watch_head(&self) -> watch::Receiver<Number> {
         self.embedded.shared.head.subscribe()

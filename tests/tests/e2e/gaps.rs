@@ -46,6 +46,26 @@ fn assert_gap(server: &Server, world: &World, old: &Place) {
 }
 
 #[test]
+fn a_single_message_that_retention_removed_is_a_gap_before_and_after_a_restart() {
+    let world = World::configured(|world| world.channel("pattern = \"tasks\"\nread = [\"*\"]\nkeep_for = \"1s\""));
+    let server = world.serve();
+    let old = place_after_change(&world, &server, "first");
+    place_after_change(&world, &server, "second");
+    let told = |server: &Server| {
+        let mut client = Client::connect(server.address, &Connect::admin().to("tasks").after(&old));
+        client.expect("the head", |f| f.kind() == "subscribed");
+        let gap = client.frames.iter().any(|f| f.kind() == "gap" && f.text("channel") == "tasks");
+        let message = client.messages("tasks").len() == 1;
+        assert!(gap || message, "neither the message nor a gap: {:?}", client.frames);
+        gap
+    };
+    until("a gap for the first place", SOON, || told(&server).then_some(()));
+    stop(server);
+    let server = world.serve();
+    assert!(told(&server));
+}
+
+#[test]
 fn an_offset_that_retention_removed_is_a_gap() {
     let world = World::configured(|world| {
         world
