@@ -33,6 +33,19 @@ impl ChannelName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whose own channel it is, if it is one.
+    pub fn own(&self) -> Option<Own<'_>> {
+        let user = self.0.strip_prefix("user:").map(Own::User);
+        user.or_else(|| self.0.strip_prefix("role:").map(Own::Role))
+    }
+}
+
+/// Whom a `user:` or `role:` channel is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own<'a> {
+    User(&'a str),
+    Role(&'a str),
 }
 
 impl TryFrom<String> for ChannelName {
@@ -153,9 +166,10 @@ mod id_bytes {
 }
 
 /// The ways in which a message can be written for a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// `relevo.v1`.
+    #[default]
     Native,
     /// What the original system's clients read.
     Gad,

@@ -20,7 +20,7 @@ use crate::http::{self, Part, listener::Listener};
 use crate::journal::{Journal, JournalError};
 use crate::pipeline::{self, Pipelines, Status};
 use crate::sandbox::{LoadError, Sandbox};
-use crate::session;
+use crate::session::{self, census::Census};
 
 /// Why the server doesn't start.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,8 @@ impl Server {
             policy: Policy::new(&config.channels, &config.auth.operators),
             settings: config.session.clone(),
             ingest: Ingest::new(journal.clone()),
+            gad: config.gad.clone(),
+            census: Census::default(),
         });
         let routes = http::router(http::Parts {
             session: context,

@@ -237,7 +237,7 @@ impl Client {
 }
 
 /// A stream whose receive buffer is as small as the kernel allows.
-fn narrow_stream(address: SocketAddr) -> std::net::TcpStream {
+pub fn narrow_stream(address: SocketAddr) -> std::net::TcpStream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
     runtime.block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Identity;
 use crate::config::ChannelSettings;
-use crate::message::{ChannelKind, ChannelName};
+use crate::message::{ChannelKind, ChannelName, Own};
 
 /// Decides. Shared by all sessions; decisions are kept by role and channel.
 pub struct Policy {
@@ -42,13 +42,11 @@ impl Policy {
     /// Whether a client may subscribe to a channel. `user:` and `role:` channels are for that user
     /// and that role alone, whatever the rules say; no rule, no access.
     pub fn may_read(&self, who: &Identity, channel: &ChannelName) -> bool {
-        if let Some(user) = channel.as_str().strip_prefix("user:") {
-            return *user == *who.user;
+        match channel.own() {
+            Some(Own::User(user)) => *user == *who.user,
+            Some(Own::Role(role)) => *role == *who.role,
+            None => self.decide(&who.role, channel).read,
         }
-        if let Some(role) = channel.as_str().strip_prefix("role:") {
-            return *role == *who.role;
-        }
-        self.decide(&who.role, channel).read
     }
 
     /// Whether a client may publish to a channel; by default nobody.

@@ -12,9 +12,8 @@ use tokio::sync::Notify;
 
 use super::outbox::{Full, Outbox};
 use crate::failpoint;
-use crate::message::{ChannelName, Message};
+use crate::message::{ChannelName, Dialect, Message};
 use crate::wire::codes::Close;
-use crate::wire::frame;
 
 /// The connection ends: nothing more can be said to this client.
 #[derive(Debug)]
@@ -23,6 +22,8 @@ pub struct Gone;
 /// See the module.
 pub struct Link {
     stream: TcpStream,
+    /// What the client reads.
+    dialect: Dialect,
     /// A std mutex: it is held for a push or a write that doesn't wait, never across an await; the
     /// fan-out and the task meet here only while a client is behind, slow or speaking.
     out: Mutex<Out>,
@@ -49,14 +50,19 @@ impl Link {
     const JOINED: usize = 64;
 
     /// `limit`: of the outbox, in bytes.
-    pub fn new(stream: TcpStream, limit: usize) -> Arc<Self> {
+    pub fn new(stream: TcpStream, dialect: Dialect, limit: usize) -> Arc<Self> {
         Arc::new(Self {
             stream,
+            dialect,
             out: Mutex::new(Out { outbox: Outbox::new(limit), blocked: false, closing: None, broken: false }),
             wake: Notify::new(),
             drained: Notify::new(),
             heard: AtomicBool::new(true),
         })
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Adds a frame that must not be lost. If it doesn't fit, the client is too slow: closes.
@@ -124,9 +130,10 @@ impl Link {
             if out.blocked || why == Close::Slow {
                 out.outbox.clear();
             }
-            if out.outbox.push(frame::close(why)).is_err() {
+            let last = self.dialect.close(why);
+            if out.outbox.push(last.clone()).is_err() {
                 out.outbox.clear();
-                let _: Result<(), Full> = out.outbox.push(frame::close(why));
+                let _: Result<(), Full> = out.outbox.push(last);
             }
         }
         if !out.blocked {

@@ -7,14 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::filter::{Filter, Narrowing, TooManyNames};
 use super::link::Link;
 use super::membership::MemberId;
 use super::throttle::Throttle;
 use crate::config::{ChannelSettings, SessionSettings};
 use crate::event::{Micros, Number};
-use crate::message::{ChannelKind, ChannelName, Message};
+use crate::message::{ChannelKind, ChannelName, Dialect, Message};
 use crate::wire::codes::Close;
-use crate::wire::{frame, native};
+use crate::wire::frame;
 
 pub(crate) struct Members {
     slots: Vec<Slot>,
@@ -36,6 +37,10 @@ struct Slot {
 
 struct Member {
     link: Arc<Link>,
+    /// The link's, where it costs no look at the link.
+    dialect: Dialect,
+    /// Of a session that wants only some event types; the others have none.
+    filter: Option<Box<Filter>>,
     channels: Vec<ChannelName>,
     /// Stream messages are pushed; otherwise its own task reads them from the journal.
     live: bool,
@@ -79,6 +84,8 @@ impl Members {
     pub(crate) fn enter(&mut self, link: Arc<Link>, expires: Micros, now: Instant) -> MemberId {
         let next_ping = now + self.heartbeat;
         let member = Member {
+            dialect: link.dialect(),
+            filter: None,
             link,
             channels: Vec::new(),
             live: false,
@@ -170,13 +177,29 @@ impl Members {
         }
     }
 
+    /// Pushes a `gap` for one session, if its dialect knows gaps.
+    pub(crate) fn tell_gap(&mut self, who: MemberId, gap: impl FnOnce() -> Bytes) {
+        if self.get(who).is_some_and(|member| member.dialect.resumes()) {
+            self.tell(who, gap());
+        }
+    }
+
+    /// Changes which event types a session gets from here on.
+    pub(crate) fn narrow(&mut self, who: MemberId, change: Narrowing) -> Result<(), TooManyNames> {
+        let Some(member) = self.get(who) else { return Ok(()) };
+        member.filter.get_or_insert_default().narrow(change)
+    }
+
     /// Pushes a message for one session that catches up, if the session has its channel.
     pub(crate) fn catch_up(&mut self, who: MemberId, message: &Arc<Message>, only: Option<&ChannelName>) {
         let kind = if only.is_some() { ChannelKind::State } else { ChannelKind::Stream };
         let Some(member) = self.get(who) else { return };
         let wanted = only.map_or_else(|| member.channels.contains(&message.channel), |c| *c == message.channel);
-        if wanted && message.channel_kind == kind {
-            self.tell(who, native::message(message));
+        if wanted
+            && message.channel_kind == kind
+            && let Some(frame) = member.dialect.message(message)
+        {
+            self.tell(who, frame);
         }
     }
 
@@ -218,9 +241,11 @@ impl Members {
     pub(crate) fn announce(&mut self, frame: &Bytes, number: Number) {
         for (slot, place) in self.slots.iter_mut().enumerate() {
             if let Some(member) = place.member.as_mut().filter(|m| m.live) {
-                member.link.push(frame.clone());
                 member.number = number;
-                touch(member, slot as u32, &mut self.touched);
+                if member.dialect.resumes() {
+                    member.link.push(frame.clone());
+                    touch(member, slot as u32, &mut self.touched);
+                }
             }
         }
     }
@@ -229,6 +254,8 @@ impl Members {
     /// whose token has expired.
     pub(crate) fn sweep(&mut self, now: Instant, position: Number, mark: &Bytes) {
         let time = Micros::now();
+        // Encoded once for all that are due now.
+        let mut heartbeats = HashMap::new();
         for (slot, place) in self.slots.iter_mut().enumerate() {
             let Some(member) = place.member.as_mut() else { continue };
             if member.link.was_heard() {
@@ -241,11 +268,15 @@ impl Members {
             } else if now >= member.next_ping {
                 member.next_ping = now + self.heartbeat;
                 member.deadline.get_or_insert(now + self.pong_within);
-                if member.live && member.number < position {
+                if member.live && member.number < position && member.dialect.resumes() {
                     member.link.push(mark.clone());
                     member.number = position;
                 }
                 member.link.push(frame::ping());
+                let beat = heartbeats.entry(member.dialect).or_insert_with_key(|dialect| dialect.heartbeat(time));
+                if let Some(beat) = beat {
+                    member.link.push(beat.clone());
+                }
                 touch(member, slot as u32, &mut self.touched);
             }
         }
@@ -293,7 +324,10 @@ fn push(channel: &Channel, slots: &mut [Slot], touched: &mut Vec<u32>, message: 
         if message.number <= subscriber.since {
             continue;
         }
-        let frame = native::message(message);
+        if member.filter.as_ref().is_some_and(|filter| !filter.passes(message)) {
+            continue;
+        }
+        let Some(frame) = member.dialect.message(message) else { continue };
         match message.channel_kind {
             // Its task reads it from the journal.
             ChannelKind::Stream if !member.live => continue,

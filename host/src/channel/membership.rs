@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::filter::{Narrowing, TooManyNames};
 use super::gaps::Gaps;
 use super::link::{Gone, Link};
 use crate::event::{Micros, Number};
@@ -71,6 +73,13 @@ pub(crate) enum Request {
         channel: ChannelName,
         id: Option<u64>,
         reply: oneshot::Sender<()>,
+    },
+    /// Changes which event types the session gets from here on, and says the answer if that is done.
+    Narrow {
+        who: MemberId,
+        change: Narrowing,
+        answer: Bytes,
+        reply: oneshot::Sender<Result<(), TooManyNames>>,
     },
     Exit {
         who: MemberId,
@@ -182,6 +191,16 @@ impl Membership {
         let (reply, left) = oneshot::channel();
         self.mailbox.send(Request::Leave { who: self.who, channel, id, reply });
         left.await.map_err(|_| Gone)
+    }
+
+    /// Changes which event types come from here on; the shard says `answer` if that is done.
+    ///
+    /// # Errors
+    /// If the session was closed; within it, if the filter has no room for so many names.
+    pub async fn narrow(&self, change: Narrowing, answer: Bytes) -> Result<Result<(), TooManyNames>, Gone> {
+        let (reply, narrowed) = oneshot::channel();
+        self.mailbox.send(Request::Narrow { who: self.who, change, answer, reply });
+        narrowed.await.map_err(|_| Gone)
     }
 
     /// What sources lost after a number, and up to where that is known.

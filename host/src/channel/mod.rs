@@ -14,6 +14,7 @@ use crate::config::{ChannelSettings, SessionSettings};
 use crate::event::Micros;
 use crate::journal::{Journal, JournalError};
 
+mod filter;
 mod gaps;
 mod link;
 mod members;
@@ -24,6 +25,7 @@ mod shard;
 pub(crate) mod test;
 mod throttle;
 
+pub use filter::{Narrowing, TooManyNames};
 pub(crate) use gaps::Gaps;
 pub use link::{Gone, Link};
 pub use membership::{Attached, Entered, Membership, Subscribed};

@@ -200,6 +200,13 @@ impl Shard {
                 self.members.tell(who, Answer::Unsubscribed { id, channel: &channel }.frame());
                 let _ = reply.send(());
             }
+            Request::Narrow { who, change, answer, reply } => {
+                let narrowed = self.members.narrow(who, change);
+                if narrowed.is_ok() {
+                    self.members.tell(who, answer);
+                }
+                let _ = reply.send(narrowed);
+            }
             Request::Exit { who } => self.members.exit(who),
             Request::CloseAll => {
                 self.stopping = true;
@@ -235,7 +242,8 @@ impl Shard {
                 RecordBody::Control(control) if only.is_none() && record.first > after => {
                     if let Some(what) = lost(control) {
                         let gap = GapReason::Source(what);
-                        self.members.tell(who, native::gap(None, &gap, &self.journal.epoch(), record.first));
+                        let epoch = self.journal.epoch();
+                        self.members.tell_gap(who, || native::gap(None, &gap, &epoch, record.first));
                     }
                 }
                 RecordBody::Control(_) | RecordBody::Append(_) => {}

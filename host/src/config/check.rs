@@ -22,6 +22,7 @@ pub(super) fn all(config: &Config) -> Checked {
     auth(config)?;
     journal(config)?;
     session(config)?;
+    gad(config)?;
     plugins(config)?;
     sources(&config.sources)?;
     pipelines(&config.pipelines)?;
@@ -99,6 +100,30 @@ fn session(config: &Config) -> Checked {
     time("session.heartbeat", session.heartbeat)?;
     time("session.pong_within", session.pong_within)?;
     time("session.shutdown_within", session.shutdown_within)
+}
+
+fn gad(config: &Config) -> Checked {
+    for (role, channels) in &config.gad.channels {
+        if role != "*" && !is_role(role) {
+            return wrong("gad.channels", format!("{role:?} is no role"), "names of roles, or * for the rest");
+        }
+        for channel in channels {
+            if channel.own().is_some() {
+                let allowed = "other channels: a session has its user: and its role: channel by itself";
+                return wrong(format!("gad.channels.{role}"), channel.to_string(), allowed);
+            }
+            if config.channel(channel).is_none() {
+                let allowed = "channels that a [[channel]] is for";
+                return wrong(format!("gad.channels.{role}"), format!("no rule is for {channel}"), allowed);
+            }
+        }
+    }
+    match &config.gad.dashboard {
+        Some(channel) if config.channel(channel).is_none_or(|rule| rule.kind != ChannelKind::State) => {
+            wrong("gad.dashboard", format!("{channel} is no state channel"), "a channel of kind state")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn plugins(config: &Config) -> Checked {

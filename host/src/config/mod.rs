@@ -51,6 +51,8 @@ pub struct Config {
     #[serde(default)]
     pub session: SessionSettings,
     #[serde(default)]
+    pub gad: GadSettings,
+    #[serde(default)]
     pub plugins: PluginSettings,
     #[serde(default, rename = "source")]
     pub sources: Vec<SourceSettings>,

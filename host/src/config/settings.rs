@@ -126,6 +126,24 @@ pub struct SessionSettings {
     pub shutdown_within: Duration,
 }
 
+/// For clients of the original system's protocol, which ask for no channels.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GadSettings {
+    /// The channels that a session has by itself, by role; `*` for the roles that aren't named. A role
+    /// that may not read one doesn't get it.
+    pub channels: BTreeMap<String, Vec<ChannelName>>,
+    /// The state channel whose newest message is the answer to `dashboard_update`.
+    pub dashboard: Option<ChannelName>,
+}
+
+impl GadSettings {
+    /// The channels that a session of a role has by itself.
+    pub fn channels_of(&self, role: &str) -> &[ChannelName] {
+        self.channels.get(role).or_else(|| self.channels.get("*")).map_or(&[], Vec::as_slice)
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginSettings {

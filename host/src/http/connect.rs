@@ -1,4 +1,4 @@
-//! `/api/v1/ws/connect`: the WebSocket handshake. It is made by hand, because the fan-out writes to
+//! `/api/v1/ws/connect`, and `/ws/connect` as the original had it: the WebSocket handshake. It is made by hand, because the fan-out writes to
 //! the bare TCP stream: after the answer the stream goes over to [`session::serve`].
 
 use axum::extract::{Query, State};
@@ -15,16 +15,15 @@ use tracing::debug;
 use super::guard::bearer;
 use super::listener::Seat;
 use super::{Parts, Refusal};
+use crate::message::Dialect;
 use crate::session::{self, Hello};
-
-/// The native protocol's name in `Sec-WebSocket-Protocol`.
-const NATIVE: &str = "relevo.v1";
+use crate::wire::native::SUBPROTOCOL as NATIVE;
 
 /// More than any client needs; what the session room allows is checked there.
 const MAX_CHANNELS: usize = 1000;
 
 pub(super) fn router() -> Router<Parts> {
-    Router::new().route("/api/v1/ws/connect", get(connect))
+    Router::new().route("/api/v1/ws/connect", get(connect)).route("/ws/connect", get(connect))
 }
 
 async fn connect(State(parts): State<Parts>, mut request: Request<Body>) -> Response {
@@ -32,7 +31,9 @@ async fn connect(State(parts): State<Parts>, mut request: Request<Body>) -> Resp
         Ok(accept) => accept,
         Err(refusal) => return refuse(refusal),
     };
-    let hello = hello(&request);
+    let native = offers(request.headers(), NATIVE);
+    let dialect = if native { Dialect::Native } else { Dialect::Gad };
+    let hello = Hello { dialect, ..hello(&request) };
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return refuse(Refusal(
             StatusCode::UPGRADE_REQUIRED,
@@ -40,7 +41,6 @@ async fn connect(State(parts): State<Parts>, mut request: Request<Body>) -> Resp
             "this connection can't be upgraded".into(),
         ));
     };
-    let native = offers(request.headers(), NATIVE);
     let seat = request.extensions_mut().remove::<Seat>();
 
     tokio::spawn(async move {

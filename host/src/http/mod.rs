@@ -47,7 +47,7 @@ pub(crate) fn router(parts: Parts) -> Router {
 }
 
 async fn index() -> &'static str {
-    "Relevo. WebSocket: /api/v1/ws/connect (subprotocol relevo.v1). Health: /healthz, /readyz.\n"
+    "Relevo. WebSocket: /api/v1/ws/connect (subprotocol relevo.v1; without it the original's protocol). Health: /healthz, /readyz.\n"
 }
 
 /// The one shape of an HTTP error: `{"error":{"name":…,"message":…}}`.

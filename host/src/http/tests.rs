@@ -39,6 +39,8 @@ async fn server(settings: SessionSettings, parts: Vec<Part>) -> Server {
         tokens: tokens.clone(),
         policy: Policy::new(&config.channels, &config.auth.operators),
         settings: settings.clone(),
+        gad: config.gad.clone(),
+        census: session::census::Census::default(),
     };
     let routes = router(Parts {
         session: Arc::new(session),
@@ -176,7 +178,7 @@ async fn a_client_with_a_bad_query_is_let_in_and_closed_by_name() {
     let many = "channel=a&".repeat(1001);
     for query in ["after=7", "after=%ff:x", "channel=a%20b", &many] {
         let request = format!(
-            "GET /api/v1/ws/connect?{query} HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            "GET /api/v1/ws/connect?{query} HTTP/1.1\r\nhost: x\r\nsec-websocket-protocol: relevo.v1\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         let answer = server.says(&request, "bad_connect").await;
         assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("\"error\""), "{query:.20}: {answer}");

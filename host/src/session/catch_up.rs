@@ -37,13 +37,13 @@ impl Session {
                 while let Some((number, what)) = gaps.next_if(|(number, _)| *number < message.number) {
                     self.tell_gap(None, &GapReason::Source(what), number).await?;
                 }
-                self.link.push_paced(native::message(message)).await?;
+                self.send(message).await?;
             }
             for (number, what) in gaps {
                 self.tell_gap(None, &GapReason::Source(what), number).await?;
             }
             after = after.max(through);
-            if owed.take_if(|from| *from <= after).is_some() {
+            if owed.take_if(|from| *from <= after).is_some() && self.link.dialect().resumes() {
                 // With no message behind what was pruned, the client would come back to the same gap.
                 let epoch = self.context.journal.epoch();
                 self.link.push_paced(Answer::Position { epoch: &epoch, offset: after }.frame()).await?;
@@ -71,27 +71,33 @@ impl Session {
     }
 
     /// Sends all keys of a state channel, then makes its changes flow.
-    pub(super) async fn all_keys(&self, answer: Subscribed) -> Result<(), Stop> {
-        let channel = answer.channel.clone();
-        let keys = self.context.journal.state_channel(&channel).await?;
+    pub(super) async fn all_keys(&self, channel: &ChannelName, answers: Vec<Subscribed>) -> Result<(), Stop> {
+        let keys = self.context.journal.state_channel(channel).await?;
         for message in &keys.messages {
-            self.link.push_paced(native::message(message)).await?;
+            self.send(message).await?;
         }
         self.link.flush();
         let mut after = keys.as_of;
-        let answers = vec![answer];
         // Changes since then: a long time if the client takes its keys slowly.
         while self.membership.attach_state(channel.clone(), after, answers.clone()).await? == Attached::NotYet {
             let records = self.records(after).await?;
             for message in records.iter().flat_map(|r| messages(r)) {
-                if message.channel == channel && message.number > after {
-                    self.link.push_paced(native::message(message)).await?;
+                if message.channel == *channel && message.number > after {
+                    self.send(message).await?;
                 }
             }
             after = records.last().map_or(after, |r| after.max(r.last));
             self.link.flush();
         }
         Ok(())
+    }
+
+    /// Sends a message as fast as the client takes it.
+    async fn send(&self, message: &Message) -> Result<(), Stop> {
+        match self.link.dialect().message(message) {
+            Some(frame) => Ok(self.link.push_paced(frame).await?),
+            None => Ok(()),
+        }
     }
 
     async fn history(&self, streams: &[ChannelName], after: Number) -> Result<History, Stop> {
@@ -125,6 +131,9 @@ impl Session {
     }
 
     async fn tell_gap(&self, channel: Option<&ChannelName>, why: &GapReason, offset: Number) -> Result<(), Stop> {
+        if !self.link.dialect().resumes() {
+            return Ok(());
+        }
         let frame = native::gap(channel, why, &self.context.journal.epoch(), offset);
         Ok(self.link.push_paced(frame).await?)
     }

@@ -1,4 +1,4 @@
-//! From a socket to a session: the token, `after`, the first channels, and `connected`.
+//! From a socket to a session: the token, `after`, the first channels, and the first frame.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,10 +7,11 @@ use super::work::Job;
 use super::{Context, Hello, Session, State, new_name};
 use crate::auth::TokenError;
 use crate::channel::{Entered, Link};
-use crate::event::Number;
-use crate::message::ChannelName;
+use crate::event::{Micros, Number};
+use crate::message::{ChannelName, Dialect};
 use crate::wire::codes::{Close, ErrorCode};
 use crate::wire::command::{After, Command, Connect, What};
+use crate::wire::gad;
 use crate::wire::native::{self, Answer, GapReason};
 
 /// # Errors
@@ -18,34 +19,56 @@ use crate::wire::native::{self, Answer, GapReason};
 pub(super) async fn enter(reader: &mut Reader, hello: Hello, context: Arc<Context>) -> Result<Arc<Session>, Close> {
     let link = reader.link().clone();
     let place = context.fan_out.admit(context.settings.max_connections).ok_or(Close::Full)?;
-    let connect = connect(reader, hello, &context).await?;
+    let dialect = link.dialect();
+    let connect = match dialect {
+        Dialect::Native => connect(reader, hello, &context).await?,
+        Dialect::Gad => gad_connect(hello)?,
+    };
     let who = context.tokens.verify(&connect.token).map_err(|error| {
-        link.push(native::error(None, None, ErrorCode::Unauthorized, &error.to_string()));
+        if dialect == Dialect::Native {
+            link.push(native::error(None, None, ErrorCode::Unauthorized, &error.to_string()));
+        }
         if error == TokenError::Expired { Close::TokenExpired } else { Close::Unauthorized }
     })?;
     let entered = context.fan_out.enter(link.clone(), who.expires).await;
     let Entered { membership, position } = entered.map_err(|_| Close::Shutdown)?;
 
-    let epoch = context.journal.epoch();
-    let (from, gap) = start(connect.after.as_ref(), &epoch, position, context.journal.head());
-    let connected = Answer::Connected {
-        session: &new_name(),
-        epoch: &epoch,
-        offset: from,
-        user: &who.user,
-        role: &who.role,
-        heartbeat_ms: u64::try_from(context.settings.heartbeat.as_millis()).unwrap_or(u64::MAX),
-        message_bytes: context.settings.message_bytes,
-    };
-    link.push(connected.frame());
-    if let Some(reason) = gap {
-        link.push(native::gap(None, &reason, &epoch, from));
-    }
-    link.flush();
+    context.census.begin(&who);
     let state = Mutex::new(State::default());
     let session = Arc::new(Session { context, link, membership, who, state, _place: place });
-    session.enqueue(Job::Start { from, channels: connect.channels });
+    let job = match dialect {
+        Dialect::Native => session.connected(connect, position),
+        Dialect::Gad => {
+            session.link.push(gad::connection_ack(&new_name(), Micros::now()));
+            Job::StartByRole { from: position }
+        }
+    };
+    session.link.flush();
+    session.enqueue(job);
     Ok(session)
+}
+
+impl Session {
+    /// Says from where on the client gets its messages, and what it can't get.
+    fn connected(&self, connect: Connect, position: Number) -> Job {
+        let Self { context, link, who, .. } = self;
+        let epoch = context.journal.epoch();
+        let (from, gap) = start(connect.after.as_ref(), &epoch, position, context.journal.head());
+        let connected = Answer::Connected {
+            session: &new_name(),
+            epoch: &epoch,
+            offset: from,
+            user: &who.user,
+            role: &who.role,
+            heartbeat_ms: u64::try_from(context.settings.heartbeat.as_millis()).unwrap_or(u64::MAX),
+            message_bytes: context.settings.message_bytes,
+        };
+        link.push(connected.frame());
+        if let Some(reason) = gap {
+            link.push(native::gap(None, &reason, &epoch, from));
+        }
+        Job::Start { from, channels: connect.channels }
+    }
 }
 
 /// From which number on a client gets its messages, and what it can't get.
@@ -83,6 +106,12 @@ async fn connect(reader: &mut Reader, hello: Hello, context: &Context) -> Result
     connect.after = connect.after.or(after);
     connect.channels.extend(channels);
     Ok(connect)
+}
+
+/// The original's clients bring their token in the request; of the rest they know nothing.
+fn gad_connect(hello: Hello) -> Result<Connect, Close> {
+    let token = hello.token.filter(|_| hello.bad_query.is_none()).ok_or(Close::Unauthorized)?;
+    Ok(Connect { token, ..Connect::default() })
 }
 
 async fn first_message(reader: &mut Reader, context: &Context) -> Result<String, Close> {

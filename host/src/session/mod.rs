@@ -1,5 +1,5 @@
-//! One client of the native protocol: from the upgraded socket to its close. The `connect` route
-//! calls [`serve`].
+//! One client, from the upgraded socket to its close. The `connect` route calls [`serve`]. Most of it is
+//! the same for every dialect; [`gad`] has what is not.
 //!
 //! A session's own task reads and answers; what goes out is pushed by the fan-out, or, while the
 //! client is behind, by the task of [`work`].
@@ -14,20 +14,23 @@ use uuid::Uuid;
 use crate::auth::{Identity, Policy, Tokens};
 use crate::capture::ingest::Ingest;
 use crate::channel::{FanOut, Link, Membership, Place};
-use crate::config::SessionSettings;
+use crate::config::{GadSettings, SessionSettings};
 use crate::journal::Journal;
-use crate::message::{ChannelKind, ChannelName};
+use crate::message::{ChannelKind, ChannelName, Dialect};
 use crate::wire::codes::ErrorCode;
 use crate::wire::command::{Command, What};
 use crate::wire::native::{self, Answer};
 
 mod catch_up;
+pub mod census;
+mod gad;
 mod hello;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod work;
 
+use census::Census;
 use reader::Reader;
 use work::Job;
 
@@ -39,11 +42,14 @@ pub struct Context {
     pub policy: Policy,
     pub settings: SessionSettings,
     pub ingest: Ingest,
+    pub gad: GadSettings,
+    pub census: Census,
 }
 
 /// What the upgrade request already said, raw; the session checks it and closes with a named code.
 #[derive(Clone, Debug, Default)]
 pub struct Hello {
+    pub dialect: Dialect,
     /// From `Authorization: Bearer` or `token=`. None: the first message brings it.
     pub token: Option<String>,
     /// `after=EPOCH:OFFSET`.
@@ -90,7 +96,7 @@ pub async fn serve(stream: TcpStream, already_read: Bytes, hello: Hello, context
     // Without it a small frame waits for the acknowledgement of the one before (Nagle).
     let _ = stream.set_nodelay(true);
     let limit = usize::try_from(context.settings.outbox_bytes).unwrap_or(usize::MAX);
-    let link = Link::new(stream, limit);
+    let link = Link::new(stream, hello.dialect, limit);
     let mut reader = Reader::new(link.clone(), already_read, &context.settings);
     // Boxed: what is needed once shouldn't make every connection's task larger.
     match Box::pin(hello::enter(&mut reader, hello, context)).await {
@@ -104,7 +110,10 @@ impl Session {
     async fn run(self: Arc<Self>, reader: &mut Reader) {
         loop {
             match reader.next().await {
-                Ok(Some(text)) => self.command(&text),
+                Ok(Some(text)) => match self.link.dialect() {
+                    Dialect::Native => self.command(&text),
+                    Dialect::Gad => self.gad_command(&text),
+                },
                 Ok(None) => return,
                 Err(why) => return self.link.close(why),
             }
@@ -148,6 +157,12 @@ impl Session {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.context.census.end(&self.who);
     }
 }
 

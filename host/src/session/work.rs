@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Had, Session, WAITING_COMMANDS, hello};
 use crate::capture::ingest::IngestError;
-use crate::channel::{Gone, Subscribed};
+use crate::channel::{Gone, Narrowing, Subscribed};
 use crate::event::{Number, Published};
 use crate::journal::JournalError;
 use crate::message::{ChannelKind, ChannelName};
@@ -18,6 +20,10 @@ pub(super) enum Job {
     Start {
         from: Number,
         channels: Vec<ChannelName>,
+    },
+    /// As `Start`, for those who ask for nothing: the channels that the configuration names for their role.
+    StartByRole {
+        from: Number,
     },
     Subscribe {
         id: Option<u64>,
@@ -32,6 +38,13 @@ pub(super) enum Job {
         id: Option<u64>,
         publish: Publish,
     },
+    /// Changes which event types come; `answer` says so.
+    Narrow {
+        change: Narrowing,
+        answer: Bytes,
+    },
+    /// Sends the newest message of the channel that the configuration names.
+    Newest,
 }
 
 /// Why a job can't go on: the session ends.
@@ -93,6 +106,9 @@ impl Session {
     async fn work_on(&self, job: Job) -> Result<(), Stop> {
         match job {
             Job::Start { from, channels } => self.start(from, channels).await,
+            Job::StartByRole { from } => self.start_by_role(from).await,
+            Job::Narrow { change, answer } => self.narrow(change, answer).await,
+            Job::Newest => self.newest().await,
             Job::Subscribe { id, channel, after } => {
                 if !self.may_subscribe(id, &channel) {
                     return Ok(());
@@ -109,12 +125,9 @@ impl Session {
     }
 
     async fn start(&self, from: Number, asked: Vec<ChannelName>) -> Result<(), Stop> {
-        // A user's name may have characters that a channel's may not: then there is no such channel.
-        let own = [format!("user:{}", self.who.user), format!("role:{}", self.who.role)];
-        let own: Vec<_> = own.iter().filter_map(|name| ChannelName::new(name).ok()).collect();
-        self.state().channels.extend(own.iter().map(|name| (name.clone(), Had::Own)));
         let mut answers = Vec::new();
-        let mut join = own;
+        let mut join = self.own_channels();
+        self.state().channels.extend(join.iter().map(|name| (name.clone(), Had::Own)));
         for channel in asked {
             if !self.may_subscribe(None, &channel) {
                 continue;
@@ -122,7 +135,7 @@ impl Session {
             let had = self.state().channels.insert(channel.clone(), Had::Asked).is_some();
             let answer = Subscribed { id: None, channel: channel.clone() };
             if self.kind(&channel) == ChannelKind::State {
-                self.all_keys(answer).await?;
+                self.all_keys(&channel, vec![answer]).await?;
                 continue;
             }
             answers.push(answer);
@@ -132,6 +145,12 @@ impl Session {
         }
         self.membership.join(join, Vec::new()).await?;
         self.catch_up(from, answers).await
+    }
+
+    pub(super) fn own_channels(&self) -> Vec<ChannelName> {
+        // A user's name may have characters that a channel's may not: then there is no such channel.
+        let own = [format!("user:{}", self.who.user), format!("role:{}", self.who.role)];
+        own.iter().filter_map(|name| ChannelName::new(name).ok()).collect()
     }
 
     /// Whether a client may have a channel that it asks for; if not, it is told why.
@@ -160,7 +179,7 @@ impl Session {
     async fn subscribe(&self, answer: Subscribed, after: Option<After>, had: bool) -> Result<(), Stop> {
         let new = if had { Vec::new() } else { vec![answer.channel.clone()] };
         match (self.kind(&answer.channel), after) {
-            (ChannelKind::State, _) => return self.all_keys(answer).await,
+            (ChannelKind::State, _) => return self.all_keys(&answer.channel.clone(), vec![answer]).await,
             (ChannelKind::Stream, Some(after)) => {
                 let mut here = self.membership.hold().await?;
                 let journal = &self.context.journal;
@@ -182,8 +201,7 @@ impl Session {
     }
 
     async fn unsubscribe(&self, id: Option<u64>, channel: ChannelName) -> Result<(), Stop> {
-        let own = [format!("user:{}", self.who.user), format!("role:{}", self.who.role)];
-        let own = own.iter().any(|name| name == channel.as_str());
+        let own = self.own_channels().contains(&channel);
         let had = {
             let mut state = self.state();
             let had = state.channels.get(&channel) == Some(&Had::Asked);

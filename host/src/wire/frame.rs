@@ -2,8 +2,6 @@
 
 use bytes::Bytes;
 
-use super::codes::Close;
-
 const FINAL: u8 = 0x80;
 const TEXT: u8 = 0x1;
 const CLOSE: u8 = 0x8;
@@ -43,10 +41,10 @@ pub fn pong(payload: &[u8]) -> Bytes {
     control(PONG, payload)
 }
 
-/// The last frame, with a code and its name.
-pub fn close(why: Close) -> Bytes {
-    let mut payload = why.number().to_be_bytes().to_vec();
-    payload.extend_from_slice(why.name().as_bytes());
+/// The last frame.
+pub fn close(code: u16, reason: &str) -> Bytes {
+    let mut payload = code.to_be_bytes().to_vec();
+    payload.extend_from_slice(reason.as_bytes());
     control(CLOSE, &payload)
 }
 
@@ -66,6 +64,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 
     use super::*;
+    use crate::wire::codes::Close;
 
     #[test]
     fn tungstenite_reads_each_length_of_text() {
@@ -81,6 +80,6 @@ mod tests {
     #[test]
     fn a_control_frame_is_never_longer_than_the_protocol_allows() {
         assert_eq!(pong(&[0; 200]).len(), 127);
-        assert!(Close::ALL.iter().all(|c| close(*c).len() <= 127));
+        assert!(Close::ALL.iter().all(|c| close(c.number(), c.name()).len() <= 127));
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::codes::ErrorCode;
+use super::codes::{Close, ErrorCode};
 use super::frame;
 use crate::event::Number;
 use crate::message::{ChannelKind, ChannelName, Dialect, Message};
@@ -60,11 +60,17 @@ fn encode(message: &Message, recovered: bool) -> Bytes {
     frame::text(text.as_bytes())
 }
 
-fn quote(text: &mut String, value: &str) {
+/// Adds a text as JSON.
+pub(super) fn quote(text: &mut String, value: &str) {
     match serde_json::to_string(value) {
         Ok(quoted) => text.push_str(&quoted),
         Err(_) => text.push_str("\"\""),
     }
+}
+
+/// The last frame, with a code and its name.
+pub fn close(why: Close) -> Bytes {
+    frame::close(why.number(), why.name())
 }
 
 /// Why a client misses something, in a `gap`.

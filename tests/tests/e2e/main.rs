@@ -5,6 +5,7 @@
 mod beginnings;
 mod changes;
 mod crashes;
+mod gad;
 mod gaps;
 mod hostile_plugins;
 mod misuse;

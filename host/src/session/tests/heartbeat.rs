@@ -19,7 +19,7 @@ async fn a_silent_client_is_closed_with_a_code() {
     let mut bytes = Vec::new();
     tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.unwrap().unwrap();
     assert_eq!(&bytes[..2], [0x89, 0], "it was asked");
-    let close = crate::wire::frame::close(Close::Silent);
+    let close = crate::wire::native::close(Close::Silent);
     assert_eq!(&bytes[bytes.len() - close.len()..], &close[..]);
     assert_eq!(server.context.fan_out.connections(), 0);
 }

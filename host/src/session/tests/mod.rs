@@ -19,6 +19,7 @@ use crate::journal::{Commit, Control};
 use crate::message::Message;
 
 mod bad_input;
+mod gad;
 mod heartbeat;
 mod resume;
 mod slow;
@@ -73,7 +74,14 @@ async fn server(change: impl FnOnce(&mut SessionSettings)) -> Server {
     let secret = Secret::new("a secret of at least thirty-two bytes", "test").unwrap();
     let tokens = Tokens::new(&secret, &AuthSettings::default());
     let ingest = Ingest::new(journal.clone());
-    let context = Context { journal, fan_out, tokens, policy: Policy::new(&rules, &[]), settings, ingest };
+    let names = |names: &[&str]| names.iter().map(|name| ChannelName::new(name).unwrap()).collect();
+    let channels = [("*", names(&["tasks", "system", "board", "secret"])), ("QUIET", names(&[]))];
+    let gad = GadSettings {
+        channels: channels.into_iter().map(|(role, channels)| (role.to_owned(), channels)).collect(),
+        dashboard: ChannelName::new("board").ok(),
+    };
+    let policy = Policy::new(&rules, &[]);
+    let context = Context { journal, fan_out, tokens, policy, settings, ingest, gad, census: Census::default() };
     // Small buffers, so that a client which doesn't read is noticed soon.
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_send_buffer_size(16 << 10).unwrap();
