@@ -182,10 +182,19 @@ impl Server {
 
     /// An HTTP request; status 0 if there was no answer.
     pub fn get(&self, path: &str) -> (u16, String) {
+        self.request(path, "")
+    }
+
+    /// The same by a user of a role.
+    pub fn get_as(&self, path: &str, user: &str, role: &str) -> (u16, String) {
+        self.request(path, &format!("Authorization: Bearer {}\r\n", crate::token::token(user, role)))
+    }
+
+    fn request(&self, path: &str, headers: &str) -> (u16, String) {
         let answer = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?;
             stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: relevo\r\nConnection: close\r\n\r\n")?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: relevo\r\n{headers}Connection: close\r\n\r\n")?;
             let mut text = Vec::new();
             stream.read_to_end(&mut text)?;
             Ok(String::from_utf8_lossy(&text).into_owned())

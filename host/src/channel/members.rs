@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::filter::{Filter, Narrowing, TooManyNames};
 use super::link::Link;
 use super::membership::MemberId;
+use super::sent::Sent;
 use super::throttle::Throttle;
 use crate::config::{ChannelSettings, SessionSettings};
 use crate::event::{Micros, Number};
@@ -26,6 +27,7 @@ pub(crate) struct Members {
     /// When a state that is held back is due; kept here so that the shard's loop needn't look for it.
     due: Option<Instant>,
     rules: Vec<ChannelSettings>,
+    sent: Arc<Sent>,
     heartbeat: Duration,
     pong_within: Duration,
 }
@@ -67,7 +69,7 @@ struct Subscriber {
 }
 
 impl Members {
-    pub(crate) fn new(settings: &SessionSettings, rules: &[ChannelSettings]) -> Self {
+    pub(crate) fn new(settings: &SessionSettings, rules: &[ChannelSettings], sent: Arc<Sent>) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -75,6 +77,7 @@ impl Members {
             touched: Vec::new(),
             due: None,
             rules: rules.to_vec(),
+            sent,
             heartbeat: settings.heartbeat,
             pong_within: settings.pong_within,
         }
@@ -213,7 +216,7 @@ impl Members {
             self.due = earlier(self.due, throttle.due());
             return;
         }
-        push(channel, &mut self.slots, &mut self.touched, message);
+        self.sent.count(push(channel, &mut self.slots, &mut self.touched, message));
     }
 
     /// Hands on the states that were held back and are due.
@@ -227,7 +230,7 @@ impl Members {
             let released = throttle.release(now);
             self.due = earlier(self.due, throttle.due());
             for message in released {
-                push(channel, &mut self.slots, &mut self.touched, &message);
+                self.sent.count(push(channel, &mut self.slots, &mut self.touched, &message));
             }
         }
     }
@@ -318,7 +321,9 @@ fn touch(member: &mut Member, slot: u32, touched: &mut Vec<u32>) {
     }
 }
 
-fn push(channel: &Channel, slots: &mut [Slot], touched: &mut Vec<u32>, message: &Arc<Message>) {
+/// Pushes a message to all who have its channel; to how many.
+fn push(channel: &Channel, slots: &mut [Slot], touched: &mut Vec<u32>, message: &Arc<Message>) -> u64 {
+    let mut pushed = 0;
     for subscriber in &channel.subscribers {
         let Some(member) = slots[subscriber.slot as usize].member.as_mut() else { continue };
         if message.number <= subscriber.since {
@@ -338,6 +343,8 @@ fn push(channel: &Channel, slots: &mut [Slot], touched: &mut Vec<u32>, message: 
             ChannelKind::State => member.link.push_state(frame, message),
             ChannelKind::Ephemeral => member.link.push_if_room(frame),
         }
+        pushed += 1;
         touch(member, subscriber.slot, touched);
     }
+    pushed
 }

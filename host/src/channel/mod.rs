@@ -20,6 +20,7 @@ mod link;
 mod members;
 mod membership;
 mod outbox;
+mod sent;
 mod shard;
 #[cfg(test)]
 pub(crate) mod test;
@@ -29,6 +30,7 @@ pub use filter::{Narrowing, TooManyNames};
 pub(crate) use gaps::Gaps;
 pub use link::{Gone, Link};
 pub use membership::{Attached, Entered, Membership, Subscribed};
+pub use sent::Sent;
 
 use membership::Mailbox;
 
@@ -45,6 +47,7 @@ struct Shared {
     /// Connections that are open, before and after they entered a shard.
     connections: watch::Sender<usize>,
     stopping: watch::Sender<bool>,
+    sent: Arc<Sent>,
 }
 
 /// A place among the connections; free again when dropped.
@@ -64,11 +67,20 @@ impl FanOut {
     ) -> Result<Self, JournalError> {
         let controls = journal.gaps().await?.into_iter();
         let known: Vec<_> = controls.filter_map(|(number, control)| Some((number, gaps::lost(&control)?))).collect();
+        let sent = Arc::new(Sent::default());
         let shards = (0..settings.fan_out_threads.max(1))
-            .map(|index| shard::start(index, journal.clone(), settings, channels, Gaps::new(known.clone())))
+            .map(|index| {
+                let gaps = Gaps::new(known.clone());
+                shard::start(index, journal.clone(), settings, channels, gaps, sent.clone())
+            })
             .collect::<Result<_, _>>()?;
         let (connections, stopping) = (watch::Sender::new(0), watch::Sender::new(false));
-        Ok(Self { shared: Arc::new(Shared { shards, next: AtomicUsize::new(0), connections, stopping }) })
+        Ok(Self { shared: Arc::new(Shared { shards, next: AtomicUsize::new(0), connections, stopping, sent }) })
+    }
+
+    /// How much was sent.
+    pub fn sent(&self) -> &Sent {
+        &self.shared.sent
     }
 
     /// Connections that are open.

@@ -1,6 +1,7 @@
 //! A shard: one thread that follows the journal and serves its sessions. Everything it does happens
 //! between two records, so "from here on" and "up to here" are exact.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use super::gaps::{Gaps, lost};
 use super::members::Members;
 use super::membership::{Attached, Mailbox, MemberId, Request, Subscribed};
+use super::sent::Sent;
 use crate::config::{ChannelSettings, SessionSettings};
 use crate::event::Number;
 use crate::journal::{Journal, JournalError, Record, RecordBody};
@@ -45,10 +47,11 @@ pub(crate) fn start(
     settings: &SessionSettings,
     rules: &[ChannelSettings],
     gaps: Gaps,
+    sent: Arc<Sent>,
 ) -> Result<Mailbox, JournalError> {
     let (sender, requests) = mpsc::unbounded_channel();
     let mailbox = Mailbox::new(sender, gaps.clone());
-    let members = Members::new(settings, rules);
+    let members = Members::new(settings, rules, sent);
     let sweep_every =
         (settings.heartbeat.min(settings.pong_within) / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;

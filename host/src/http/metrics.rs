@@ -50,6 +50,13 @@ fn registry(parts: &Parts, numbers: &Numbers) -> Registry {
     let mut all = Registry::with_prefix("relevo");
     let journal = &parts.session.journal;
     gauge(&mut all, "connections", "Connections that are open", [(vec![], parts.session.fan_out.connections() as f64)]);
+    let (count, sent) = (parts.session.census.count(), parts.session.fan_out.sent());
+    let roles = count.sessions_by_role.iter().map(|(role, n)| (vec![("role", role.clone())], *n as f64));
+    gauge(&mut all, "sessions", "Clients that are connected", roles);
+    gauge(&mut all, "users", "Users of whom a client is connected", [(vec![], count.users as f64)]);
+    counter(&mut all, "sessions_slow", "Clients that were closed because they were too slow", [(vec![], count.slow)]);
+    counter(&mut all, "messages_sent", "Messages that went to anybody", [(vec![], sent.messages())]);
+    counter(&mut all, "deliveries", "Messages times the clients that they went to", [(vec![], sent.deliveries())]);
     gauge(&mut all, "journal_head", "The newest number in the journal", [(vec![], journal.head().0 as f64)]);
     gauge(&mut all, "journal_bytes", "What the journal's file holds", [(vec![], journal.used() as f64)]);
 

@@ -19,6 +19,7 @@ mod health;
 pub(crate) mod listener;
 mod metrics;
 mod pipelines;
+mod stats;
 
 pub use health::{Part, Readiness};
 pub use metrics::{AskNumbers, Numbers};
@@ -42,6 +43,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .merge(events::router())
         .merge(metrics::router())
         .merge(pipelines::router())
+        .merge(stats::router())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /".into()) })
         .with_state(parts)
 }

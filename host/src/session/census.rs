@@ -18,6 +18,7 @@ struct Counts {
     sessions: usize,
     begun: u64,
     most_users: usize,
+    slow: u64,
 }
 
 /// The numbers of one moment.
@@ -32,6 +33,8 @@ pub struct Count {
     pub most_users: usize,
     /// Sessions that there ever were.
     pub begun: u64,
+    /// Sessions that were closed because their clients were too slow.
+    pub slow: u64,
     /// How long it has been counting.
     pub uptime: Duration,
 }
@@ -52,8 +55,9 @@ impl Census {
         counts.most_users = counts.most_users.max(counts.users.len());
     }
 
-    pub(super) fn end(&self, who: &Identity) {
+    pub(super) fn end(&self, who: &Identity, was_slow: bool) {
         let mut counts = self.counts();
+        counts.slow += u64::from(was_slow);
         less(&mut counts.users, &who.user);
         less(&mut counts.roles, &who.role);
         counts.sessions = counts.sessions.saturating_sub(1);
@@ -67,6 +71,7 @@ impl Census {
             users: counts.users.len(),
             most_users: counts.most_users,
             begun: counts.begun,
+            slow: counts.slow,
             uptime: self.since.elapsed(),
         }
     }
@@ -97,11 +102,12 @@ mod tests {
         for who in [who("1", "ADMIN"), who("1", "ADMIN"), who("2", "LEVEL_1")] {
             census.begin(&who);
         }
-        census.end(&who("1", "ADMIN"));
+        census.end(&who("1", "ADMIN"), true);
         let count = census.count();
         assert_eq!((count.sessions, count.users, count.most_users, count.begun), (2, 2, 2, 3));
+        assert_eq!(count.slow, 1);
         assert_eq!(count.sessions_by_role, BTreeMap::from([("ADMIN".into(), 1), ("LEVEL_1".into(), 1)]));
-        census.end(&who("1", "ADMIN"));
+        census.end(&who("1", "ADMIN"), false);
         let count = census.count();
         assert_eq!((count.sessions, count.users, count.most_users, count.begun), (1, 1, 2, 3));
         assert_eq!(count.sessions_by_role, BTreeMap::from([("LEVEL_1".into(), 1)]));

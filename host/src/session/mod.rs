@@ -17,7 +17,7 @@ use crate::channel::{FanOut, Link, Membership, Place};
 use crate::config::{GadSettings, SessionSettings};
 use crate::journal::Journal;
 use crate::message::{ChannelKind, ChannelName, Dialect};
-use crate::wire::codes::ErrorCode;
+use crate::wire::codes::{Close, ErrorCode};
 use crate::wire::command::{Command, What};
 use crate::wire::native::{self, Answer};
 
@@ -162,7 +162,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.context.census.end(&self.who);
+        self.context.census.end(&self.who, self.link.closing() == Some(Close::Slow));
     }
 }
 

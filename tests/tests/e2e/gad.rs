@@ -457,3 +457,30 @@ fn a_server_that_stops_says_so() {
     assert!(server.stop(SOON).status.success());
     assert!(matches!(client.end(), Incoming::Close(1012, _)));
 }
+
+#[test]
+fn statistics_have_the_old_shape_and_are_for_operators_alone() {
+    let world = World::new();
+    let server = world.serve();
+    let _clients: Vec<Client> =
+        (0..3).map(|n| Client::connect(server.address, &Connect::by(&n.to_string(), "LEVEL_1").to("tasks"))).collect();
+    let mut admin = Client::connect(server.address, &Connect::admin().to("tasks"));
+    world.sql("update tareas set titulo = 'for the statistics' where id = 1");
+    admin.expect_event("tasks", "task_updated");
+    for path in ["/ws/stats", "/api/v1/ws/stats"] {
+        assert_eq!(server.get(path).0, 401);
+        assert_eq!(server.get_as(path, "7", "LEVEL_3").0, 403);
+        let (status, body) = server.get_as(path, "7", "ADMIN");
+        assert_eq!(status, 200, "{body}");
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        let stats = &answer["stats"];
+        assert_eq!(answer["status"], "ok");
+        assert_eq!((&stats["total_connections"], &stats["unique_users"]), (&json!(4), &json!(4)), "{body}");
+        assert_eq!(stats["connections_by_role"], json!({"ADMIN": 1, "LEVEL_1": 3}));
+        assert_eq!((&stats["heartbeat_active"], &stats["heartbeat_interval"]), (&json!(true), &json!(30.0)));
+        let metrics = &stats["metrics"];
+        assert_eq!((&metrics["total_broadcasts"], &metrics["total_messages_sent"]), (&json!(1), &json!(4)), "{body}");
+        assert_eq!(metrics["total_send_errors"], 0);
+        assert!(metrics["last_broadcast_at"].as_str().unwrap() <= answer["timestamp"].as_str().unwrap());
+    }
+}
