@@ -12,6 +12,7 @@ use super::install::{self, Installed};
 use super::reader::Reader;
 use super::{connect, prune};
 
+mod histories;
 mod replace;
 mod schema_changes;
 mod users_triggers;
