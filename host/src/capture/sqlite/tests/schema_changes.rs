@@ -195,3 +195,18 @@ async fn a_table_that_is_dropped_and_comes_back_later_is_no_gap() {
     assert_eq!(db.install().await.gap, None);
     assert_eq!(db.changes().await, ["truncate t : - -> -", r#"insert t 2: - -> {"id":2}"#]);
 }
+
+#[tokio::test]
+async fn a_table_for_rows_put_aside_of_an_older_relevo_is_made_anew() {
+    let mut db = Watched::new("create table t(id integer primary key, u unique); insert into t values (1, 'a')").await;
+    ok(&sqlite3(
+        &db.path,
+        "drop table _relevo_peek; create table _relevo_peek(form integer not null, rid, seq, c0, c1)",
+    ));
+    assert!(!sqlite3(&db.path, "replace into t values (2, 'a')").status.success(), "the trap that this is about");
+    assert_eq!(db.install().await.gap, None);
+    assert_eq!(
+        db.run("replace into t values (2, 'a')").await,
+        [r#"delete t 1: {"id":1,"u":"a"} -> -"#, r#"insert t 2: - -> {"id":2,"u":"a"}"#]
+    );
+}
