@@ -54,14 +54,14 @@ fn without_direction(term: &str) -> String {
 }
 
 /// A word, a quoted text or a single sign.
-struct Piece<'a> {
-    text: &'a str,
+pub(super) struct Piece<'a> {
+    pub text: &'a str,
     start: usize,
     end: usize,
 }
 
 /// Cuts SQL into pieces, leaving out white space and comments; none if a quote or comment has no end.
-fn pieces(sql: &str) -> Option<Vec<Piece<'_>>> {
+pub(super) fn pieces(sql: &str) -> Option<Vec<Piece<'_>>> {
     let mut pieces = Vec::new();
     let mut at = 0;
     while let Some(c) = sql[at..].chars().next() {

@@ -11,9 +11,10 @@ use crate::event::Name;
 
 use super::error::CaptureError;
 use super::form::{Form, FormId};
+use super::others::Others;
 use super::schema::{self, Listed, Table, Term};
-use super::tables::{self, MOST_COLUMNS, Meta, put, run};
-use super::triggers::{Trigger, Writer, belongs, quote};
+use super::tables::{self, MOST_COLUMNS, Made, Meta, get, put, run};
+use super::triggers::{Moment, Trigger, Writer, belongs, quote};
 
 /// A table that appears while capture runs is delivered as inserts of its rows up to this many; one
 /// with more is a gap, whose rebuild reads it as a snapshot.
@@ -74,7 +75,9 @@ struct Installation<'a> {
     settings: &'a SourceSettings,
     listed: Vec<Listed>,
     /// Our triggers that are there, by name.
-    present: BTreeMap<String, String>,
+    present: BTreeMap<String, Made>,
+    /// The user's own.
+    others: Others,
     /// The form that each table's triggers were made for.
     attached: BTreeMap<String, FormId>,
     /// Nothing was watched before: what is there is not news.
@@ -90,6 +93,7 @@ impl<'a> Installation<'a> {
         Ok(Self {
             listed: schema::list(db).await?,
             present: tables::triggers(db).await?,
+            others: Others::read(db).await?,
             attached,
             first,
             mark,
@@ -188,15 +192,17 @@ impl<'a> Installation<'a> {
         let before = self.attached.remove(&name);
         let complete = watched.writer().triggers();
         let gone = complete.iter().any(|trigger| !self.present.contains_key(&trigger.name));
+        self.find_overtaken(&name, &complete);
         let watched = match self.make(&watched, &complete).await {
             Ok(()) => watched,
             Err(first) => {
-                // An index's expression may be what SQLite doesn't take within a trigger.
+                // An index's expression or a default may be what SQLite doesn't take within a trigger.
                 let mut plain = watched.clone();
                 plain
                     .table
                     .uniques
                     .retain(|u| u.only.is_none() && u.terms.iter().all(|term| matches!(term, Term::Column { .. })));
+                plain.table.columns.iter_mut().for_each(|column| column.instead_of_null = None);
                 let triggers = plain.writer().triggers();
                 if plain.table == watched.table || self.make(&plain, &triggers).await.is_err() {
                     let error = CaptureError::Triggers { table: name.clone(), reason: first.to_string() };
@@ -204,33 +210,91 @@ impl<'a> Installation<'a> {
                     self.keep(&name);
                     return Ok(None);
                 }
-                tracing::warn!(table = name, error = %first, "unique indexes over expressions can't be followed: rows that an INSERT OR REPLACE removes through them stay unseen");
+                tracing::warn!(table = name, error = %first, "unique indexes over expressions, and defaults instead of nulls, can't be followed: rows that an INSERT OR REPLACE removes through them stay unseen");
                 plain
             }
         };
         self.keep(&name);
+        self.warn_of_late(&name, &complete).await?;
         put(self.db, &format!("table:{name}"), &watched.id.to_string()).await?;
         self.find_unseen(&watched, before, gone).await?;
         Ok(Some(watched))
     }
 
     /// Makes a table's triggers anew if they aren't as wanted, and proves them; all or nothing. Always
-    /// all of them, since SQLite fires them by their age.
+    /// all of a moment, since SQLite fires them by their age: before the row is written ours should
+    /// come after the user's, and so stay as old as they are; after it, before the user's.
     async fn make(&mut self, watched: &Watched, wanted: &[Trigger]) -> Result<(), sqlx::Error> {
-        if wanted.iter().all(|trigger| self.present.get(&trigger.name) == Some(&trigger.sql)) {
+        let stale = |moment: Moment| {
+            let mut ours = wanted.iter().filter(|trigger| trigger.moment == moment);
+            ours.any(|trigger| self.present.get(&trigger.name).is_none_or(|made| made.sql != trigger.sql))
+        };
+        let before = stale(Moment::Before);
+        let after = stale(Moment::After) || self.disordered(&watched.table.name, wanted);
+        if !before && !after {
             return Ok(());
         }
+        let anew = wanted.iter().filter(|trigger| match trigger.moment {
+            Moment::Before => before,
+            Moment::After => after,
+        });
         let mut savepoint = self.db.begin().await?;
-        for trigger in wanted {
+        for trigger in anew.clone() {
             run(&mut savepoint, format!("DROP TRIGGER IF EXISTS {}", quote(&trigger.name))).await?;
         }
-        for trigger in wanted {
+        for trigger in anew {
             run(&mut savepoint, trigger.sql.clone()).await?;
         }
         for proof in watched.writer().proofs() {
             run(&mut savepoint, proof).await?;
         }
         savepoint.commit().await
+    }
+
+    /// The ages of ours that are there and fire after a row is written, in the order in which they are
+    /// to be made.
+    fn ages(&self, wanted: &[Trigger]) -> Vec<i64> {
+        let after = wanted.iter().filter(|trigger| trigger.moment == Moment::After);
+        after.filter_map(|trigger| self.present.get(&trigger.name)).map(|made| made.age).collect()
+    }
+
+    /// Whether ours that fire after a row is written aren't the newest, or not in their order.
+    fn disordered(&self, table: &str, wanted: &[Trigger]) -> bool {
+        let ages = self.ages(wanted);
+        let newest = self.others.of(table, Moment::After).map(|other| other.age).max();
+        !ages.is_sorted() || ages.first() < newest.as_ref()
+    }
+
+    /// A trigger of the user's that is newer than ours fires before them: what it writes to the same
+    /// table was told before the row that fired it, so that the row as it was came last.
+    fn find_overtaken(&mut self, table: &str, wanted: &[Trigger]) {
+        let Some(oldest) = self.ages(wanted).into_iter().min() else { return };
+        let newer = self.others.of(table, Moment::After).filter(|other| other.age > oldest);
+        let found = newer.filter(|other| self.others.comes_back(other)).map(|other| other.name.clone()).next();
+        if let Some(trigger) = found {
+            self.gap(format!(
+                "trigger {trigger} of table {table} is newer than relevo's and writes to the table itself: changes may have come in the wrong order"
+            ));
+        }
+    }
+
+    /// A trigger of the user's that fires between ours and the write may change what they saw.
+    async fn warn_of_late(&mut self, table: &str, wanted: &[Trigger]) -> Result<(), CaptureError> {
+        let found = self.others.of(table, Moment::Before).filter(|other| self.others.comes_back(other));
+        let Some(oldest) = found.min_by_key(|other| other.age) else { return Ok(()) };
+        for trigger in wanted.iter().filter(|trigger| trigger.moment == Moment::Before) {
+            let made = sqlx::query_scalar("SELECT rowid FROM sqlite_schema WHERE type = 'trigger' AND name = ?");
+            let age: Option<i64> = made.bind(&trigger.name).fetch_optional(&mut *self.db).await?;
+            if age.is_some_and(|age| age > oldest.age) {
+                tracing::warn!(
+                    table,
+                    trigger = oldest.name,
+                    "this BEFORE trigger writes to its own table, and relevo's fire before it: what an INSERT OR REPLACE removes may be told wrongly; drop it and create it again, so that it fires first"
+                );
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Leaves a table's triggers where they are.
@@ -244,6 +308,11 @@ impl<'a> Installation<'a> {
             return Ok(());
         }
         let name = &watched.table.name;
+        if get(self.db, &left(name)).await?.is_some() {
+            tables::forget(self.db, &left(name)).await?;
+            self.gap(format!("table {name} was not watched for a while"));
+            return Ok(());
+        }
         match before {
             Some(_) if gone => self.gap(format!("table {name} was made anew or its triggers were dropped")),
             Some(before) => {
@@ -287,7 +356,9 @@ impl<'a> Installation<'a> {
                 self.keep(&table);
                 continue;
             }
-            if !there {
+            if there {
+                put(self.db, &left(&table), "1").await?;
+            } else {
                 sqlx::query("INSERT INTO _relevo_changes(form, op) VALUES (?, 'T')")
                     .bind(form.0)
                     .execute(&mut *self.db)
@@ -300,4 +371,9 @@ impl<'a> Installation<'a> {
         }
         Ok(())
     }
+}
+
+/// Under what it is remembered that a table is no longer watched, though pipelines may keep its rows.
+fn left(table: &str) -> String {
+    format!("left:{table}")
 }

@@ -21,6 +21,7 @@ mod error;
 mod form;
 mod index;
 mod install;
+mod others;
 mod place;
 mod prune;
 mod reader;

@@ -3,7 +3,7 @@
 use sqlx::{Row, SqliteConnection};
 
 use super::index;
-use super::triggers::quote;
+use super::triggers::{quote, text};
 
 /// A table that triggers can be made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(crate) struct Column {
     pub generated: bool,
     /// It holds nothing but integers, reals and null.
     pub numeric: bool,
+    /// An expression for what an OR REPLACE writes instead of a null, where none may be.
+    pub instead_of_null: Option<String>,
 }
 
 /// What may not occur twice; the row that has it already goes when another REPLACEs it.
@@ -84,11 +86,12 @@ fn is_internal(name: &str) -> bool {
 
 /// Reads a table as it is now.
 pub(crate) async fn read(db: &mut SqliteConnection, listed: &Listed) -> sqlx::Result<Table> {
-    let rows =
-        sqlx::query("SELECT name, type, pk, hidden, \"notnull\" FROM pragma_table_xinfo(?, 'main') ORDER BY cid")
-            .bind(&listed.name)
-            .fetch_all(&mut *db)
-            .await?;
+    let rows = sqlx::query(
+        "SELECT name, type, pk, hidden, \"notnull\", dflt_value FROM pragma_table_xinfo(?, 'main') ORDER BY cid",
+    )
+    .bind(&listed.name)
+    .fetch_all(&mut *db)
+    .await?;
     let mut columns = Vec::with_capacity(rows.len());
     let mut key = Vec::new();
     let mut key_type = String::new();
@@ -102,7 +105,9 @@ pub(crate) async fn read(db: &mut SqliteConnection, listed: &Listed) -> sqlx::Re
             key_is_never_null &= not_null != 0;
             key.push((place, name.clone()));
         }
-        columns.push(Column { name, generated: hidden == 2 || hidden == 3, numeric });
+        let default: Option<String> = row.try_get(5)?;
+        let instead_of_null = default.filter(|_| not_null != 0).map(expression);
+        columns.push(Column { name, generated: hidden == 2 || hidden == 3, numeric, instead_of_null });
     }
     key.sort();
     let key: Vec<String> = key.into_iter().map(|(_, name)| name).collect();
@@ -126,6 +131,17 @@ pub(crate) async fn read(db: &mut SqliteConnection, listed: &Listed) -> sqlx::Re
         rowid,
         uniques,
     })
+}
+
+/// A default as an expression: there a word, or one in double quotes, is a text, and not a column.
+fn expression(default: String) -> String {
+    const WORDS: [&str; 6] = ["null", "true", "false", "current_time", "current_date", "current_timestamp"];
+    if let Some(inner) = default.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        return text(&inner.replace("\"\"", "\""));
+    }
+    let is_word = default.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && default.chars().all(|c| c.is_alphanumeric() || c == '_');
+    if is_word && !WORDS.iter().any(|word| default.eq_ignore_ascii_case(word)) { text(&default) } else { default }
 }
 
 async fn read_uniques(db: &mut SqliteConnection, table: &str) -> sqlx::Result<(Vec<Unique>, bool)> {

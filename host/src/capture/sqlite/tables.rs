@@ -32,8 +32,9 @@ const CHANGES: &str = "CREATE TABLE _relevo_changes(
   ts NOT NULL DEFAULT (julianday('now')),
   token NOT NULL DEFAULT (randomblob(8))";
 
-/// Rows put aside: old values only. `seq`: of the change that told of its end already.
-const PEEK: &str = "CREATE TABLE _relevo_peek(form INTEGER NOT NULL, rid, seq";
+/// Rows put aside: old values only. `op`: for an insert or an update; `start`: the newest change then;
+/// `seq`: of the change that told of its end already.
+const PEEK: &str = "CREATE TABLE _relevo_peek(form INTEGER NOT NULL, op, start, rid, seq";
 
 /// The most columns of a table that can be watched: SQLite allows 2,000, the change table holds each
 /// twice, and has six of its own.
@@ -78,7 +79,8 @@ pub(crate) async fn prepare(db: &mut SqliteConnection) -> Result<Meta, CaptureEr
     Ok(Meta { incarnation, first, mark, gap: get(db, "gap").await?, attached: attached.collect::<sqlx::Result<_>>()? })
 }
 
-async fn get(db: &mut SqliteConnection, key: &str) -> sqlx::Result<Option<String>> {
+/// What is remembered under a key.
+pub(crate) async fn get(db: &mut SqliteConnection, key: &str) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar("SELECT value FROM _relevo_meta WHERE key = ?").bind(key).fetch_optional(db).await
 }
 
@@ -102,16 +104,25 @@ pub(crate) async fn forget(db: &mut SqliteConnection, key: &str) -> sqlx::Result
 
 /// Makes the change table, with room for the values of tables of this many columns.
 pub(crate) async fn make_room(db: &mut SqliteConnection, columns: usize) -> sqlx::Result<()> {
+    // At once: column by column, a wide table takes seconds.
+    let at_once = |table: &str, columns: usize| {
+        let columns: String = (0..columns).map(|column| format!(", c{column}")).collect();
+        format!("{table}{columns})")
+    };
     if !is_there(db, "_relevo_changes").await? {
-        // At once: column by column, a wide table takes seconds.
-        for (table, columns) in [(CHANGES, 2 * columns), (PEEK, columns)] {
-            let columns: String = (0..columns).map(|column| format!(", c{column}")).collect();
-            run(db, format!("{table}{columns})")).await?;
-        }
+        run(db, at_once(CHANGES, 2 * columns)).await?;
     }
-    let room: i64 =
-        sqlx::query_scalar("SELECT count(*) - 3 FROM pragma_table_info('_relevo_peek')").fetch_one(&mut *db).await?;
-    for column in usize::try_from(room).unwrap_or_default()..columns {
+    let room: i64 = sqlx::query_scalar("SELECT (count(*) - 6) / 2 FROM pragma_table_info('_relevo_changes')")
+        .fetch_one(&mut *db)
+        .await?;
+    let room = usize::try_from(room).unwrap_or_default();
+    // It is made anew where it lacks a column that it once had not.
+    let fits = sqlx::query("SELECT 1 FROM pragma_table_info('_relevo_peek') WHERE name = 'start'");
+    if fits.fetch_optional(&mut *db).await?.is_none() {
+        run(db, "DROP TABLE IF EXISTS _relevo_peek".to_owned()).await?;
+        run(db, at_once(PEEK, room)).await?;
+    }
+    for column in room..columns {
         run(db, format!("ALTER TABLE _relevo_peek ADD COLUMN c{column}")).await?;
         for column in [2 * column, 2 * column + 1] {
             run(db, format!("ALTER TABLE _relevo_changes ADD COLUMN c{column}")).await?;
@@ -143,13 +154,22 @@ pub(crate) async fn form(db: &mut SqliteConnection, id: FormId) -> sqlx::Result<
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
-/// Our triggers and their SQL, by name.
-pub(crate) async fn triggers(db: &mut SqliteConnection) -> sqlx::Result<BTreeMap<String, String>> {
-    let rows = sqlx::query("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 8) = ?")
-        .bind(PREFIX)
-        .fetch_all(db)
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+/// A trigger of ours as the schema has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub sql: String,
+    /// Grows from the oldest trigger to the newest.
+    pub age: i64,
+}
+
+/// Our triggers, by name.
+pub(crate) async fn triggers(db: &mut SqliteConnection) -> sqlx::Result<BTreeMap<String, Made>> {
+    let rows =
+        sqlx::query("SELECT name, sql, rowid FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 8) = ?")
+            .bind(PREFIX)
+            .fetch_all(db)
+            .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, Made { sql: row.try_get(1)?, age: row.try_get(2)? }))).collect()
 }
 
 pub(crate) async fn is_there(db: &mut SqliteConnection, table: &str) -> sqlx::Result<bool> {

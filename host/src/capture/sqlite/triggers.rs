@@ -32,7 +32,15 @@ const KINDS: [&str; 6] = ["before_insert_", "insert_", "before_update_", "update
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trigger {
     pub name: String,
+    pub moment: Moment,
     pub sql: String,
+}
+
+/// When a trigger fires: before the row is written, or after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Before,
+    After,
 }
 
 /// Whether a trigger of ours was made for a table.
@@ -50,6 +58,8 @@ enum Of {
     Row,
     /// `_relevo_peek`, as `p`.
     Peek,
+    /// `_relevo_peek` in an UPDATE of it, which can't give it another name.
+    Aside,
 }
 
 /// Writes SQL for one table.
@@ -73,25 +83,29 @@ impl<'a> Writer<'a> {
         let of = peek.of();
         let [before_insert, insert, before_update, update, moved, delete] = KINDS;
         [
-            (before_insert, "BEFORE INSERT".to_owned(), peek.before_insert()),
-            (insert, "AFTER INSERT".to_owned(), peek.after_insert()),
-            (before_update, format!("BEFORE UPDATE{of}"), peek.before_update()),
-            (update, "AFTER UPDATE".to_owned(), vec![self.after_update()]),
-            (moved, format!("AFTER UPDATE{of}"), peek.after_move()),
-            (delete, "AFTER DELETE".to_owned(), peek.after_delete()),
+            (before_insert, Moment::Before, "INSERT".to_owned(), peek.before_insert()),
+            (insert, Moment::After, "INSERT".to_owned(), peek.after_insert()),
+            (before_update, Moment::Before, format!("UPDATE{of}"), peek.before_update()),
+            (update, Moment::After, "UPDATE".to_owned(), vec![self.after_update()]),
+            (moved, Moment::After, format!("UPDATE{of}"), peek.after_move()),
+            (delete, Moment::After, "DELETE".to_owned(), peek.after_delete()),
         ]
         .into_iter()
-        .map(|(kind, when, body)| {
+        .map(|(kind, moment, what, body)| {
             let name = format!("{PREFIX}{kind}{}", self.table.name);
             let only =
                 if kind == before_update || kind == moved { format!(" WHEN {}", peek.moved()) } else { String::new() };
+            let when = match moment {
+                Moment::Before => "BEFORE",
+                Moment::After => "AFTER",
+            };
             let sql = format!(
-                "CREATE TRIGGER {} {when} ON {}{only} BEGIN\n  {};\nEND",
+                "CREATE TRIGGER {} {when} {what} ON {}{only} BEGIN\n  {};\nEND",
                 quote(&name),
                 quote(&self.table.name),
                 body.join(";\n  ")
             );
-            Trigger { name, sql }
+            Trigger { name, moment, sql }
         })
         .collect()
     }
@@ -189,10 +203,11 @@ impl<'a> Writer<'a> {
             Of::New => format!("new.{}", quote(name)),
             Of::Old => format!("old.{}", quote(name)),
             Of::Row => format!("t.{}", quote(name)),
-            Of::Peek => {
+            Of::Peek | Of::Aside => {
                 let place = self.form.columns().iter().position(|column| **column == *name);
                 // Asked of the key's columns and those that enter alone.
-                place.map_or_else(|| "NULL".to_owned(), |place| format!("p.c{place}"))
+                let table = if of == Of::Peek { "p" } else { "_relevo_peek" };
+                place.map_or_else(|| "NULL".to_owned(), |place| format!("{table}.c{place}"))
             }
         }
     }
@@ -204,6 +219,7 @@ impl<'a> Writer<'a> {
             Of::Old => format!("old.{rowid}"),
             Of::Row => format!("t.{rowid}"),
             Of::Peek => "p.rid".to_owned(),
+            Of::Aside => "_relevo_peek.rid".to_owned(),
         })
     }
 
@@ -252,6 +268,6 @@ pub(crate) fn quote(name: &str) -> String {
 }
 
 /// A text in single quotes.
-fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

@@ -12,8 +12,10 @@ use super::install::{self, Installed};
 use super::reader::Reader;
 use super::{connect, prune};
 
+mod histories;
 mod replace;
 mod schema_changes;
+mod users_triggers;
 mod values;
 
 /// Runs SQL in a process of its own. Statements are one transaction only if they say so.
@@ -152,7 +154,10 @@ async fn an_update_that_changes_nothing_is_no_event() {
     .await;
     assert_eq!(db.run("update t set a = 0.1; update t set secret = 'y'").await, [""; 0]);
     assert_eq!(db.run("update t set a = 0.1 + 1e-17 * 3").await.len(), 1, "the last digit counts");
-    let raw = ok(&sqlite3(&db.path, "select * from _relevo_changes; select * from _relevo_forms"));
+    let raw = ok(&sqlite3(
+        &db.path,
+        "select seq, form, op, c0, c1, c2, c3 from _relevo_changes; select * from _relevo_forms",
+    ));
     assert!(raw.contains("|0.1|"), "{raw}");
     assert!(
         !raw.contains("|x") && !raw.contains("|y") && !raw.contains("secret"),

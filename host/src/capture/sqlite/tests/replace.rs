@@ -365,9 +365,8 @@ async fn what_foreign_keys_do_is_seen() {
     let schema = "create table p(id integer primary key, n); create table c(id integer primary key, p references p(id) on delete cascade);
         create table s(id integer primary key, p references p(id) on delete set null on update cascade);
         insert into p values (1, 'a'); insert into c values (10, 1); insert into s values (20, 1)";
-    let sql =
-        "pragma foreign_keys = on; update p set id = 2 where id = 1 and not exists (select 1 from c where 0) and 0;
-        delete from p where id = 1";
+    let sql = "pragma foreign_keys = on; delete from c; update p set id = 2 where id = 1; insert into c values (11, 2);
+        delete from p where id = 2";
     let mut db = Watched::new(schema).await;
     let mut changes = db.run(sql).await;
     changes.sort();
@@ -375,8 +374,13 @@ async fn what_foreign_keys_do_is_seen() {
         changes,
         [
             r#"delete c 10: {"id":10,"p":1} -> -"#,
+            r#"delete c 11: {"id":11,"p":2} -> -"#,
             r#"delete p 1: {"id":1,"n":"a"} -> -"#,
-            r#"update s 20: {"id":20,"p":1} -> {"id":20,"p":null}"#,
+            r#"delete p 2: {"id":2,"n":"a"} -> -"#,
+            r#"insert c 11: - -> {"id":11,"p":2}"#,
+            r#"insert p 2: - -> {"id":2,"n":"a"}"#,
+            r#"update s 20: {"id":20,"p":1} -> {"id":20,"p":2}"#,
+            r#"update s 20: {"id":20,"p":2} -> {"id":20,"p":null}"#,
         ]
     );
     let mut db = Watched::new(schema).await;
@@ -404,4 +408,79 @@ async fn the_users_own_triggers_and_counters_are_left_alone() {
     // The user's trigger may run before ours: then the update is told first, and then the row as it
     // is inserted. All that a reader needs is that the last one shows the row as it is.
     assert!(changes.contains(&r#"insert log 1: - -> {"n":1,"what":"i"}"#.to_owned()));
+}
+
+#[tokio::test]
+async fn a_row_that_came_by_an_earlier_insert_is_replaced_all_the_same() {
+    let expected = [
+        r#"insert t 1: - -> {"id":1,"u":"a","v":1}"#,
+        r#"insert t 2: - -> {"id":2,"u":"b","v":1}"#,
+        r#"delete t 2: {"id":2,"u":"b","v":1} -> -"#,
+        r#"delete t 1: {"id":1,"u":"a","v":1} -> -"#,
+        r#"insert t 2: - -> {"id":2,"u":"a","v":1}"#,
+    ];
+    let empty = "create table t(id integer primary key, u text unique, v)";
+    let sql = "insert into t values (1, 'a', 1); insert into t values (2, 'b', 1); update or replace t set id = 2 where id = 1";
+    shows(empty, sql, &expected).await;
+    let expected = [
+        r#"delete t 1: {"id":1,"u":"a","v":"one"} -> -"#,
+        r#"insert t 4: - -> {"id":4,"u":"a","v":"one"}"#,
+        r#"delete t 4: {"id":4,"u":"a","v":"one"} -> -"#,
+        r#"delete t 2: {"id":2,"u":"b","v":"two"} -> -"#,
+        r#"insert t 4: - -> {"id":4,"u":"b","v":"two"}"#,
+        r#"delete t 4: {"id":4,"u":"b","v":"two"} -> -"#,
+        r#"delete t 3: {"id":3,"u":"c","v":"three"} -> -"#,
+        r#"insert t 4: - -> {"id":4,"u":"c","v":"three"}"#,
+    ];
+    shows(UNIQUE, "update or replace t set id = 4", &expected).await;
+}
+
+#[tokio::test]
+async fn what_a_default_takes_the_place_of_a_null_replaces_too() {
+    for default in ["'x'", "\"x\"", "x", "(lower('X'))", "(substr('xyz', 1, 1))"] {
+        let schema = format!(
+            "create table t(id integer primary key, u text not null default {default} unique); insert into t values (1, 'x')"
+        );
+        let expected = [r#"delete t 1: {"id":1,"u":"x"} -> -"#, r#"insert t 2: - -> {"id":2,"u":"x"}"#];
+        shows(&schema, "insert or replace into t(id, u) values (2, null)", &expected).await;
+        let expected = [
+            r#"insert t 2: - -> {"id":2,"u":"y"}"#,
+            r#"delete t 1: {"id":1,"u":"x"} -> -"#,
+            r#"update t 2: {"id":2,"u":"y"} -> {"id":2,"u":"x"}"#,
+        ];
+        shows(&schema, "insert into t values (2, 'y'); update or replace t set u = null where id = 2", &expected).await;
+    }
+    let schema = "create table t(id integer primary key, u not null default 'X', n not null default 1);
+        create unique index i on t(lower(u)) where n > 0; insert into t values (1, 'x', 1)";
+    let expected = [r#"delete t 1: {"id":1,"u":"x","n":1} -> -"#, r#"insert t 2: - -> {"id":2,"u":"X","n":1}"#];
+    shows(schema, "insert or replace into t values (2, null, null)", &expected).await;
+}
+
+#[tokio::test]
+async fn an_update_by_the_users_trigger_does_not_hide_what_an_insert_replaces() {
+    let schema = "create table t(id integer primary key, u text unique, v);
+        create trigger x before insert on t begin update t set u = u || '-' where u > new.u; end;
+        insert into t values (1, 'a', 'one'), (2, 'b', 'two')";
+    let expected = [
+        r#"update t 2: {"id":2,"u":"b","v":"two"} -> {"id":2,"u":"b-","v":"two"}"#,
+        r#"update t 1: {"id":1,"u":"a","v":"one"} -> {"id":1,"u":"a","v":"new"}"#,
+    ];
+    shows(schema, "insert or replace into t values (1, 'a', 'new')", &expected).await;
+}
+
+#[tokio::test]
+async fn what_a_foreign_key_changes_in_the_same_table_does_not_hide_what_an_insert_replaces() {
+    let schema = "create table t(id integer primary key, up unique references t(id) on delete set null);
+        insert into t values (1, null), (2, 1), (3, 2)";
+    let mut db = Watched::new(schema).await;
+    let mut changes = db.run("pragma foreign_keys = on; replace into t values (1, 2)").await;
+    changes.sort();
+    assert_eq!(
+        changes,
+        [
+            r#"delete t 3: {"id":3,"up":2} -> -"#,
+            r#"update t 1: {"id":1,"up":null} -> {"id":1,"up":2}"#,
+            r#"update t 2: {"id":2,"up":1} -> {"id":2,"up":null}"#,
+        ]
+    );
 }

@@ -162,3 +162,51 @@ async fn another_key_is_another_form() {
         [r#"update t 1: {"a":1,"b":"x"} -> {"a":1,"b":"y"}"#, r#"insert t x: - -> {"a":1,"b":"x"}"#]
     );
 }
+
+#[tokio::test]
+async fn a_table_that_was_let_go_and_is_wanted_again_is_a_gap() {
+    let mut db = Watched::new(
+        "create table t(id integer primary key); create table u(id integer primary key); insert into t values (1), (2)",
+    )
+    .await;
+    db.settings.tables = vec!["u".into()];
+    assert_eq!(db.install().await.gap, None);
+    ok(&sqlite3(&db.path, "delete from t where id = 1"));
+    db.settings.tables = vec!["u".into(), "T".into()];
+    let gap = db.install().await.gap.clone().unwrap();
+    assert!(gap.contains("table t was not watched for a while"), "{gap}");
+    ok(&sqlite3(&db.path, "delete from _relevo_meta where key = 'gap'"));
+    assert_eq!(db.changes().await, [""; 0], "its rows come with the rebuild, not once more as inserts");
+    assert_eq!(db.run("delete from t").await, [r#"delete t 2: {"id":2} -> -"#]);
+    assert_eq!(db.install().await.gap, None, "told once");
+    db.settings.tables = vec!["u".into()];
+    db.install().await;
+    ok(&sqlite3(&db.path, "drop table t; create table t(id integer primary key); insert into t values (3)"));
+    db.settings.tables = vec![];
+    assert!(db.install().await.gap.is_some(), "what pipelines know of the dropped one is still there");
+}
+
+#[tokio::test]
+async fn a_table_that_is_dropped_and_comes_back_later_is_no_gap() {
+    let mut db = Watched::new("create table t(id integer primary key); insert into t values (1)").await;
+    ok(&sqlite3(&db.path, "drop table t"));
+    db.install().await;
+    ok(&sqlite3(&db.path, "create table t(id integer primary key); insert into t values (2)"));
+    assert_eq!(db.install().await.gap, None);
+    assert_eq!(db.changes().await, ["truncate t : - -> -", r#"insert t 2: - -> {"id":2}"#]);
+}
+
+#[tokio::test]
+async fn a_table_for_rows_put_aside_of_an_older_relevo_is_made_anew() {
+    let mut db = Watched::new("create table t(id integer primary key, u unique); insert into t values (1, 'a')").await;
+    ok(&sqlite3(
+        &db.path,
+        "drop table _relevo_peek; create table _relevo_peek(form integer not null, rid, seq, c0, c1)",
+    ));
+    assert!(!sqlite3(&db.path, "replace into t values (2, 'a')").status.success(), "the trap that this is about");
+    assert_eq!(db.install().await.gap, None);
+    assert_eq!(
+        db.run("replace into t values (2, 'a')").await,
+        [r#"delete t 1: {"id":1,"u":"a"} -> -"#, r#"insert t 2: - -> {"id":2,"u":"a"}"#]
+    );
+}

@@ -4,6 +4,24 @@
 use super::super::schema::{Term, Unique};
 use super::{Of, Writer, columns, quote};
 
+/// For which kind of write rows are put aside. A user's trigger may update rows of the table that it is
+/// on before one is inserted, and so may a foreign key: what the insert put aside must stay then.
+#[derive(Clone, Copy)]
+enum For {
+    Insert,
+    Update,
+}
+
+impl For {
+    /// As `_relevo_peek` has it.
+    fn op(self) -> &'static str {
+        match self {
+            Self::Insert => "'I'",
+            Self::Update => "'U'",
+        }
+    }
+}
+
 /// Writes the SQL for one table.
 pub(super) struct Peek<'a> {
     writer: Writer<'a>,
@@ -15,22 +33,22 @@ impl<'a> Peek<'a> {
     }
 
     pub(super) fn before_insert(&self) -> Vec<String> {
-        vec![self.forget(), self.put_aside("")]
+        vec![self.forget(For::Insert), self.put_aside(For::Insert, "")]
     }
 
     pub(super) fn after_insert(&self) -> Vec<String> {
         let same = self.writer.same_key(Of::Peek, Of::New);
         let new = self.writer.values(Of::New, None);
-        let from = format!("FROM (SELECT 1) LEFT JOIN _relevo_peek AS p ON {} AND {same}", self.ours());
+        let from = format!("FROM (SELECT 1) LEFT JOIN _relevo_peek AS p ON {} AND {same}", self.ours(For::Insert));
         vec![
             // recursive_triggers is on: the delete of the replaced row is there already. It becomes
             // the update's `before`. (`IN` would cost every insert a temporary table.)
             format!(
                 "DELETE FROM _relevo_changes WHERE seq = \
                  (SELECT p.seq FROM _relevo_peek AS p WHERE {} AND {same} LIMIT 1)",
-                self.ours()
+                self.ours(For::Insert)
             ),
-            self.replaced(&format!("NOT ({same})")),
+            self.replaced(For::Insert, &format!("NOT ({same})")),
             self.writer.tell(
                 "CASE WHEN p.form IS NULL THEN 'I' ELSE 'U' END",
                 Of::New,
@@ -38,33 +56,33 @@ impl<'a> Peek<'a> {
                 Some(new),
                 Some(&from),
             ),
-            self.forget(),
+            self.forget(For::Insert),
         ]
     }
 
     pub(super) fn before_update(&self) -> Vec<String> {
-        vec![self.forget(), self.put_aside(&format!("NOT ({})", self.same_row(Of::Row, Of::Old)))]
+        let others = format!("NOT ({})", self.same_row(Of::Row, Of::Old));
+        vec![self.forget(For::Update), self.put_aside(For::Update, &others)]
     }
 
     /// After an update that [`Self::moved`] a row.
     pub(super) fn after_move(&self) -> Vec<String> {
         let other = format!("WHERE NOT ({})", self.writer.same_key(Of::Old, Of::New));
         vec![
-            self.replaced(&format!("NOT {}", self.told())),
+            self.replaced(For::Update, &format!("NOT {}", self.told())),
             self.writer.tell("'D'", Of::Old, Some(self.writer.values(Of::Old, None)), None, Some(&other)),
-            self.forget(),
+            self.forget(For::Update),
         ]
     }
 
     pub(super) fn after_delete(&self) -> Vec<String> {
         vec![
             self.writer.tell("'D'", Of::Old, Some(self.writer.values(Of::Old, None)), None, None),
-            // This delete may be a REPLACE under recursive_triggers: the insert must know.
+            // This delete may be a REPLACE under recursive_triggers: the insert or the update must know.
             format!(
-                "UPDATE _relevo_peek SET seq = last_insert_rowid() WHERE rowid = \
-                 (SELECT p.rowid FROM _relevo_peek AS p WHERE {} AND {} LIMIT 1)",
-                self.ours(),
-                self.same_row(Of::Peek, Of::Old)
+                "UPDATE _relevo_peek SET seq = last_insert_rowid() WHERE form = {} AND {}",
+                self.writer.id,
+                self.same_row(Of::Aside, Of::Old)
             ),
         ]
     }
@@ -106,16 +124,16 @@ impl<'a> Peek<'a> {
         self.writer.table.uniques.iter().any(|unique| unique.only.is_some() || columns(&unique.terms).is_none())
     }
 
-    fn ours(&self) -> String {
-        format!("p.form = {}", self.writer.id)
+    fn ours(&self, write: For) -> String {
+        format!("p.form = {} AND p.op = {}", self.writer.id, write.op())
     }
 
-    fn forget(&self) -> String {
-        format!("DELETE FROM _relevo_peek WHERE form = {}", self.writer.id)
+    fn forget(&self, write: For) -> String {
+        format!("DELETE FROM _relevo_peek WHERE form = {} AND op = {}", self.writer.id, write.op())
     }
 
     /// Puts the rows that stand in the new row's way aside, each once.
-    fn put_aside(&self, but: &str) -> String {
+    fn put_aside(&self, write: For, but: &str) -> String {
         let table = quote(&self.writer.table.name);
         let ways = self.ways();
         let and_but = if but.is_empty() { String::new() } else { format!(" AND {but}") };
@@ -136,8 +154,12 @@ impl<'a> Peek<'a> {
                 format!("({}) AS w CROSS JOIN {table} AS t ON {is}{and_but}", found.join(" UNION "))
             }
         };
-        let mut columns = vec!["form".to_owned()];
-        let mut values = vec![self.writer.id.to_string()];
+        let mut columns = vec!["form".to_owned(), "op".to_owned()];
+        let mut values = vec![self.writer.id.to_string(), write.op().to_owned()];
+        if matches!(write, For::Update) {
+            columns.push("start".to_owned());
+            values.push("(SELECT max(seq) FROM _relevo_changes)".to_owned());
+        }
         if let Some(rowid) = self.writer.rowid(Of::Row) {
             columns.push("rid".to_owned());
             values.push(rowid);
@@ -181,8 +203,7 @@ impl<'a> Peek<'a> {
     fn same_unique(&self, unique: &Unique) -> String {
         let terms = unique.terms.iter().map(|term| match term {
             Term::Column { name, collation } => {
-                let name = quote(name);
-                format!("t.{name} = new.{name} COLLATE {}", quote(collation))
+                format!("t.{} = {} COLLATE {}", quote(name), self.to_be(name), quote(collation))
             }
             Term::Expression(e) => format!("(\n{e}\n) = {}", self.of_new(e)),
         });
@@ -190,19 +211,27 @@ impl<'a> Peek<'a> {
         terms.chain(only).collect::<Vec<_>>().join(" AND ")
     }
 
+    /// What the new row will have in a column: not yet what OR REPLACE writes instead of a null.
+    fn to_be(&self, name: &str) -> String {
+        let new = self.writer.column(Of::New, name);
+        let column = self.writer.table.columns.iter().find(|column| column.name == name);
+        match column.and_then(|column| column.instead_of_null.as_deref()) {
+            Some(instead) => format!("coalesce({new}, (\n{instead}\n))"),
+            None => new,
+        }
+    }
+
     /// An index's expression over the new row: within the subquery the columns' names mean its values.
     fn of_new(&self, expression: &str) -> String {
-        let columns = self.writer.table.columns.iter().map(|c| {
-            let name = quote(&c.name);
-            format!("new.{name} AS {name}")
-        });
+        let columns =
+            self.writer.table.columns.iter().map(|c| format!("{} AS {}", self.to_be(&c.name), quote(&c.name)));
         format!("(SELECT (\n{expression}\n) FROM (SELECT {}))", columns.collect::<Vec<_>>().join(", "))
     }
 
     /// Deletes of the rows that stood in the way and are gone, but for those that a delete told of.
-    fn replaced(&self, which: &str) -> String {
-        let from =
-            format!("FROM _relevo_peek AS p WHERE {} AND p.seq IS NULL AND {} AND {which}", self.ours(), self.gone());
+    fn replaced(&self, write: For, which: &str) -> String {
+        let ours = self.ours(write);
+        let from = format!("FROM _relevo_peek AS p WHERE {ours} AND p.seq IS NULL AND {} AND {which}", self.gone());
         self.writer.tell("'D'", Of::Peek, Some(self.writer.values(Of::Peek, None)), None, Some(&from))
     }
 
@@ -228,7 +257,8 @@ impl<'a> Peek<'a> {
     }
 
     /// Whether the update's own row is told already, and of the same key as the one put aside: should
-    /// SQLite some day fire triggers in another order, a delete would then remove the new row.
+    /// SQLite some day fire triggers in another order, a delete would then remove the new row. What was
+    /// told before the row was put aside may have been the row itself.
     fn told(&self) -> String {
         let places = self.writer.form.columns().len();
         let key = self.writer.form.key().iter().zip(&self.writer.table.key).map(|(place, name)| {
@@ -237,8 +267,8 @@ impl<'a> Peek<'a> {
         let rowid = self.writer.form.rowid().then(|| self.writer.rowid(Of::New)).flatten();
         let key: Vec<String> = key.chain(rowid.map(|rowid| format!("c.rid = {rowid}"))).collect();
         format!(
-            "({} AND EXISTS (SELECT 1 FROM _relevo_changes AS c WHERE c.seq = (SELECT max(seq) FROM _relevo_changes) \
-             AND c.form = {} AND c.op = 'I' AND {}))",
+            "({} AND EXISTS (SELECT 1 FROM _relevo_changes AS c WHERE c.seq > p.start AND c.form = {} AND c.op = 'I' \
+             AND {}))",
             self.writer.same_key(Of::Peek, Of::New),
             self.writer.id,
             key.join(" AND ")
