@@ -85,6 +85,11 @@ impl ChannelPattern {
     pub fn matches(&self, channel: &str) -> bool {
         pattern_matches(&self.0, channel)
     }
+
+    /// The one channel that it means, if it has no `*`.
+    pub fn exact(&self) -> Option<ChannelName> {
+        ChannelName::new(&self.0).ok()
+    }
 }
 
 /// Whether a channel's name is one that a pattern means.

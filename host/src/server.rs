@@ -81,6 +81,7 @@ impl Server {
         let journal = Journal::open(&config.data, &config.journal, &config.channels).await?;
         let fan_out = FanOut::start(&journal, &config.session, &config.channels).await?;
         let sandbox = Arc::new(Sandbox::new(&config.data.join("cache"))?);
+        tell_unused(&config);
         let capture =
             Capture::start(&config.sources, &config.data, &journal, config.journal.record_bytes, &shutdown_seen);
         let capture = Arc::new(Mutex::new(Some(capture)));
@@ -162,6 +163,22 @@ impl Server {
         // HTTP requests that are being answered; a client that never ends its own is cut off.
         let _ = tokio::time::timeout(Duration::from_millis(200), self.listener).await;
         info!("stopped");
+    }
+}
+
+/// What stands in the settings or the folder and does nothing: nobody would guess why.
+fn tell_unused(config: &Config) {
+    if config.pipelines.is_empty() && !config.sources.is_empty() {
+        warn!("there is no [[pipeline]]: changes are read, and nothing is sent; README.md, Write a plugin");
+    }
+    let used = |name: &str| config.pipelines.iter().flat_map(|p| &p.plugins).any(|plugin| **plugin == *name);
+    let folder = config.plugins_folder();
+    for file in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let path = file.path();
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        if path.extension().is_some_and(|ending| ending == "wasm") && !used(name) {
+            info!(plugin = name, folder = %folder.display(), "this plugin is in no [[pipeline]]: it does nothing");
+        }
     }
 }
 

@@ -35,7 +35,14 @@ impl std::fmt::Display for Compiler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Ordinary => write!(f, "the ordinary compiler has {TARGET}"),
-            Self::Private(folder) => write!(f, "a private compiler in {}", folder.display()),
+            Self::Private(folder) => {
+                let rustc = folder.join("bin/rustc");
+                write!(
+                    f,
+                    "a private compiler; to use it: RUSTC={} cargo build --release --target {TARGET}",
+                    rustc.display()
+                )
+            }
         }
     }
 }

@@ -26,7 +26,13 @@ pub(super) struct Token {
 impl Token {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.settings.load()?;
-        let tokens = Tokens::new(&Secret::load(&config)?, &config.auth);
+        let Some(secret) = Secret::find(&config)? else {
+            anyhow::bail!(
+                "there is no secret in {}: run this where the server runs (RELEVO_DATA), set RELEVO_JWT_SECRET, or start the server once, which makes one",
+                config.data.display()
+            );
+        };
+        let tokens = Tokens::new(&secret, &config.auth);
         let token = tokens
             .issue(&self.user, &self.role, self.ttl)
             .map_err(|_| anyhow::anyhow!("a token needs a user, and a role of letters, digits and . _ -"))?;

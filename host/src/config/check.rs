@@ -31,9 +31,15 @@ pub(super) fn all(config: &Config) -> Checked {
 
 /// A filter for log lines; `name` is the setting's or the variable's.
 pub(super) fn log(name: &str, filter: &str) -> Checked {
+    const ALLOWED: &str = "off, error, warn, info, debug or trace, or a filter like info,relevo::capture=debug";
+    // A bare word would be taken for a part of the program that doesn't exist, and silence all others.
+    let word = |part: &&str| !part.contains(['=', ':']) && part.parse::<tracing::level_filters::LevelFilter>().is_err();
+    if let Some(part) = filter.split(',').map(str::trim).find(word) {
+        return wrong(name, format!("{part:?} is no level"), ALLOWED);
+    }
     match filter.parse::<tracing_subscriber::filter::Targets>() {
         Ok(_) => Ok(()),
-        Err(e) => wrong(name, format!("{filter:?}: {e}"), "a filter like info or info,relevo::capture=debug"),
+        Err(e) => wrong(name, format!("{filter:?}: {e}"), ALLOWED),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::event::{Body, Name};
 use crate::journal::{PipelineState, PluginVersion};
-use crate::message::Message;
+use crate::message::{ChannelPattern, Message};
 use crate::sandbox::{BatchEvent, Fault, Instance, Lookup, Output, Patch, Plugin, Sandbox, State};
 
 use super::batch::Item;
@@ -49,6 +49,13 @@ impl Chain {
         for name in names {
             let broken = |reason: String| Stop::Broken { plugin: Some(name.clone()), reason };
             let plugin = sandbox.load(&folder, name, &config.plugins.limits).map_err(|e| broken(e.to_string()))?;
+            // Known now, and not only when its first message becomes a dead letter.
+            let channels = plugin.manifest().channels.iter().filter_map(ChannelPattern::exact);
+            if let Some(channel) = channels.into_iter().find(|channel| config.channel(channel).is_none()) {
+                return Err(broken(format!(
+                    "its manifest sends to {channel}, for which there is no [[channel]] in the settings; add one"
+                )));
+            }
             let instance = plugin.instantiate(pipeline).map_err(|fault| broken(fault.to_string()))?;
             stages.push(Stage { plugin, instance: Some(instance), batches: 0 });
         }

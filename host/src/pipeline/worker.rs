@@ -90,6 +90,7 @@ pub(super) fn run(context: &Context) {
     let mut wait = first;
     // A pipeline that begins anew doesn't ask again for what it has asked for.
     let mut asked = None;
+    let mut said = String::new();
     loop {
         let batches = context.board.read().batches;
         let caught = std::panic::catch_unwind(AssertUnwindSafe(|| live(context, &mut asked)));
@@ -107,10 +108,12 @@ pub(super) fn run(context: &Context) {
                 if context.board.read().batches > batches {
                     wait = first;
                 }
-                tracing::error!(
-                    pipeline = %context.name, plugin = plugin.as_deref().unwrap_or("-"), reason,
-                    again_in = ?wait, "pipeline stands still"
-                );
+                // Once; what stays as it is, is in /readyz.
+                if said != reason {
+                    let plugin = plugin.as_deref().unwrap_or("-");
+                    tracing::error!(pipeline = %context.name, plugin, reason, "pipeline stands still; it tries again by itself");
+                    said.clone_from(&reason);
+                }
                 context.board.status(Status::Failed { plugin, reason });
                 if context.pause(wait).is_err() {
                     break context.board.status(Status::Stopped);

@@ -105,6 +105,10 @@ impl Log {
     }
 
     fn line(&mut self, level: wit::Level, text: &str) {
+        // A panic's message has some, and a line that is no use to anybody here.
+        if text.trim().is_empty() || text.starts_with("note: run with `RUST_BACKTRACE") {
+            return;
+        }
         if self.written >= self.limit {
             self.dropped += 1;
             return;

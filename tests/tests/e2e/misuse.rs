@@ -74,7 +74,8 @@ fn a_token_may_come_in_the_query_or_in_the_first_message() {
     let connected = client.expect("connected", |f| f.kind() == "connected");
     assert_eq!((connected.text("user"), connected.text("role")), ("5", "LEVEL_1"), "{}", connected.raw);
     let path = format!("{}?token={token}", relevo_tests::client::PATH);
-    let mut socket = relevo_tests::websocket::WebSocket::open(server.address, &path, &[]).unwrap();
+    let native = ["Sec-WebSocket-Protocol: relevo.v1".to_owned()];
+    let mut socket = relevo_tests::websocket::WebSocket::open(server.address, &path, &native).unwrap();
     match socket.next(SOON) {
         Some(Incoming::Text(text)) => assert!(text.contains("\"connected\""), "{text}"),
         other => panic!("{other:?}"),

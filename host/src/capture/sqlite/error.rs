@@ -11,7 +11,9 @@ use crate::journal::JournalError;
 pub enum CaptureError {
     #[error("{0:?} is no address of a SQLite file; write `sqlite:PATH`")]
     Address(String),
-    #[error("{0} does not exist; make it with `relevo migrate`, or set RELEVO_DATABASE_URL to another file")]
+    #[error(
+        "{0} does not exist; make it (the example's: `relevo migrate`), or give another path, which starts at the data folder unless it begins with /"
+    )]
     Missing(PathBuf),
     #[error("{0} was replaced by another file; it is opened anew")]
     Replaced(PathBuf),
