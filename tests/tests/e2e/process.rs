@@ -102,10 +102,13 @@ fn without_a_secret_one_is_made_and_only_the_owner_may_read_it() {
     use std::os::unix::fs::PermissionsExt;
     let world = World::bare().unset_environment("RELEVO_JWT_SECRET");
     world.migrate();
-    let printed = world.run(&["token", "--user", "7", "--role", "ADMIN", "--ttl", "1h"]);
-    let token = printed.log.lines().last().unwrap().to_owned();
-    let server = world.serve();
+    let ask = || world.run(&["token", "--user", "7", "--role", "ADMIN", "--ttl", "1h"]);
     let file = world.data().join("jwt.secret");
+    let early = ask();
+    assert!(!early.status.success() && early.log.contains("start the server once"), "{}", early.log);
+    assert!(!file.exists(), "a token of a secret that no server knows would be of no use");
+    let server = world.serve();
+    let token = ask().log.lines().last().unwrap().to_owned();
     assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
     Client::connect(server.address, &Connect { token: Some(token), ..Connect::nobody() });
     let forged = signed(&json!({"sub": "7", "role": "ADMIN"}), relevo_tests::token::SECRET);
