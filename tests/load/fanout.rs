@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::sockets::{Socket, find};
 use crate::table::{number, per_second, print};
 
-/// So that a message's text has about the 200 bytes of facts/peers.md.
+/// So that a message's text has about 200 bytes, as where other servers were measured.
 const FILLER: &str = "........................................";
 
 pub(crate) async fn measure(subscribers: usize, in_flight: u64, messages: u64) {

@@ -14,7 +14,7 @@ use crate::failpoint;
 use super::connect;
 use super::error::{CaptureError, is_busy};
 
-/// Rows in one transaction (facts/capture.md).
+/// Rows in one transaction: more would hold up the users of the database.
 const STEP: i64 = 500;
 
 /// Between two rounds: each one takes the write lock from the database's users for a moment.
