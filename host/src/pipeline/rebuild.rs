@@ -144,10 +144,11 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Empties the state of a pipeline that needs no rows.
+    /// Makes the state of a pipeline that needs no rows: of the events that are kept.
     pub(super) fn reset(&mut self, cursor: Number) -> Result<(), Stop> {
-        let anew = self.nothing()?;
-        self.replace(anew, &rebuild_origin("", cursor), Some(cursor), cursor, BTreeMap::new())
+        let (mut anew, origin) = (self.nothing()?, rebuild_origin("", cursor));
+        self.replay(&mut anew, self.context.journal.kept_after(), cursor, &BTreeMap::new(), &origin)?;
+        self.replace(anew, &origin, Some(cursor), cursor, BTreeMap::new())
     }
 
     fn nothing(&mut self) -> Result<Anew, Stop> {

@@ -185,3 +185,24 @@ async fn a_rebuild_counts_again_what_was_published_and_no_rows_stand_for() {
     }
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_without_rows_is_made_of_the_events_that_are_kept() {
+    let mut world = World::new("").await;
+    world.settings.push_str("[[pipeline]]\nname = 'ledger'\nplugins = ['ledger']\n");
+    let manifest = "name = \"ledger\"\nversion = \"1\"\npublished = [\"news:notes\"]\nchannels = [\"ledger\"]\n";
+    world.place_with("ledger", "ledger", manifest);
+    let running = world.start().await;
+    running.until("ledger", |health| health.status == Status::Running).await;
+    world.publish(1, "news:notes", "1").await;
+    let last = world.publish(2, "news:notes", "2").await;
+    running.done(last).await;
+    assert_eq!(world.state().await["notes"], "2");
+    let wanted = world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
+    running.done(wanted).await;
+    assert_eq!(world.state().await["notes"], "2", "neither forgotten nor counted twice");
+    let last = world.publish(3, "news:notes", "3").await;
+    running.done(last).await;
+    assert_eq!(world.state().await["notes"], "3");
+    running.pipelines.stop().await;
+}
