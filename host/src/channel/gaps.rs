@@ -11,7 +11,7 @@ pub(crate) fn lost(control: &Control) -> Option<Box<str>> {
     match control {
         Control::Gap { reason, .. } => Some(reason.clone()),
         Control::PipelineGap { pipeline } => Some(format!("pipeline {pipeline} fell behind").into()),
-        Control::SnapshotWanted { .. } | Control::RebuildWanted { .. } | Control::DeadLetter(_) => None,
+        _ => None,
     }
 }
 

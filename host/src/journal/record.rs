@@ -112,6 +112,58 @@ pub enum Control {
     RebuildWanted { pipeline: Name },
     /// An event failed for good, and its pipeline went on without it.
     DeadLetter(Box<DeadLetter>),
+    /// A version of a plugin is to take over in a pipeline, from this place on.
+    SwapWanted(Box<Swap>),
+    /// It did: what comes of the events after `cursor` is its own. Written just before the commit that
+    /// makes it true; a crash in between makes two of them.
+    Swapped { swap: Box<Swap>, former: Box<str>, cursor: Number },
+    /// It did not: the former version goes on.
+    SwapRefused { swap: Box<Swap>, reason: Box<str> },
+    /// An operator wants a pipeline to stand still from this place on.
+    PauseWanted { pipeline: Name, by: Box<str> },
+    /// An operator wants a pipeline that was paused to go on, wherever it stands.
+    ResumeWanted { pipeline: Name, by: Box<str> },
+    /// The state of a pipeline, as it is when this is applied, is kept to come back to it.
+    Checkpoint { pipeline: Name, reason: Box<str> },
+    /// An operator wants a dead letter's event tried again, as a late one.
+    ReplayWanted { pipeline: Name, letter: Number, by: Box<str> },
+    /// A dead letter is done with. `letter`: the number of its record.
+    LetterClosed { pipeline: Name, letter: Number, end: LetterEnd, by: Box<str> },
+}
+
+/// A version of a plugin takes the place of another in a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swap {
+    pub pipeline: Name,
+    pub plugin: Name,
+    /// The version's content: the hash of component and manifest, in hexadecimal digits.
+    pub id: Box<str>,
+    /// As people and commits name it.
+    pub version: Box<str>,
+    pub why: SwapReason,
+    /// Who wanted it.
+    pub by: Box<str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwapReason {
+    /// Somebody brought the version.
+    Deploy,
+    /// An operator wants an earlier one back.
+    Rollback,
+    /// The newer one failed within its probation.
+    Probation,
+}
+
+/// What became of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LetterEnd {
+    /// Its event was handled as a late one.
+    Replayed,
+    /// An operator let it go.
+    Dropped,
 }
 
 /// An event that a pipeline could not handle, with all that it takes to try it again. Kept by the rules

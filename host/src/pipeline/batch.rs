@@ -80,8 +80,19 @@ impl View<'_> {
         }
         match control {
             Control::Gap { source, .. } => self.wants.source.as_ref() == Some(source),
-            Control::PipelineGap { pipeline } | Control::RebuildWanted { pipeline } => &**pipeline == self.pipeline,
-            Control::SnapshotWanted { .. } | Control::DeadLetter(_) => false,
+            Control::PipelineGap { pipeline }
+            | Control::RebuildWanted { pipeline }
+            | Control::PauseWanted { pipeline, .. }
+            | Control::ReplayWanted { pipeline, .. } => &**pipeline == self.pipeline,
+            Control::SwapWanted(swap) => &*swap.pipeline == self.pipeline,
+            // Wishes of its own, what is over, and what is looked for ahead of the cursor.
+            Control::SnapshotWanted { .. }
+            | Control::DeadLetter(_)
+            | Control::Swapped { .. }
+            | Control::SwapRefused { .. }
+            | Control::ResumeWanted { .. }
+            | Control::Checkpoint { .. }
+            | Control::LetterClosed { .. } => false,
         }
     }
 
