@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod sandbox;
 
 pub mod capture;
+pub mod store;
 
 pub mod journal;
 

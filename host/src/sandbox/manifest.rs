@@ -17,11 +17,32 @@ const MIN_CPU: Duration = Duration::from_millis(10);
 /// A Rust guest's stack alone takes 1 MiB.
 const MIN_MEMORY: u64 = 2 << 20;
 
+/// What happens to an event that a plugin can't handle, when trying again did not help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFault {
+    /// It becomes a dead letter, and the pipeline goes on without it.
+    #[default]
+    Skip,
+    /// The pipeline stands still before it, until somebody mends the plugin or lets the event go.
+    Hold,
+    /// It becomes a dead letter of this plugin, and the pipeline's other plugins get it all the same.
+    Bypass,
+}
+
+fn first_layout() -> u32 {
+    1
+}
+
 /// What a plugin wants, checked, and what it may use up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     pub name: Name,
     pub version: Box<str>,
+    /// Which layout its state has: a version with another one doesn't go on with this one's state.
+    pub state_layout: u32,
+    /// What happens to an event that it can't handle.
+    pub on_fault: OnFault,
     /// The operations that it wants to see, by table.
     pub events: BTreeMap<Name, Vec<Operation>>,
     /// Whether it wants to see watermarks.
@@ -46,14 +67,8 @@ impl Manifest {
         self.channels.iter().any(|pattern| pattern.matches(channel.as_str()))
     }
 
-    /// Reads and checks the manifest of the plugin `name`.
-    pub(super) fn read(path: &Path, name: &Name, granted: &Limits) -> Result<Self, LoadError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|e| LoadError::File { path: path.into(), reason: e.to_string() })?;
-        Self::parse(&text, path, name, granted)
-    }
-
-    fn parse(text: &str, path: &Path, name: &Name, granted: &Limits) -> Result<Self, LoadError> {
+    /// Checks the text of the plugin `name`'s manifest.
+    pub(super) fn parse(text: &str, path: &Path, name: &Name, granted: &Limits) -> Result<Self, LoadError> {
         let wrong = |setting: &str, wrong: String, allowed: &str| LoadError::Manifest {
             path: path.into(),
             setting: setting.into(),
@@ -102,6 +117,8 @@ impl Manifest {
         Ok(Self {
             name: name.clone(),
             version: file.version.into(),
+            state_layout: file.state_layout,
+            on_fault: file.on_fault,
             published: patterns("published", &file.published)?,
             channels: patterns("channels", &file.channels)?,
             events,
@@ -120,6 +137,10 @@ impl Manifest {
 struct File {
     name: String,
     version: String,
+    #[serde(default = "first_layout")]
+    state_layout: u32,
+    #[serde(default)]
+    on_fault: OnFault,
     #[serde(default)]
     events: BTreeMap<String, Vec<String>>,
     #[serde(default)]
@@ -140,7 +161,7 @@ struct File {
 
 impl File {
     const FIELDS: &str =
-        "name, version, events, ticks, published, channels, snapshot and the tables [lookup], [limits], [config]";
+        "name, version, state_layout, on_fault, events, ticks, published, channels, snapshot and the tables [lookup], [limits], [config]";
 }
 
 const OPERATIONS: &str = "insert, update, delete, truncate, snapshot";

@@ -33,7 +33,7 @@ mod tests;
 pub use error::{Fault, LoadError};
 pub use instance::{BatchEvent, Draft, Instance, Output, Patch};
 pub use lookup::Lookup;
-pub use manifest::Manifest;
+pub use manifest::{Manifest, OnFault};
 pub use metrics::Metric;
 pub use plugin::{Plugin, Role, Sandbox};
 pub use state::State;

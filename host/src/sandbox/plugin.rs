@@ -18,6 +18,7 @@ use super::{contract, log, lookup, state, wasi};
 use crate::config::Limits;
 use crate::event::Name;
 use crate::journal::record::PluginVersion;
+use crate::store::{Package, VersionId};
 
 /// What a plugin does with events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +56,24 @@ impl Sandbox {
     /// Names the file, what was found, and what is allowed.
     pub fn load(&self, folder: &Path, name: &Name, allowed: &Limits) -> Result<Plugin, LoadError> {
         check_name(name, folder)?;
-        let path = folder.join(format!("{name}.wasm"));
-        let wasm = std::fs::read(&path).map_err(|e| LoadError::File { path: path.clone(), reason: e.to_string() })?;
-        let manifest = Manifest::read(&folder.join(format!("{name}.toml")), name, allowed)?;
-        self.compile(&wasm, manifest, &path)
+        let package = Package::read(folder, name)
+            .map_err(|(path, e)| LoadError::File { path, reason: e.to_string() })?;
+        self.prepare(&package, name, allowed, folder)
     }
 
-    fn compile(&self, wasm: &[u8], manifest: Manifest, path: &Path) -> Result<Plugin, LoadError> {
+    /// Checks and compiles a version of the plugin `name`. `folder`: where errors say that it is.
+    ///
+    /// # Errors
+    /// Names the file, what was found, and what is allowed.
+    pub fn prepare(&self, package: &Package, name: &Name, allowed: &Limits, folder: &Path) -> Result<Plugin, LoadError> {
+        check_name(name, folder)?;
+        let manifest = Manifest::parse(&package.manifest, &folder.join(format!("{name}.toml")), name, allowed)?;
+        self.compile(package, manifest, &folder.join(format!("{name}.wasm")))
+    }
+
+    fn compile(&self, package: &Package, manifest: Manifest, path: &Path) -> Result<Plugin, LoadError> {
         let not_a_component = |reason: String| LoadError::NotAComponent { path: path.into(), reason };
+        let (wasm, id) = (&*package.component, package.id());
         let hash = hex(&Sha256::digest(wasm));
         let component =
             self.cache.component(&self.engine, wasm, &hash).map_err(|e| not_a_component(format!("{e:#}")))?;
@@ -86,11 +97,12 @@ impl Sandbox {
         self.ticker.serve(manifest.limits.cpu);
         let version = PluginVersion {
             plugin: manifest.name.clone(),
-            version: format!("{}+{}", manifest.version, &hash[..12]).into(),
+            version: format!("{}+{}", manifest.version, id.short()).into(),
         };
         let plugin = Plugin(Arc::new(Loaded {
             manifest: manifest.into(),
             role,
+            id,
             version,
             pre,
             ticker: self.ticker.clone(),
@@ -111,6 +123,7 @@ pub struct Plugin(Arc<Loaded>);
 struct Loaded {
     manifest: Arc<Manifest>,
     role: Role,
+    id: VersionId,
     version: PluginVersion,
     pre: InstancePre<Host>,
     ticker: Arc<Ticker>,
@@ -126,7 +139,12 @@ impl Plugin {
         self.0.role
     }
 
-    /// Its name and version, with the first digits of the component's hash, as commits record them.
+    /// What names its content.
+    pub fn id(&self) -> &VersionId {
+        &self.0.id
+    }
+
+    /// Its name and version, with the first digits of its id, as commits record them.
     pub fn version(&self) -> &PluginVersion {
         &self.0.version
     }
