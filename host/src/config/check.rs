@@ -79,6 +79,9 @@ fn journal(config: &Config) -> Checked {
     at_least("journal.keep_bytes", journal.keep_bytes, 64 << 10)?;
     at_least("journal.limit_bytes", journal.limit_bytes, 64 << 10)?;
     at_least("journal.wal_bytes", journal.wal_bytes, 64 << 10)?;
+    at_least("journal.keep_checkpoints", journal.keep_checkpoints.into(), 2)?;
+    time("journal.keep_letters_for", journal.keep_letters_for)?;
+    at_least("journal.letters_bytes", journal.letters_bytes, 64 << 10)?;
     if journal.keep_bytes > journal.limit_bytes {
         return wrong(
             "journal.keep_bytes",

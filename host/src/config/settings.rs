@@ -86,6 +86,14 @@ pub struct JournalSettings {
     /// What a pipeline that stands still may hold back before it is marked `gap`.
     #[serde(with = "human::bytes")]
     pub limit_bytes: u64,
+    /// How many checkpoints of each pipeline's state are kept.
+    pub keep_checkpoints: u32,
+    /// Dead letters older than this may go.
+    #[serde(with = "human::duration")]
+    pub keep_letters_for: Duration,
+    /// The oldest dead letters go when all of them are larger than this; at most a quarter of `limit_bytes`.
+    #[serde(with = "human::bytes")]
+    pub letters_bytes: u64,
     /// The largest record.
     #[serde(with = "human::bytes")]
     pub record_bytes: u64,
@@ -255,6 +263,9 @@ impl Default for JournalSettings {
             keep_for: Duration::from_secs(7 * 24 * 3600),
             keep_bytes: 4 << 30,
             limit_bytes: 8 << 30,
+            keep_checkpoints: 8,
+            keep_letters_for: Duration::from_secs(30 * 24 * 3600),
+            letters_bytes: 256 << 20,
             record_bytes: 512 << 10,
             wal_bytes: 64 << 20,
         }

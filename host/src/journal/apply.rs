@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 
 use super::codec::Piece;
 use super::index::{Index, sql};
-use super::{Control, JournalError, Record, RecordBody};
+use super::{Control, JournalError, Record, RecordBody, checkpoints, letters};
 use crate::event::Number;
 
 /// What an applied command adds to what readers see.
@@ -52,13 +52,26 @@ pub(super) async fn insert(
     Ok(())
 }
 
-pub(super) async fn control(conn: &mut SqliteConnection, index: &mut Index, piece: Piece) -> Result<(Number, Visible)> {
+/// `keep`: how many checkpoints of a pipeline.
+pub(super) async fn control(
+    conn: &mut SqliteConnection,
+    index: &mut Index,
+    piece: Piece,
+    keep: u32,
+) -> Result<(Number, Visible)> {
     let first = index.next;
     let at = index.now();
     // Gaps are few, and whoever resumes across one is told of it, however long ago it was.
     let told = matches!(&piece.content, RecordBody::Control(Control::Gap { .. } | Control::PipelineGap { .. }));
     insert(conn, &piece, first, at, told, None).await?;
     index.next += 1;
+    match &piece.content {
+        RecordBody::Control(Control::Checkpoint { pipeline, reason }) => {
+            checkpoints::take(conn, index, Number(first), at, pipeline, reason, keep).await?;
+        }
+        RecordBody::Control(control) => letters::apply(conn, Number(first), at, control, &piece.body).await?,
+        _ => {}
+    }
     let record = piece.number(Number(first));
     Ok((Number(first), Visible { records: vec![Arc::new(record)], restart: None }))
 }

@@ -14,9 +14,7 @@ use super::reader::Reader;
 use super::shared::{Outcome, Shared};
 use super::sync::{self, Publisher};
 use super::writer::{Command, Work, Writer};
-use super::{
-    Append, Appended, Commit, Control, History, JournalError, Record, SourceState, checkpoint, codec, retention,
-};
+use super::{Append, Appended, Commit, Control, History, JournalError, Record, SourceState, codec, retention, wal};
 use crate::config::Durability;
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
@@ -59,7 +57,7 @@ impl Embedded {
         let (commands, waiting) = mpsc::channel(WAITING);
         let stop = watch::Sender::new(false);
         let mut tasks = vec![
-            tokio::spawn(checkpoint::run(shared.clone(), checkpointer, stop.subscribe())),
+            tokio::spawn(wal::run(shared.clone(), checkpointer, stop.subscribe())),
             tokio::spawn(retention::run(shared.clone(), pool.clone(), commands.downgrade(), stop.subscribe())),
         ];
         let publisher = match shared.settings.durability {

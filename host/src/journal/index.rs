@@ -30,6 +30,11 @@ impl Cursor {
         self.saved == Some(self.number)
     }
 
+    /// Where a restart would find the pipeline.
+    pub(super) fn on_disk(&self) -> Number {
+        self.saved.unwrap_or(self.number)
+    }
+
     /// The mark that is left once the cursor stands at `cursor`. Who reads beyond the record that tells
     /// of the loss goes on without what was lost, and is waited for again.
     pub(super) fn gap_after(&self, cursor: Number) -> Option<Number> {

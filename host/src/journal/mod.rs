@@ -12,17 +12,18 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::event::{Name, Number, Position};
+use crate::event::{Micros, Name, Number, Position};
 use crate::message::{ChannelName, Message};
 
 mod append;
 mod apply;
-mod checkpoint;
+mod checkpoints;
 mod codec;
 mod commit;
 mod embedded;
 mod fit;
 mod index;
+mod letters;
 mod lock;
 mod open;
 mod prune;
@@ -35,6 +36,8 @@ mod sync;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod upgrade;
+mod wal;
 mod writer;
 
 pub use fit::fit;
@@ -102,6 +105,39 @@ pub struct PipelineState {
     pub cursor: Number,
     /// By owner, then key.
     pub state: BTreeMap<Name, BTreeMap<Box<str>, Arc<[u8]>>>,
+}
+
+impl PipelineState {
+    fn put(&mut self, owner: &str, key: &str, value: &[u8]) {
+        if !self.state.contains_key(owner) {
+            self.state.insert(owner.into(), BTreeMap::new());
+        }
+        if let Some(entries) = self.state.get_mut(owner) {
+            entries.insert(key.into(), value.into());
+        }
+    }
+}
+
+/// A pipeline's state that was kept to come back to it; [`Journal::checkpoint`] has the state itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointInfo {
+    /// Of the control record that asked for it.
+    pub number: Number,
+    /// The state is what came of all events up to here, and of none after.
+    pub cursor: Number,
+    pub at: Micros,
+    pub reason: Box<str>,
+    /// What owners, keys and values take together.
+    pub bytes: u64,
+}
+
+/// A dead letter that is not closed. It is kept by its own rules, longer than the events around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLetter {
+    /// Of the control record that told of it.
+    pub number: Number,
+    pub at: Micros,
+    pub letter: DeadLetter,
 }
 
 /// A piece of the history of some channels.
@@ -227,6 +263,44 @@ impl Journal {
     /// Where a pipeline stands; None if it never committed.
     pub async fn pipeline(&self, name: &str) -> Result<Option<PipelineState>, JournalError> {
         self.embedded.reader().pipeline(name).await
+    }
+
+    /// The checkpoints of a pipeline's state, in rising order. Each one's events are kept: whoever
+    /// begins from it can read all that came after its cursor.
+    pub async fn checkpoints(&self, pipeline: &str) -> Result<Vec<CheckpointInfo>, JournalError> {
+        self.embedded.reader().checkpoints(pipeline).await
+    }
+
+    /// What a checkpoint kept; None if there is none of that number, or retention took it.
+    pub async fn checkpoint(&self, number: Number) -> Result<Option<PipelineState>, JournalError> {
+        self.embedded.reader().checkpoint(number).await
+    }
+
+    /// Dead letters that are not closed, of one pipeline or of all, after a number, in rising order, at
+    /// most `limit`: one may be as large as a record.
+    pub async fn dead_letters(
+        &self,
+        pipeline: Option<&str>,
+        after: Number,
+        limit: usize,
+    ) -> Result<Vec<StoredLetter>, JournalError> {
+        self.embedded.reader().dead_letters(pipeline, after, limit).await
+    }
+
+    /// None if there is none of that number, it was closed, or retention took it.
+    pub async fn dead_letter(&self, number: Number) -> Result<Option<StoredLetter>, JournalError> {
+        self.embedded.reader().dead_letter(number).await
+    }
+
+    /// How many dead letters are not closed, by pipeline; pipelines without any are left out.
+    pub async fn dead_letter_count(&self) -> Result<BTreeMap<Name, u64>, JournalError> {
+        self.embedded.reader().dead_letter_count().await
+    }
+
+    /// The numbers of the kept events that a pipeline wrote a dead letter of, whatever became of the
+    /// letter, in rising order.
+    pub async fn events_with_letters(&self, pipeline: &str) -> Result<Vec<Number>, JournalError> {
+        self.embedded.reader().events_with_letters(pipeline).await
     }
 
     /// Where a source stands; None if nothing was ever appended for it.

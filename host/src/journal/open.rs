@@ -14,14 +14,14 @@ use super::lock::Lock;
 use super::reader::Reader;
 use super::shared::{Floors, Shared, classify};
 use super::tail::Tail;
-use super::{Epoch, JournalError, checkpoint};
+use super::{Epoch, JournalError, upgrade, wal};
 use crate::config::{ChannelSettings, Durability, JournalSettings};
 use crate::event::Number;
 use crate::message::ChannelName;
 
 /// "RLVO" in the file's header, and the format of what follows.
 const APPLICATION: i64 = 0x524c_564f;
-pub(super) const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 2;
 
 const FILE: &str = "journal.db";
 
@@ -44,7 +44,7 @@ pub(super) async fn open(
     let wrap = |e| classify(&path, e);
     let mut conn = options.connect().await.map_err(wrap)?;
     prepare(&mut conn, &path).await?;
-    checkpoint::truncate(&mut conn).await.map_err(wrap)?;
+    wal::truncate(&mut conn).await.map_err(wrap)?;
     check_length(&mut conn, &path).await?;
     let epoch = epoch(&mut conn, settings.durability, boot, &lock).await.map_err(wrap)?;
     drop_snapshots(&mut conn).await.map_err(wrap)?;
@@ -81,7 +81,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
-        .page_size(u32::try_from(checkpoint::PAGE).unwrap_or(4096))
+        .page_size(u32::try_from(wal::PAGE).unwrap_or(4096))
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
         .pragma("wal_autocheckpoint", "0")
@@ -117,19 +117,27 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<(), Journal
     let format = number(sqlx::query("PRAGMA user_version").fetch_one(&mut *conn).await.map_err(wrap)?)?;
     let tables = number(sqlx::query("SELECT count(*) FROM sqlite_master").fetch_one(&mut *conn).await.map_err(wrap)?)?;
     if application == 0 && tables == 0 {
-        let schema = concat!("BEGIN IMMEDIATE;\n", include_str!("schema.sql"), "COMMIT;");
-        sqlx::raw_sql(schema).execute(conn).await.map_err(wrap)?;
+        let schema = ["BEGIN IMMEDIATE;\n", include_str!("schema.sql"), upgrade::TABLES_OF_2, "COMMIT;"].concat();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(schema)).execute(conn).await.map_err(wrap)?;
         return Ok(());
     }
     if application != APPLICATION {
         return damaged("it is another program's database");
     }
-    if format != FORMAT {
+    if format == 1 {
+        let damaged = |why| JournalError::Corrupt { path: path.into(), why };
+        upgrade::from_1(conn, damaged).await.map_err(|error| match error {
+            JournalError::Storage(error) => wrap(error),
+            other => other,
+        })?;
+        tracing::info!(path = %path.display(), "the journal is of format {FORMAT} now; earlier versions of relevo can't read it any more");
+    } else if format != FORMAT {
         return Err(JournalError::Format { path: path.into(), found: format, reads: FORMAT });
     }
     let ours = "SELECT count(*) FROM sqlite_master WHERE name IN ('meta', 'record', 'chunk', 'staged', 'life', 'source', \
-                'cursor', 'state', 'channel', 'channel_index', 'state_message', 'idempotency')";
-    if number(sqlx::query(ours).fetch_one(&mut *conn).await.map_err(wrap)?)? != 12 {
+                'cursor', 'state', 'channel', 'channel_index', 'state_message', 'idempotency', \
+                'checkpoint', 'checkpoint_state', 'dead_letter', 'letter_event')";
+    if number(sqlx::query(ours).fetch_one(&mut *conn).await.map_err(wrap)?)? != 16 {
         return damaged("tables are missing");
     }
     Ok(())
@@ -139,7 +147,7 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<(), Journal
 async fn check_length(conn: &mut SqliteConnection, path: &Path) -> Result<(), JournalError> {
     let wrap = |e| classify(path, e);
     let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(conn).await.map_err(wrap)?;
-    let (wanted, found) = (unsql(pages) * checkpoint::PAGE, std::fs::metadata(path)?.len());
+    let (wanted, found) = (unsql(pages) * wal::PAGE, std::fs::metadata(path)?.len());
     if found < wanted {
         let why = format!("it has {found} bytes of {wanted}");
         return Err(JournalError::Corrupt { path: path.into(), why });

@@ -3,9 +3,9 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::index::{Index, sql, unsql};
+use super::index::{Cursor, Index, sql, unsql};
 use super::shared::Shared;
-use super::{JournalError, codec};
+use super::{JournalError, checkpoints, codec, letters};
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
 
@@ -18,6 +18,12 @@ pub(super) enum Prune {
     Loose { through: Number },
     /// A stream channel's messages in records up to the one that begins at `through`.
     Channel { channel: ChannelName, through: Number },
+    /// A checkpoint gives way, for the size.
+    Checkpoint { number: Number },
+    /// The entries of checkpoints that were dropped.
+    Dropped,
+    /// Dead letters up to a number.
+    Letters { through: Number },
     /// Idempotency keys from before a moment, in microseconds.
     Keys { before: u64 },
 }
@@ -35,6 +41,8 @@ pub(super) async fn step(
     // Numbers are never given twice, even when the newest record goes.
     set(conn, "next", index.next).await?;
     match prune {
+        // The pipeline may have gone back since retention looked.
+        Prune::All { through } | Prune::Loose { through } if through > holds(index) => Ok(false),
         Prune::All { through } => {
             raise_events(conn, shared, through).await?;
             let rows = sqlx::query(
@@ -62,6 +70,9 @@ pub(super) async fn step(
             let Some(id) = index.channels.get(&channel) else { return Ok(false) };
             prune_channel(conn, shared, &channel, *id, through).await
         }
+        Prune::Checkpoint { number } => checkpoints::drop_one(conn, number).await,
+        Prune::Dropped => checkpoints::delete_some(conn).await,
+        Prune::Letters { through } => letters::delete_some(conn, through).await.map(|deleted| deleted > 0),
         Prune::Keys { before } => {
             let deleted = sqlx::query(
                 "DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE at < ? ORDER BY at LIMIT ?)",
@@ -73,6 +84,12 @@ pub(super) async fn step(
             Ok(deleted.rows_affected() > 0)
         }
     }
+}
+
+/// The number up to which every pipeline that is waited for has passed the records, as the disk has it.
+fn holds(index: &Index) -> Number {
+    let cursors = index.known.cursors.values().filter(|cursor| cursor.gap.is_none());
+    cursors.map(Cursor::on_disk).min().unwrap_or(Number(u64::MAX))
 }
 
 /// Deletes records and the chunks that hold their bodies.
@@ -135,6 +152,8 @@ async fn raise_events(conn: &mut SqliteConnection, shared: &Shared, through: Num
         floors.events = floors.events.max(through);
         floors.events
     };
+    checkpoints::drop_before(conn, floor).await?;
+    letters::forget_events(conn, floor).await?;
     set(conn, "events_floor", floor.0).await
 }
 
@@ -186,7 +205,7 @@ pub(super) async fn mark_gap(
     Ok(())
 }
 
-/// Forgets pipelines: cursor, state, and what they last said in state channels.
+/// Forgets pipelines: cursor, state, checkpoints, and what they last said in state channels.
 pub(super) async fn keep_pipelines(
     conn: &mut SqliteConnection,
     index: &mut Index,
@@ -201,6 +220,7 @@ pub(super) async fn keep_pipelines(
         ] {
             sqlx::query(text).bind(&*name).execute(&mut *conn).await?;
         }
+        checkpoints::drop_all(conn, &name).await?;
         index.known.cursors.remove(&name);
         tracing::info!(pipeline = %name, "the pipeline is no longer configured; its cursor and state are gone");
     }

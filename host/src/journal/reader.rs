@@ -9,7 +9,7 @@ use sqlx::{Row, SqliteConnection};
 use super::index::{sql, unsql};
 use super::shared::Shared;
 use super::{Control, History, JournalError, PipelineState, Record, RecordBody, StateChannel, codec, tail};
-use crate::event::{Name, Number, Position};
+use crate::event::{Number, Position};
 use crate::message::{ChannelKind, ChannelName, Message};
 
 type Result<T> = std::result::Result<T, JournalError>;
@@ -29,7 +29,7 @@ fn select(which: &str) -> sqlx::AssertSqlSafe<String> {
 }
 
 impl Reader<'_> {
-    async fn conn(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>> {
+    pub(super) async fn conn(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>> {
         self.pool.acquire().await.map_err(|error| match error {
             sqlx::Error::PoolClosed => JournalError::Closed,
             other => self.shared.storage(other),
@@ -220,14 +220,8 @@ impl Reader<'_> {
             .map_err(wrap)?;
         let mut found = PipelineState { cursor, ..PipelineState::default() };
         for row in &rows {
-            let (owner, key): (&str, &str) = (row.try_get(0).map_err(wrap)?, row.try_get(1).map_err(wrap)?);
-            let value: &[u8] = row.try_get(2).map_err(wrap)?;
-            if !found.state.contains_key(owner) {
-                found.state.insert(Name::from(owner), std::collections::BTreeMap::new());
-            }
-            if let Some(entries) = found.state.get_mut(owner) {
-                entries.insert(key.into(), value.into());
-            }
+            let column = |at: usize| row.try_get::<&str, _>(at).map_err(wrap);
+            found.put(column(0)?, column(1)?, row.try_get(2).map_err(wrap)?);
         }
         Ok(Some(found))
     }

@@ -166,8 +166,8 @@ pub enum LetterEnd {
     Dropped,
 }
 
-/// An event that a pipeline could not handle, with all that it takes to try it again. Kept by the rules
-/// of events, by age and size.
+/// An event that a pipeline could not handle, with all that it takes to try it again. Kept by rules of
+/// its own, longer than the events around it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub pipeline: Name,

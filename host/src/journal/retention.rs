@@ -1,13 +1,15 @@
 //! Decides what is too old or too much, and has the writer delete it in small steps.
 //!
-//! Events go by age and size, but not before every pipeline has passed them, until the journal reaches
-//! its limit: then the slowest pipeline is marked and holds nothing back any more. Messages go by the
-//! rule of their channel.
+//! Events go by age and size, but not before every pipeline has passed them, nor those after the newest
+//! checkpoint of a pipeline, until the journal reaches its limit: then checkpoints give way, and if that
+//! is not enough the slowest pipeline is marked and holds nothing back any more. Messages go by the rule
+//! of their channel, dead letters by rules of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sqlx::Row;
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, watch};
 
@@ -49,7 +51,8 @@ pub(super) async fn run(
         let Some(commands) = commands.upgrade() else { return };
         let pass = Pass { shared: &shared, pool: &pool, commands: &commands };
         let done = async {
-            pass.by_size(&mut warned).await?;
+            pass.by_size(Micros::now(), &mut warned).await?;
+            pass.letters(Micros::now()).await?;
             if aged.elapsed() >= age_every {
                 aged = tokio::time::Instant::now();
                 pass.by_age(Micros::now()).await?;
@@ -70,9 +73,7 @@ pub(super) async fn run(
 fn slowest(shared: &Shared) -> Option<(Name, Number)> {
     let known = shared.known();
     let holding = known.cursors.iter().filter(|(_, cursor)| cursor.gap.is_none());
-    holding
-        .map(|(name, cursor)| (name.clone(), cursor.saved.unwrap_or(cursor.number)))
-        .min_by_key(|(_, number)| *number)
+    holding.map(|(name, cursor)| (name.clone(), cursor.on_disk())).min_by_key(|(_, number)| *number)
 }
 
 /// Whether appends must wait: the limit is passed by far, faster than retention could delete.
@@ -91,6 +92,10 @@ pub(super) struct Pass<'a> {
     pub(super) commands: &'a mpsc::Sender<Command>,
 }
 
+fn before(now: Micros, keep: Duration) -> Micros {
+    Micros(now.0.saturating_sub(u64::try_from(keep.as_micros()).unwrap_or(u64::MAX)))
+}
+
 impl Pass<'_> {
     async fn ask(&self, prune: Prune) -> Result<bool> {
         match embedded::ask(self.commands, Work::Prune(prune)).await? {
@@ -104,35 +109,77 @@ impl Pass<'_> {
         let used =
             "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)";
         let pages: i64 = sqlx::query_scalar(used).fetch_one(self.pool).await.map_err(|e| self.shared.storage(e))?;
-        let used = unsql(pages) * super::checkpoint::PAGE;
+        let used = unsql(pages) * super::wal::PAGE;
         self.shared.used.store(used, Ordering::Relaxed);
         Ok(used)
     }
 
     /// Deletes the oldest until the journal is as small as it should be, or a pipeline holds it back.
-    pub(super) async fn by_size(&self, warned: &mut bool) -> Result<()> {
+    pub(super) async fn by_size(&self, now: Micros, warned: &mut bool) -> Result<()> {
         let limit = self.shared.settings.limit_bytes;
         let keep = self.shared.settings.keep_bytes.min(limit);
         for rule in self.shared.rules.iter().filter(|r| r.keep_bytes.is_some()) {
             self.channels_by_size(rule).await?;
         }
         loop {
+            self.dropped().await?;
             let used = self.used().await?;
             let slowest = slowest(self.shared);
             self.warn(used, slowest.as_ref(), warned);
             if used <= keep {
                 return Ok(());
             }
-            let hold = slowest.as_ref().map_or(self.shared.head(), |(_, number)| *number);
-            if let Some(through) = self.oldest(hold).await? {
+            if let Some(through) = self.oldest(self.hold(now).await?).await? {
                 self.ask(Prune::All { through }).await?;
                 continue;
             }
-            let Some((pipeline, cursor)) = slowest.filter(|_| used >= limit) else { return Ok(()) };
+            if used < limit {
+                return Ok(());
+            }
+            if self.checkpoint_gives_way(used).await? {
+                continue;
+            }
+            let Some((pipeline, cursor)) = slowest else { return Ok(()) };
             tracing::error!(%pipeline, %cursor, used, limit, "the journal is full: the pipeline loses events and must be rebuilt");
             let control = codec::prepare_control(Control::PipelineGap { pipeline: pipeline.clone() })?;
             embedded::ask(self.commands, Work::Gap(pipeline, control)).await?;
         }
+    }
+
+    /// Up to where records may go: all pipelines have passed them, and the newest checkpoint of each is
+    /// not behind. One that is older than events are kept holds nothing back: else a pipeline that takes
+    /// none for long would.
+    async fn hold(&self, now: Micros) -> Result<Number> {
+        let passed = slowest(self.shared).map_or(self.shared.head(), |(_, number)| number);
+        let newest = "SELECT min(cursor) FROM \
+                      (SELECT cursor, at, max(number) FROM checkpoint WHERE dropped = 0 GROUP BY pipeline) WHERE at >= ?";
+        let checkpoint: Option<i64> = sqlx::query_scalar(newest)
+            .bind(sql(before(now, self.shared.settings.keep_for).0))
+            .fetch_one(self.pool)
+            .await
+            .map_err(|e| self.shared.storage(e))?;
+        Ok(checkpoint.map_or(passed, |cursor| passed.min(Number(unsql(cursor)))))
+    }
+
+    /// Deletes the entries of checkpoints that were dropped.
+    async fn dropped(&self) -> Result<()> {
+        let any = "SELECT EXISTS (SELECT 1 FROM checkpoint WHERE dropped = 1)";
+        let mut more: bool = sqlx::query_scalar(any).fetch_one(self.pool).await.map_err(|e| self.shared.storage(e))?;
+        while more {
+            more = self.ask(Prune::Dropped).await?;
+        }
+        Ok(())
+    }
+
+    /// At the limit: the oldest checkpoint goes. Returns whether there was one.
+    async fn checkpoint_gives_way(&self, used: u64) -> Result<bool> {
+        let wrap = |e| self.shared.storage(e);
+        let oldest = "SELECT number, pipeline FROM checkpoint WHERE dropped = 0 ORDER BY number LIMIT 1";
+        let Some(row) = sqlx::query(oldest).fetch_optional(self.pool).await.map_err(wrap)? else { return Ok(false) };
+        let (number, pipeline): (i64, String) = (row.try_get(0).map_err(wrap)?, row.try_get(1).map_err(wrap)?);
+        let limit = self.shared.settings.limit_bytes;
+        tracing::warn!(%pipeline, checkpoint = number, used, limit, "the journal is full: a checkpoint gives way");
+        self.ask(Prune::Checkpoint { number: Number(unsql(number)) }).await
     }
 
     fn warn(&self, used: u64, slowest: Option<&(Name, Number)>, warned: &mut bool) {
@@ -165,10 +212,9 @@ impl Pass<'_> {
 
     /// Deletes what is older than it may be at `now`.
     pub(super) async fn by_age(&self, now: Micros) -> Result<()> {
-        let before = |keep: Duration| Micros(now.0.saturating_sub(u64::try_from(keep.as_micros()).unwrap_or(u64::MAX)));
-        let cutoff = before(self.shared.settings.keep_for);
+        let cutoff = before(now, self.shared.settings.keep_for);
         loop {
-            let hold = slowest(self.shared).map_or(self.shared.head(), |(_, number)| number);
+            let hold = self.hold(now).await?;
             let loose = "SELECT max(last) FROM (SELECT last, at FROM record WHERE held = 0 ORDER BY first LIMIT ?3) \
                          WHERE last <= ?1 AND at < ?2";
             let through: Option<i64> = sqlx::query_scalar(loose)
@@ -185,9 +231,43 @@ impl Pass<'_> {
         }
         for channel in self.channels().await? {
             let keep = self.rule(&channel).and_then(|r| r.keep_for).unwrap_or(self.shared.settings.keep_for);
-            self.channel_by_age(&channel, before(keep)).await?;
+            self.channel_by_age(&channel, before(now, keep)).await?;
         }
         while self.ask(Prune::Keys { before: cutoff.0 }).await? {}
+        Ok(())
+    }
+
+    /// Deletes the dead letters that are too old at `now` or too many.
+    pub(super) async fn letters(&self, now: Micros) -> Result<()> {
+        let settings = &self.shared.settings;
+        // Letters alone must not bring the journal to its limit.
+        let bytes = settings.letters_bytes.min(settings.limit_bytes / 4);
+        let cutoff = before(now, settings.keep_letters_for);
+        let wrap = |e| self.shared.storage(e);
+        let all = "SELECT coalesce(sum(bytes), 0) FROM dead_letter";
+        let all: i64 = sqlx::query_scalar(all).fetch_one(self.pool).await.map_err(wrap)?;
+        let (mut kept, mut gone) = (unsql(all), 0_u64);
+        loop {
+            let oldest = "SELECT number, at, bytes FROM dead_letter ORDER BY number LIMIT ?";
+            let rows = sqlx::query(oldest).bind(STEP).fetch_all(self.pool).await.map_err(wrap)?;
+            let mut through = None;
+            for row in &rows {
+                let column = |at: usize| row.try_get(at).map(unsql).map_err(wrap);
+                if column(1)? >= cutoff.0 && kept <= bytes {
+                    break;
+                }
+                through = Some(Number(column(0)?));
+                kept = kept.saturating_sub(column(2)?);
+                gone += 1;
+            }
+            let Some(through) = through else { break };
+            if !self.ask(Prune::Letters { through }).await? {
+                break;
+            }
+        }
+        if gone > 0 {
+            tracing::warn!(letters = gone, kept_bytes = kept, "dead letters went that were too old or too many");
+        }
         Ok(())
     }
 

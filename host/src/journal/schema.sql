@@ -1,7 +1,6 @@
--- The journal, format 1. All but `record` and `chunk` are indexes that applying the records in order
+-- The journal. All but `record` and `chunk` are indexes that applying the records in order
 -- gives; they are changed in the same transaction as the record that changes them.
 PRAGMA application_id = 1380734543; -- "RLVO"
-PRAGMA user_version = 1;
 
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 

@@ -16,7 +16,7 @@ use super::index::{Cursor, Index, StagedKey, Unwritten};
 use super::prune::{self, Prune};
 use super::shared::{Batch, Outcome, Reply, Shared};
 use super::sync::Publisher;
-use super::{JournalError, append, checkpoint, commit};
+use super::{JournalError, append, commit, wal};
 use crate::event::Name;
 use crate::failpoint;
 
@@ -151,7 +151,7 @@ impl Writer {
             points.iter().for_each(|(_, after)| failpoint::hit(after));
             self.shared.written.fetch_add(bytes as u64, Ordering::Relaxed);
             self.shared.grown.fetch_add(bytes as u64, Ordering::Relaxed);
-            checkpoint::notice(&self.shared);
+            wal::notice(&self.shared);
         }
         *self.shared.known() = self.index.known.clone();
         if !self.index.known.cursors.values().all(Cursor::is_saved) {
@@ -217,14 +217,18 @@ impl Writer {
                 append::append(conn, index, prepared, memory, limit).await.map(|(a, v)| (Outcome::Appended(a), v))
             }
             Work::Commit(prepared) => commit::commit(conn, index, prepared).await.map(|(n, v)| (Outcome::Number(n), v)),
-            Work::Control(piece) => apply::control(conn, index, piece).await.map(|(n, v)| (Outcome::Number(n), v)),
+            Work::Control(piece) => apply::control(conn, index, piece, settings.keep_checkpoints)
+                .await
+                .map(|(n, v)| (Outcome::Number(n), v)),
             // Whoever asked may have looked before the mark was set: it is set, and told of, once.
             Work::Gap(pipeline, _) if index.known.cursors.get(&pipeline).is_some_and(|c| c.gap.is_some()) => {
                 Ok((Outcome::Done, Visible::default()))
             }
             Work::Gap(pipeline, piece) => {
                 prune::mark_gap(conn, index, &pipeline, crate::event::Number(index.next)).await?;
-                apply::control(conn, index, piece).await.map(|(n, v)| (Outcome::Number(n), v))
+                apply::control(conn, index, piece, settings.keep_checkpoints)
+                    .await
+                    .map(|(n, v)| (Outcome::Number(n), v))
             }
             Work::Discard(key) => {
                 append::discard(conn, index, &key).await.map(|()| (Outcome::Done, Visible::default()))
@@ -320,7 +324,7 @@ impl Writer {
         }
         let bound = self.shared.settings.wal_bytes;
         let _one = self.shared.checkpointing.lock().await;
-        self.wal_bound = match checkpoint::truncate(&mut self.conn).await {
+        self.wal_bound = match wal::truncate(&mut self.conn).await {
             Ok(true) => bound,
             // A reader was in the way for too long; not again after each transaction.
             Ok(false) => size + bound / 4,
@@ -341,7 +345,7 @@ impl Writer {
             shared.check()?;
             sqlx::query("UPDATE meta SET value = '1' WHERE name = 'clean'").execute(&mut conn).await?;
             // Syncs the WAL, then the file.
-            checkpoint::truncate(&mut conn).await?;
+            wal::truncate(&mut conn).await?;
             Ok::<_, JournalError>(())
         };
         let clean = clean.await;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Append, Commit, Control, JournalError, Record, RecordBody, SnapshotPart, StateChange};
+use crate::journal::{Append, Commit, JournalError, Record, RecordBody, SnapshotPart, StateChange};
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
 
 use super::batch::{Item, Next, View, cut};
@@ -56,9 +56,6 @@ impl Sink for Anew {
         Ok(())
     }
 }
-
-/// How many controls are read at once: a letter may be as large as a record.
-const LETTERS: usize = 32;
 
 /// Which snapshot it is.
 struct Snapshot {
@@ -158,18 +155,11 @@ impl Worker<'_> {
         Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters })
     }
 
-    /// The events that there are letters for.
+    /// The events that there are letters for, or were.
     fn letters(&self) -> Result<BTreeSet<Number>, Stop> {
-        let (context, mut letters, mut after) = (self.context, BTreeSet::new(), Number::ZERO);
-        loop {
-            let page = context.handle.block_on(context.journal.controls(after, LETTERS))?;
-            let Some((last, _)) = page.last() else { return Ok(letters) };
-            after = *last;
-            letters.extend(page.iter().filter_map(|(_, control)| match control {
-                Control::DeadLetter(letter) if letter.pipeline == context.name => Some(letter.number),
-                _ => None,
-            }));
-        }
+        let context = self.context;
+        let letters = context.handle.block_on(context.journal.events_with_letters(&context.name))?;
+        Ok(letters.into_iter().collect())
     }
 
     /// Runs again what the snapshot does not contain and the pipeline has seen.

@@ -18,8 +18,10 @@ fn rule(pattern: &str, keep_for: Option<u64>, keep_bytes: Option<u64>) -> Channe
 async fn pass(journal: &Journal, later: u64) {
     let embedded = &journal.embedded;
     let pass = Pass { shared: &embedded.shared, pool: &embedded.pool, commands: &embedded.commands };
-    pass.by_size(&mut false).await.unwrap();
-    pass.by_age(Micros(Micros::now().0 + later * 1_000_000)).await.unwrap();
+    let now = Micros(Micros::now().0 + later * 1_000_000);
+    pass.by_size(now, &mut false).await.unwrap();
+    pass.letters(now).await.unwrap();
+    pass.by_age(now).await.unwrap();
 }
 
 async fn pruned(journal: &Journal, channel: &str, after: u64) -> Option<u64> {
