@@ -40,6 +40,11 @@ impl Micros {
         Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 
+    /// The moment `time` later.
+    pub fn plus(self, time: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX)))
+    }
+
     /// RFC 3339 in UTC with milliseconds, like `2026-11-25T01:02:03.456Z`.
     pub fn rfc3339(self) -> String {
         let micros = i64::try_from(self.0).unwrap_or(i64::MAX);

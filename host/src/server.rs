@@ -102,6 +102,8 @@ impl Server {
             readiness: readiness(&capture, &pipelines),
             numbers: numbers(&capture, &pipelines),
             pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
+            desk: pipelines.desk().clone(),
+            component_bytes: config.plugins.component_bytes,
         });
         let listening = Listener::new(routes, &config.session, closing_seen);
         let listener = tokio::spawn(listening.run(listener));
@@ -213,6 +215,7 @@ fn readiness(capture: &Running, pipelines: &Arc<Pipelines>) -> http::Readiness {
                 Status::Starting => Some("its plugins are being loaded".to_owned()),
                 Status::WaitingForSnapshot => Some("it waits for the rows that are there (a snapshot)".to_owned()),
                 Status::Rebuilding => Some("it makes its state anew from a snapshot".to_owned()),
+                Status::Paused { by } => Some(format!("{by} paused it; relevo plugin resume goes on")),
                 Status::Stopped => Some("it has stopped".to_owned()),
                 Status::Failed { plugin: Some(plugin), reason } => Some(format!("plugin {plugin}: {reason}")),
                 Status::Failed { plugin: None, reason } => Some(reason),

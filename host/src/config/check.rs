@@ -142,6 +142,12 @@ fn plugins(config: &Config) -> Checked {
     at_least("plugins.batch_bytes", plugins.batch_bytes, 1)?;
     at_least("plugins.lookup_bytes", plugins.lookup_bytes, 1)?;
     time("plugins.retry_after", plugins.retry_after)?;
+    at_least("plugins.keep_versions", plugins.keep_versions as u64, 2)?;
+    at_least("plugins.component_bytes", plugins.component_bytes, 1)?;
+    time("plugins.canary_within", plugins.canary_within)?;
+    time("plugins.trial_within", plugins.trial_within)?;
+    time("plugins.checkpoint_every", plugins.checkpoint_every)?;
+    at_least("plugins.quarantine_after", plugins.quarantine_after.into(), 1)?;
     time("plugins.limits.cpu", plugins.limits.cpu)?;
     at_least("plugins.limits.memory", plugins.limits.memory, 64 << 10)?;
     at_least("plugins.limits.output_bytes", plugins.limits.output_bytes, 1)?;

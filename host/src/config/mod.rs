@@ -96,6 +96,11 @@ impl Config {
         self.plugins.folder.clone().unwrap_or_else(|| self.data.join("plugins"))
     }
 
+    /// Where the versions of plugins are kept that were brought to this server.
+    pub fn versions_folder(&self) -> PathBuf {
+        self.data.join("versions")
+    }
+
     /// Reads a file (or the built-in configuration), puts the environment over it, and checks it.
     ///
     /// # Errors

@@ -172,6 +172,32 @@ pub struct PluginSettings {
     /// The first wait before a retry; it doubles each time.
     #[serde(with = "human::duration")]
     pub retry_after: Duration,
+    /// How many versions of each plugin are kept, to go back to.
+    pub keep_versions: usize,
+    /// The largest component that can be deployed.
+    #[serde(with = "human::bytes")]
+    pub component_bytes: u64,
+    /// How many of the newest recorded events a version is tried on before it takes over.
+    pub canary_events: usize,
+    /// How long that may take; a version that needs longer is judged by what it did until then.
+    #[serde(with = "human::duration")]
+    pub canary_within: Duration,
+    /// How many recorded events a trial that somebody asks for may run through.
+    pub trial_events: usize,
+    /// How long it may take.
+    #[serde(with = "human::duration")]
+    pub trial_within: Duration,
+    /// A version that fails within this time of taking over is rolled back by itself; 0: never.
+    #[serde(with = "human::duration")]
+    pub probation: Duration,
+    /// How often a pipeline's state is kept, to try versions from it.
+    #[serde(with = "human::duration")]
+    pub checkpoint_every: Duration,
+    /// So many dead letters with nothing good between them, and the pipeline is quarantined.
+    pub quarantine_after: u32,
+    /// How long the files of a plugin in the folder must stay as they are before they are taken.
+    #[serde(with = "human::duration")]
+    pub folder_rest: Duration,
 }
 
 /// What a plugin may use up.
@@ -299,6 +325,16 @@ impl Default for PluginSettings {
             lookup_bytes: 256 << 20,
             retries: 3,
             retry_after: Duration::from_millis(50),
+            keep_versions: 5,
+            component_bytes: 64 << 20,
+            canary_events: 1000,
+            canary_within: Duration::from_secs(5),
+            trial_events: 100_000,
+            trial_within: Duration::from_secs(60),
+            probation: Duration::from_secs(60),
+            checkpoint_every: Duration::from_secs(3600),
+            quarantine_after: 20,
+            folder_rest: Duration::from_secs(1),
         }
     }
 }

@@ -10,15 +10,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::event::Name;
+use crate::pipeline::Desk;
 use crate::session;
 
 mod connect;
 mod events;
 mod guard;
 mod health;
+mod letters;
 pub(crate) mod listener;
 mod metrics;
 mod pipelines;
+mod plugins;
 mod stats;
 
 pub use health::{Part, Readiness};
@@ -32,6 +35,9 @@ pub(crate) struct Parts {
     pub numbers: AskNumbers,
     /// Those that operators may name.
     pub pipelines: Arc<[Name]>,
+    pub desk: Desk,
+    /// The largest component that may be brought, in bytes.
+    pub component_bytes: u64,
 }
 
 /// All routes.
@@ -42,7 +48,9 @@ pub(crate) fn router(parts: Parts) -> Router {
         .merge(connect::router())
         .merge(events::router())
         .merge(metrics::router())
+        .merge(letters::router())
         .merge(pipelines::router())
+        .merge(plugins::router(&parts))
         .merge(stats::router())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /".into()) })
         .with_state(parts)

@@ -13,7 +13,7 @@ use crate::channel::FanOut;
 use crate::config::{Config, SessionSettings};
 use crate::event::{Micros, Number};
 use crate::journal::Journal;
-use crate::pipeline::{Health, Status};
+use crate::pipeline::{Desk, Health, Status};
 
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(20);
@@ -31,6 +31,7 @@ async fn server(settings: SessionSettings, parts: Vec<Part>) -> Server {
     let config = Config::load(None).unwrap();
     let journal = Journal::open(folder.path(), &config.journal, &config.channels).await.unwrap();
     let fan_out = FanOut::start(&journal, &settings, &config.channels).await.unwrap();
+    let desk = Desk::alone(&config, &journal, folder.path());
     let tokens = Tokens::new(&Secret::new(&"s".repeat(32), "test").unwrap(), &config.auth);
     let session = session::Context {
         ingest: Ingest::new(journal.clone()),
@@ -47,6 +48,8 @@ async fn server(settings: SessionSettings, parts: Vec<Part>) -> Server {
         readiness: Arc::new(move || parts.clone()),
         numbers: Arc::new(numbers),
         pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
+        desk,
+        component_bytes: config.plugins.component_bytes,
     });
     let (stop, stopping) = watch::channel(false);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -68,6 +71,9 @@ fn numbers() -> Numbers {
         pipeline: "panel".into(),
         status: Status::Starting,
         cursor: Number(40),
+        versions: vec![],
+        answered: [].into(),
+        pending: None,
         lag: 2,
         rebuild_asked: false,
         batches: 5,

@@ -129,6 +129,8 @@ pub enum Control {
     ReplayWanted { pipeline: Name, letter: Number, by: Box<str> },
     /// A dead letter is done with. `letter`: the number of its record.
     LetterClosed { pipeline: Name, letter: Number, end: LetterEnd, by: Box<str> },
+    /// An operator lets an event go that holds a pipeline: it becomes a dead letter.
+    SkipWanted { pipeline: Name, event: Number, by: Box<str> },
 }
 
 /// A version of a plugin takes the place of another in a pipeline.

@@ -91,6 +91,7 @@ impl View<'_> {
             | Control::Swapped { .. }
             | Control::SwapRefused { .. }
             | Control::ResumeWanted { .. }
+            | Control::SkipWanted { .. }
             | Control::Checkpoint { .. }
             | Control::LetterClosed { .. } => false,
         }

@@ -1,17 +1,21 @@
 //! A pipeline's plugins in order: a batch goes through all of them, or leaves no trace.
 
+use std::collections::BTreeMap;
+
 use crate::config::Config;
 use crate::event::{Body, Name};
 use crate::journal::{PipelineState, PluginVersion};
-use crate::message::{ChannelPattern, Message};
-use crate::sandbox::{BatchEvent, Fault, Instance, Lookup, Output, Patch, Plugin, Sandbox, State};
+use crate::message::Message;
+use crate::sandbox::{BatchEvent, Fault, Instance, Lookup, OnFault, Output, Patch, Plugin, State};
+use crate::store::VersionId;
 
 use super::batch::Item;
 use super::builtin;
 use super::failure::{Blame, Stop};
 use super::outputs::{self, Made};
 use super::patch;
-use super::wants::Wants;
+use super::wants::{Mask, Wants};
+use super::worker::Context;
 
 /// One plugin of the chain.
 struct Stage {
@@ -37,29 +41,23 @@ pub(super) struct Memory {
 }
 
 impl Chain {
-    /// Loads the plugins and makes their first instances, so that one which can't run shows at once.
-    pub(super) fn load(
-        pipeline: &Name,
-        names: &[Name],
-        config: &Config,
-        sandbox: &Sandbox,
-    ) -> Result<(Self, Wants), Stop> {
-        let folder = config.plugins_folder();
-        let mut stages = Vec::with_capacity(names.len());
-        for name in names {
+    /// Loads the plugins, in these versions or, where none is named, the folder's, and makes their first
+    /// instances, so that one which can't run shows at once.
+    pub(super) fn load(context: &Context, versions: &BTreeMap<Name, VersionId>) -> Result<(Self, Wants), Stop> {
+        let config = &context.config;
+        let mut stages = Vec::with_capacity(context.plugins.len());
+        for name in &context.plugins {
             let broken = |reason: String| Stop::Broken { plugin: Some(name.clone()), reason };
-            let plugin = sandbox.load(&folder, name, &config.plugins.limits).map_err(|e| broken(e.to_string()))?;
-            // Known now, and not only when its first message becomes a dead letter.
-            let channels = plugin.manifest().channels.iter().filter_map(ChannelPattern::exact);
-            if let Some(channel) = channels.into_iter().find(|channel| config.channel(channel).is_none()) {
-                return Err(broken(format!(
-                    "its manifest sends to {channel}, for which there is no [[channel]] in the settings; add one"
-                )));
-            }
-            let instance = plugin.instantiate(pipeline).map_err(|fault| broken(fault.to_string()))?;
+            let plugin = match versions.get(name) {
+                Some(id) => context.library.version(name, id),
+                None => context.library.first(name),
+            };
+            let plugin = plugin.map_err(broken)?;
+            let instance = plugin.instantiate(&context.name).map_err(|fault| broken(fault.to_string()))?;
             stages.push(Stage { plugin, instance: Some(instance), batches: 0 });
         }
-        let chain = Self { pipeline: pipeline.clone(), stages, replace_after: config.plugins.replace_instance_after };
+        let replace_after = config.plugins.replace_instance_after;
+        let chain = Self { pipeline: context.name.clone(), stages, replace_after };
         let wants = if chain.stages.is_empty() {
             Wants::publications()
         } else {
@@ -67,6 +65,25 @@ impl Chain {
             Wants::new(manifests, config).map_err(|reason| Stop::Broken { plugin: None, reason })?
         };
         Ok((chain, wants))
+    }
+
+    /// The plugins, in order.
+    pub(super) fn plugins(&self) -> impl Iterator<Item = &Plugin> {
+        self.stages.iter().map(|stage| &stage.plugin)
+    }
+
+    /// What happens to events that the plugin can't handle.
+    pub(super) fn on_fault(&self, name: &Name) -> OnFault {
+        self.plugin(name).map_or(OnFault::Skip, |plugin| plugin.manifest().on_fault)
+    }
+
+    /// The plugin's bit among those who want an event.
+    pub(super) fn bit(&self, name: &Name) -> Mask {
+        self.plugins().position(|plugin| plugin.manifest().name == *name).map_or(0, |at| 1 << at)
+    }
+
+    pub(super) fn plugin(&self, name: &Name) -> Option<&Plugin> {
+        self.plugins().find(|plugin| plugin.manifest().name == *name)
     }
 
     /// What the plugins know according to a stored state.

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::event::Number;
+use crate::event::{Name, Number};
 use crate::journal::{Commit, JournalError, StateChange};
 
 use super::chain::{Chain, Memory};
 use super::failure::{Made, Sink, Stop};
-use super::meta::Meta;
+use super::meta::{Active, Meta};
 use super::worker::Context;
 
 /// How often a cursor that moved without output is saved.
@@ -24,11 +24,26 @@ pub(super) struct Live {
     cursor: Number,
     /// When a cursor that moved without output first went beyond `committed`.
     unsaved_since: Option<Instant>,
+    /// When its state is to be kept next; none: never (it has no plugins).
+    checkpoint_at: Option<Instant>,
 }
 
 impl Live {
     pub(super) fn new(memory: Memory, meta: Meta, committed: Number) -> Self {
-        Self { memory, meta, committed, cursor: committed, unsaved_since: None }
+        Self { memory, meta, committed, cursor: committed, unsaved_since: None, checkpoint_at: None }
+    }
+
+    pub(super) fn checkpoint_due(&self) -> bool {
+        self.checkpoint_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    pub(super) fn checkpoint_taken(&mut self, every: Duration) {
+        self.checkpoint_at = Some(Instant::now() + every);
+    }
+
+    /// The state is kept at once: there is no checkpoint, or it is too old.
+    pub(super) fn checkpoint_soon(&mut self) {
+        self.checkpoint_at = Some(Instant::now());
     }
 
     pub(super) fn cursor(&self) -> Number {
@@ -86,8 +101,12 @@ impl Sink for Live {
         &mut self.memory
     }
 
+    fn on_probation(&self, plugin: &Name) -> bool {
+        self.meta.versions.get(plugin).is_some_and(Active::on_probation)
+    }
+
     fn accept(&mut self, context: &Context, chain: &Chain, made: Made<'_>) -> Result<(), JournalError> {
-        let Made { references, events, messages, through } = made;
+        let Made { references, items, messages, through } = made;
         let mut state = references.to_vec();
         for (owner, changed) in chain.names().zip(&self.memory.states) {
             state.extend(changed.changes().map(|(key, value)| StateChange {
@@ -105,7 +124,7 @@ impl Sink for Live {
         }
         context.board.write(|health| {
             health.batches += 1;
-            health.events += events as u64;
+            health.events += items.len() as u64;
             health.messages += count;
         });
         Ok(())

@@ -1,12 +1,10 @@
 //! What happens when a batch fails: again on a fresh instance, then halves until the event that is
 //! to blame stands alone, then a dead letter, and on without it.
 
-use std::sync::Arc;
-
-use crate::event::{Name, Number};
+use crate::event::{Event, Name, Number};
 use crate::journal::{Control, DeadLetter, JournalError, StateChange};
 use crate::message::Message;
-use crate::sandbox::Fault;
+use crate::sandbox::{Fault, OnFault};
 
 use super::batch::Item;
 use super::chain::{Chain, Memory};
@@ -29,6 +27,8 @@ pub(super) enum Stop {
     Quiet,
     /// Another process commits for this pipeline: it must not go on.
     Conflict(String),
+    /// What is committed is not what it was: the pipeline begins anew from there, at once.
+    Again,
     /// A plugin can't be loaded, started, or go on. The pipeline begins anew after a while.
     Broken { plugin: Option<Name>, reason: String },
 }
@@ -52,6 +52,20 @@ pub(super) trait Sink {
     fn has_letter(&self, _event: Number) -> bool {
         false
     }
+    /// Takes a dead letter, before the commit that passes its event: a crash in between makes two
+    /// letters of it, the other order could make none.
+    fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
+        let DeadLetter { plugin, number, reason, .. } = &letter;
+        tracing::error!(pipeline = %context.name, %plugin, event = %number, reason = &**reason, "an event became a dead letter");
+        context.breaker.bad(plugin, reason);
+        context.control(Control::DeadLetter(Box::new(letter)))?;
+        context.board.write(|health| health.dead_letters += 1);
+        Ok(())
+    }
+    /// Whether a fault of the plugin's rolls its version back, rather than cost an event.
+    fn on_probation(&self, _plugin: &Name) -> bool {
+        false
+    }
     /// Takes the messages over, and what the states and reference tables changed, all or nothing.
     fn accept(&mut self, context: &Context, chain: &Chain, made: Made<'_>) -> Result<(), JournalError>;
 }
@@ -59,7 +73,7 @@ pub(super) trait Sink {
 /// What became of a batch, or of a part of it.
 pub(super) struct Made<'a> {
     pub(super) references: &'a [StateChange],
-    pub(super) events: usize,
+    pub(super) items: &'a [Item],
     pub(super) messages: Vec<Message>,
     /// Everything up to here is done with it.
     pub(super) through: Number,
@@ -86,11 +100,14 @@ pub(super) fn settle(
     // The next piece is at the end.
     let mut todo = vec![Piece { items, through, retried: false }];
     while let Some(piece) = todo.pop() {
-        if let Some(blame) = run.with_retries(&piece)? {
-            run.divide(piece, &blame, &mut todo)?;
+        run.context.breaker.check()?;
+        match run.with_retries(&piece)? {
+            None if piece.items.is_empty() => {}
+            None => run.context.breaker.good(),
+            Some(blame) => run.divide(piece, &blame, &mut todo)?,
         }
     }
-    Ok(())
+    run.context.breaker.check()
 }
 
 struct Run<'a, S> {
@@ -136,7 +153,7 @@ impl<S: Sink> Run<'_, S> {
             Ok(messages) => messages,
             Err(blame) => return Ok(Err(blame)),
         };
-        let made = Made { references: &self.references, events: piece.items.len(), messages, through: piece.through };
+        let made = Made { references: &self.references, items: &piece.items, messages, through: piece.through };
         match self.sink.accept(self.context, self.chain, made) {
             Ok(()) => {
                 self.sink.memory().states.iter_mut().for_each(crate::sandbox::State::keep);
@@ -159,11 +176,41 @@ impl<S: Sink> Run<'_, S> {
     /// Takes the event that is to blame out of the piece, or halves it to find that event.
     fn divide(&mut self, mut piece: Piece, blame: &Blame, todo: &mut Vec<Piece>) -> Result<(), Stop> {
         piece.retried = true;
+        if let Some(plugin) = blame.plugin.as_ref().filter(|plugin| self.sink.on_probation(plugin)) {
+            return Err(Stop::Broken { plugin: Some(plugin.clone()), reason: blame.fault.to_string() });
+        }
         let guilty = blame.item.or((piece.items.len() == 1).then_some(0));
         if let Some(guilty) = guilty.filter(|&guilty| guilty < piece.items.len()) {
-            let item = piece.items.remove(guilty);
-            self.dead_letter(item, blame)?;
-            todo.push(piece);
+            // What comes before it is committed first: a pipeline that stops here doesn't do it again.
+            if guilty > 0 {
+                let rest = piece.items.split_off(guilty);
+                let through = piece.items.last().map_or(piece.through, |item| item.event.number);
+                todo.push(Piece { items: rest, ..piece });
+                todo.push(Piece { items: piece.items, through, retried: true });
+                return Ok(());
+            }
+            let rest = piece.items.split_off(1);
+            let Some(mut item) = piece.items.pop() else { return Ok(()) };
+            let number = item.event.number;
+            let policy = blame.plugin.as_ref().map_or(OnFault::Skip, |plugin| self.chain.on_fault(plugin));
+            if policy == OnFault::Hold && !self.context.may_skip(number) {
+                let reason = format!(
+                    "holds before event {number}, which it can't handle: {}; deploy a version that can, or let the                      event go: relevo plugin skip {} {number}",
+                    blame.fault, self.context.name
+                );
+                return Err(Stop::Broken { plugin: blame.plugin.clone(), reason });
+            }
+            self.dead_letter(&item, blame)?;
+            let through = if rest.is_empty() { piece.through } else { number };
+            if !rest.is_empty() {
+                todo.push(Piece { items: rest, ..piece });
+            }
+            let mut alone = Vec::new();
+            if policy == OnFault::Bypass {
+                item.wanted &= !blame.plugin.as_ref().map_or(0, |plugin| self.chain.bit(plugin));
+                alone.extend((item.wanted != 0).then_some(item));
+            }
+            todo.push(Piece { items: alone, through, retried: true });
         } else if piece.items.is_empty() {
             // Not even a batch without events can be kept: a row of a reference table is too large.
             return Err(Stop::Broken { plugin: blame.plugin.clone(), reason: blame.fault.to_string() });
@@ -176,28 +223,25 @@ impl<S: Sink> Run<'_, S> {
         Ok(())
     }
 
-    /// Writes down that an event can't be handled. Before the commit that passes it: a crash in
-    /// between makes two letters of it, the other order could make none.
-    fn dead_letter(&self, item: Item, blame: &Blame) -> Result<(), Stop> {
+    /// Gives up an event that can't be handled.
+    fn dead_letter(&mut self, item: &Item, blame: &Blame) -> Result<(), Stop> {
         let context = self.context;
-        let plugin = blame.plugin.as_ref().unwrap_or(&context.name);
-        let (number, reason) = (item.event.number, blame.fault.to_string());
+        let number = item.event.number;
         if self.sink.has_letter(number) {
             return Ok(());
         }
-        tracing::error!(pipeline = %context.name, %plugin, event = %number, reason, "an event became a dead letter");
+        let plugin = blame.plugin.as_ref().unwrap_or(&context.name);
         let version = self.chain.versions().into_iter().find(|version| version.plugin == *plugin);
-        context.control(Control::DeadLetter(Box::new(DeadLetter {
+        let letter = DeadLetter {
             pipeline: context.name.clone(),
             plugin: plugin.clone(),
             version: version.map(|version| version.version).unwrap_or_default(),
-            reason: reason.into(),
+            reason: blame.fault.to_string().into(),
             number,
-            origin: item.origin,
-            event: Arc::unwrap_or_clone(item.event),
-        })))?;
-        context.board.write(|health| health.dead_letters += 1);
-        Ok(())
+            origin: item.origin.clone(),
+            event: Event::clone(&item.event),
+        };
+        self.sink.letter(context, letter)
     }
 }
 

@@ -16,6 +16,10 @@ pub enum Status {
     /// It stands still until the rows that are there come.
     WaitingForSnapshot,
     Running,
+    /// Somebody stopped it; it goes on when somebody wishes so.
+    Paused {
+        by: Box<str>,
+    },
     /// It folds a snapshot. While it waits for one and has a state, it is `Running`.
     Rebuilding,
     /// It stands still at its cursor, and tries again now and then.
@@ -35,6 +39,13 @@ pub struct Health {
     pub status: Status,
     /// Everything up to here is handled and committed.
     pub cursor: Number,
+    /// The plugins' versions, in order.
+    pub versions: Vec<(Name, Box<str>)>,
+    /// By plugin: the newest wish for a version that was answered.
+    #[serde(skip)]
+    pub answered: BTreeMap<Name, Number>,
+    /// The version that waits for a state of its own.
+    pub pending: Option<Box<str>>,
     /// How many numbers of the journal lie beyond the cursor.
     pub lag: u64,
     /// It has asked for a snapshot to make its state anew.
@@ -59,6 +70,9 @@ impl Board {
             pipeline,
             status: Status::Starting,
             cursor: Number::ZERO,
+            versions: Vec::new(),
+            pending: None,
+            answered: BTreeMap::new(),
             lag: 0,
             rebuild_asked: false,
             batches: 0,

@@ -6,14 +6,24 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::wants::Kept;
-use crate::event::{Name, Position};
-use crate::journal::{PipelineState, StateChange};
+use crate::event::{Micros, Name, Number, Position};
+use crate::journal::{PipelineState, StateChange, Swap};
+use crate::sandbox::Plugin;
+use crate::store::VersionId;
 
 const META: &str = "@meta";
 /// What it keeps of its source's rows: [`Kept`].
 const KEPT: &str = "kept";
 /// [`Rebuild`]; absent if the state is good.
 const REBUILD: &str = "rebuild";
+/// By plugin: [`Active`].
+const VERSIONS: &str = "versions";
+/// [`Pending`]; absent if no version waits.
+const PENDING: &str = "pending";
+/// [`Paused`]; absent if it isn't.
+const PAUSED: &str = "paused";
+/// [`Replayed`]: the newest.
+const REPLAYED: &str = "replayed";
 /// By source: [`Contained`].
 const SOURCE: &str = "@source";
 
@@ -33,10 +43,84 @@ pub(super) struct Rebuild {
     pub(super) stands: bool,
 }
 
+/// The version of a plugin that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Active {
+    pub(super) id: VersionId,
+    pub(super) version: Box<str>,
+    /// Its state's layout.
+    pub(super) layout: u32,
+    /// The newest wish for a swap that was heeded: older ones, met later in the journal, are over.
+    pub(super) asked: Number,
+    /// A fault before this moment rolls it back.
+    pub(super) probation_until: Micros,
+    /// Those that served before, the newest last.
+    pub(super) former: Vec<Former>,
+}
+
+impl Active {
+    /// A version that begins without a former one.
+    pub(super) fn of(plugin: &Plugin, asked: Number) -> Self {
+        Self {
+            id: plugin.id().clone(),
+            version: plugin.version().version.clone(),
+            layout: plugin.manifest().state_layout,
+            asked,
+            probation_until: Micros::default(),
+            former: Vec::new(),
+        }
+    }
+
+    /// Whether a fault now rolls it back.
+    pub(super) fn on_probation(&self) -> bool {
+        !self.former.is_empty() && Micros::now() < self.probation_until
+    }
+}
+
+/// A version that served before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Former {
+    pub(super) id: VersionId,
+    pub(super) version: Box<str>,
+    pub(super) layout: u32,
+    /// The control record of the checkpoint that was taken when it left.
+    pub(super) checkpoint: Number,
+}
+
+/// A version that can't go on with the state that there is: it takes over with one of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pending {
+    pub(super) swap: Swap,
+    /// The wish's number.
+    pub(super) asked: Number,
+    /// The checkpoint to go back to; none: the state is made anew.
+    pub(super) checkpoint: Option<Number>,
+}
+
+/// Somebody stopped the pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Paused {
+    pub(super) by: Box<str>,
+    /// The wish's number.
+    pub(super) asked: Number,
+}
+
+/// A dead letter whose event was tried again; its record may still have to be closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Replayed {
+    /// The number of the letter's record.
+    pub(super) letter: Number,
+    pub(super) by: Box<str>,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) kept: Kept,
+    pub(super) versions: BTreeMap<Name, Active>,
+    pub(super) pending: Option<Pending>,
+    pub(super) paused: Option<Paused>,
+    pub(super) replayed: Option<Replayed>,
     pub(super) rebuild: Option<Rebuild>,
     pub(super) contained: BTreeMap<Name, Contained>,
 }
@@ -53,6 +137,10 @@ impl Meta {
             sources.into_iter().map(|(source, json)| Ok((Name::from(&*source), read(SOURCE, &source, &json)?)));
         Ok(Self {
             kept: meta.remove(KEPT).map(|json| read(META, KEPT, &json)).transpose()?.unwrap_or_default(),
+            versions: meta.remove(VERSIONS).map(|json| read(META, VERSIONS, &json)).transpose()?.unwrap_or_default(),
+            pending: meta.remove(PENDING).map(|json| read(META, PENDING, &json)).transpose()?,
+            paused: meta.remove(PAUSED).map(|json| read(META, PAUSED, &json)).transpose()?,
+            replayed: meta.remove(REPLAYED).map(|json| read(META, REPLAYED, &json)).transpose()?,
             rebuild: meta.remove(REBUILD).map(|json| read(META, REBUILD, &json)).transpose()?,
             contained: contained.collect::<Result<_, String>>()?,
         })
@@ -60,9 +148,21 @@ impl Meta {
 
     /// All entries, as changes of a state.
     pub(super) fn changes(&self) -> Vec<StateChange> {
-        let mut changes = vec![change(META, KEPT, json(&self.kept)), self.rebuild_change()];
+        let mut changes = vec![
+            change(META, KEPT, json(&self.kept)),
+            change(META, VERSIONS, json(&self.versions)),
+            change(META, PENDING, self.pending.as_ref().and_then(json)),
+            change(META, PAUSED, self.paused.as_ref().and_then(json)),
+            change(META, REPLAYED, self.replayed.as_ref().and_then(json)),
+            self.rebuild_change(),
+        ];
         changes.extend(self.contained.iter().map(|(source, contained)| change(SOURCE, source, json(contained))));
         changes
+    }
+
+    /// That a letter was tried again, as a change of a state.
+    pub(super) fn replayed_change(replayed: &Replayed) -> StateChange {
+        change(META, REPLAYED, json(replayed))
     }
 
     /// Whether it has to be made anew, as a change of a state.
@@ -90,11 +190,25 @@ mod tests {
 
     #[test]
     fn what_a_pipeline_remembers_comes_back() {
+        let id = VersionId::try_from(Box::<str>::from("a".repeat(64))).unwrap();
+        let former = Former { id: id.clone(), version: "1".into(), layout: 1, checkpoint: Number(3) };
+        let active = Active {
+            id,
+            version: "2".into(),
+            layout: 2,
+            asked: Number(4),
+            probation_until: Micros(5),
+            former: vec![former],
+        };
         let meta = Meta {
             kept: Kept {
                 snapshot: [("panel".into(), BTreeSet::from(["tareas".into()]))].into(),
                 lookup: [("usuarios".into(), BTreeSet::from(["id".into()]))].into(),
             },
+            versions: [("panel".into(), active.clone())].into(),
+            pending: None,
+            paused: Some(Paused { by: "7".into(), asked: Number(9) }),
+            replayed: Some(Replayed { letter: Number(3), by: "7".into() }),
             rebuild: Some(Rebuild { reason: "gap".into(), stands: true }),
             contained: [(
                 "gad".into(),
@@ -108,7 +222,9 @@ mod tests {
         };
         let mut stored = PipelineState::default();
         for StateChange { owner, key, value } in meta.changes() {
-            stored.state.entry(owner).or_default().insert(key, value.unwrap());
+            if let Some(value) = value {
+                stored.state.entry(owner).or_default().insert(key, value);
+            }
         }
         assert_eq!(Meta::take(&mut stored), Ok(meta));
         assert!(stored.state.is_empty());

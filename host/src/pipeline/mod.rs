@@ -5,19 +5,28 @@
 //! on a thread of its own. The room knows no database and no socket: it asks for snapshots, and
 //! learns of gaps, through control records of the journal.
 
+mod ahead;
 mod batch;
+mod begin;
+mod breaker;
 mod builtin;
 mod chain;
 mod commit;
+mod deploy;
 mod failure;
 mod feed;
+mod folder;
 mod health;
+mod letters;
+mod library;
 mod meta;
 mod outputs;
 mod patch;
 mod rebuild;
 mod reference;
 mod supervisor;
+mod swap;
+mod trial;
 mod wants;
 mod worker;
 
@@ -25,5 +34,7 @@ mod worker;
 mod tests;
 
 pub use builtin::PUBLICATIONS;
+pub use deploy::{DeployError, Deployed, Desk, Outcome, PluginView};
 pub use health::{Health, Status};
 pub use supervisor::{Pipelines, StartError};
+pub use trial::{Difference, Report, SeenFault, Shown};

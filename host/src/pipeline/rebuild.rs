@@ -4,6 +4,7 @@
 //! not sent again; state channels get what changed for good, in one commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::event::{Micros, Name, Number};
 use crate::journal::{Append, Commit, JournalError, Record, RecordBody, SnapshotPart, StateChange};
@@ -18,6 +19,7 @@ use super::health::Status;
 use super::meta::{Contained, Meta};
 use super::outputs::{rebuild_origin, tombstone_id};
 use super::reference;
+use super::swap;
 use super::worker::{Context, Worker};
 
 /// The state that is being made.
@@ -52,7 +54,7 @@ impl Sink for Anew {
                 self.newest.insert(key, (self.seen, message));
             }
         }
-        context.board.write(|health| health.events += made.events as u64);
+        context.board.write(|health| health.events += made.items.len() as u64);
         Ok(())
     }
 }
@@ -134,7 +136,7 @@ impl Worker<'_> {
         if former.is_some() && beyond < cursor {
             self.replay(&mut anew, beyond, cursor, &contained, &origin)?;
         }
-        self.replace(anew, &origin, former, cursor, contained)?;
+        self.replace(anew, &origin, former, cursor, contained, None)?;
         tracing::info!(
             pipeline = %context.name, %cursor, took = ?begun.elapsed(), "the state is made of the source's rows"
         );
@@ -145,7 +147,29 @@ impl Worker<'_> {
     pub(super) fn reset(&mut self, cursor: Number) -> Result<(), Stop> {
         let (mut anew, origin) = (self.nothing()?, rebuild_origin("", cursor));
         self.replay(&mut anew, self.context.journal.kept_after(), cursor, &BTreeMap::new(), &origin)?;
-        self.replace(anew, &origin, Some(cursor), cursor, BTreeMap::new())
+        self.replace(anew, &origin, Some(cursor), cursor, BTreeMap::new(), None)
+    }
+
+    /// Goes back to the state of a checkpoint and folds what came since, with the version that waits.
+    /// False: the checkpoint can't tell what state channels should show now, or is gone.
+    pub(super) fn restore(&mut self, checkpoint: Number) -> Result<bool, Stop> {
+        let (context, cursor) = (self.context, self.live.cursor());
+        let Some(mut stored) = context.handle.block_on(context.journal.checkpoint(checkpoint))? else {
+            return Ok(false);
+        };
+        let Ok(then) = Meta::take(&mut stored) else { return Ok(false) };
+        context.board.status(Status::Rebuilding);
+        let mut anew = self.nothing()?;
+        anew.memory = super::worker::take_memory(&self.chain, &self.wants, &mut stored);
+        let origin = rebuild_origin("checkpoint", context.journal.head());
+        self.replay(&mut anew, stored.cursor, cursor, &then.contained, &origin)?;
+        if !self.gone(&anew, checkpoint)?.is_empty() {
+            // What stood there before the version that leaves wrote over it is not known any more.
+            return Ok(false);
+        }
+        self.replace(anew, &origin, Some(cursor), cursor, then.contained, Some(checkpoint))?;
+        context.board.status(Status::Running);
+        Ok(true)
     }
 
     fn nothing(&mut self) -> Result<Anew, Stop> {
@@ -210,7 +234,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Puts the new state in the place of the old one, in one commit.
+    /// Puts the new state in the place of the old one, in one commit. `since`: it goes back to that
+    /// checkpoint only, and what state channels showed before stays.
     fn replace(
         &mut self,
         anew: Anew,
@@ -218,9 +243,17 @@ impl Worker<'_> {
         former: Option<Number>,
         cursor: Number,
         contained: BTreeMap<Name, Contained>,
+        since: Option<Number>,
     ) -> Result<(), Stop> {
         let context = self.context;
-        let meta = Meta { kept: self.wants.kept.clone(), rebuild: None, contained };
+        let mut meta = self.live.meta.clone();
+        (meta.kept, meta.rebuild, meta.contained) = (self.wants.kept.clone(), None, contained);
+        if let Some(pending) = meta.pending.take() {
+            let checkpoint = swap::keep_state(context, &pending.swap)?;
+            if let Some(plugin) = self.chain.plugin(&pending.swap.plugin) {
+                swap::take_over(context, &mut meta, &pending.swap, plugin, checkpoint, cursor)?;
+            }
+        }
         let mut state = meta.changes();
         state.extend(reference::all(&self.wants, &anew.memory.lookup));
         for (owner, entries) in self.chain.names().zip(&anew.memory.states) {
@@ -230,7 +263,7 @@ impl Worker<'_> {
                 value: Some(value.clone()),
             }));
         }
-        let mut messages = self.tombstones(&anew, origin)?;
+        let mut messages = self.tombstones(&anew, origin, since.unwrap_or_default())?;
         let mut newest: Vec<(usize, Message)> = anew.newest.into_values().collect();
         newest.sort_by_key(|(place, _)| *place);
         messages.extend(newest.into_iter().map(|(_, message)| message));
@@ -259,8 +292,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Takes back what state channels show and the new state doesn't.
-    fn tombstones(&self, anew: &Anew, origin: &Name) -> Result<Vec<Message>, Stop> {
+    /// What state channels show since `since` and the new state doesn't.
+    fn gone(&self, anew: &Anew, since: Number) -> Result<Vec<Arc<Message>>, Stop> {
         let (context, journal) = (self.context, &self.context.journal);
         let shown = context.handle.block_on(journal.state_keys(&context.name))?;
         let gone: BTreeSet<(ChannelName, Box<str>)> =
@@ -268,29 +301,34 @@ impl Worker<'_> {
         let channels: BTreeSet<&ChannelName> = gone.iter().map(|(channel, _)| channel).collect();
         let mut messages = Vec::new();
         for channel in channels {
-            for old in context.handle.block_on(journal.state_channel(channel))?.messages {
+            let shown = context.handle.block_on(journal.state_channel(channel))?.messages;
+            messages.extend(shown.into_iter().filter(|old| {
                 let key = old.key.clone().unwrap_or_default();
-                if old.pipeline != context.name || !gone.contains(&(channel.clone(), key.clone())) {
-                    continue;
-                }
-                messages.push(Message {
-                    number: Number::ZERO,
-                    pipeline: context.name.clone(),
-                    channel: channel.clone(),
-                    channel_kind: ChannelKind::State,
-                    id: tombstone_id(origin, &context.name, channel, &key),
-                    key: old.key.clone(),
-                    deleted: true,
-                    late: false,
-                    kind: old.kind.clone(),
-                    event_type: old.event_type.clone(),
-                    data: "null".into(),
-                    timestamp: anew.at.max(old.timestamp),
-                    frames: Frames::default(),
-                });
-            }
+                old.pipeline == context.name && old.number > since && gone.contains(&(channel.clone(), key))
+            }));
         }
         Ok(messages)
+    }
+
+    /// Takes back what state channels show and the new state doesn't.
+    fn tombstones(&self, anew: &Anew, origin: &Name, since: Number) -> Result<Vec<Message>, Stop> {
+        let name = &self.context.name;
+        let tombstone = |old: Arc<Message>| Message {
+            number: Number::ZERO,
+            pipeline: name.clone(),
+            channel: old.channel.clone(),
+            channel_kind: ChannelKind::State,
+            id: tombstone_id(origin, name, &old.channel, old.key.as_deref().unwrap_or_default()),
+            key: old.key.clone(),
+            deleted: true,
+            late: false,
+            kind: old.kind.clone(),
+            event_type: old.event_type.clone(),
+            data: "null".into(),
+            timestamp: anew.at.max(old.timestamp),
+            frames: Frames::default(),
+        };
+        Ok(self.gone(anew, since)?.into_iter().map(tombstone).collect())
     }
 }
 

@@ -4,15 +4,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use super::breaker::Breaker;
 use super::builtin::PUBLICATIONS;
+use super::deploy::Desk;
+use super::folder;
 use super::health::{Board, Health, Status};
+use super::library::Library;
 use super::worker::{self, Context, Crash};
 use crate::config::{Config, PipelineSettings};
 use crate::event::Name;
 use crate::journal::{Journal, JournalError};
 use crate::sandbox::Sandbox;
+use crate::store::StoreError;
 
 /// Why the pipelines can't be started at all. A plugin that can't be loaded is no such reason: its
 /// pipeline stands still, and the others run.
@@ -20,6 +25,8 @@ use crate::sandbox::Sandbox;
 pub enum StartError {
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("a thread for pipeline {0}: {1}")]
     Thread(Name, std::io::Error),
 }
@@ -28,6 +35,7 @@ pub enum StartError {
 pub struct Pipelines {
     journal: Journal,
     boards: Vec<Board>,
+    desk: Desk,
     /// True: all threads end after the batch that they are at.
     stop: watch::Sender<bool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -62,22 +70,29 @@ impl Pipelines {
         let names: Vec<Name> = pipelines.iter().map(|p| p.name.clone()).collect();
         journal.keep_pipelines(&names).await?;
 
+        let library = Arc::new(Library::open(config.clone(), sandbox)?);
         let (stop, stopping) = watch::channel(false);
+        let mut desk = Desk::new(config.clone(), library.clone(), journal.clone(), stopping.clone());
         let mut boards = Vec::new();
         let mut threads = Vec::new();
         for settings in pipelines {
             let board = Board::new(settings.name.clone());
             boards.push(board.clone());
             let name = settings.name.clone();
+            let bell: Arc<Notify> = Arc::default();
+            desk.add(name.clone(), settings.plugins.clone(), board.clone(), bell.clone());
             let context = Context {
                 name: settings.name,
                 plugins: settings.plugins,
                 config: config.clone(),
-                sandbox: sandbox.clone(),
+                library: library.clone(),
                 journal: journal.clone(),
                 handle: Handle::current(),
                 board,
                 stopping: stopping.clone(),
+                bell,
+                breaker: Breaker::new(config.plugins.quarantine_after),
+                skips: Mutex::default(),
                 crash: crash.clone(),
             };
             let thread = std::thread::Builder::new()
@@ -91,7 +106,14 @@ impl Pipelines {
             let _ = shutdown.wait_for(|stop| *stop).await;
             forward.send_replace(true);
         });
-        Ok(Self { journal, boards, stop, threads: Mutex::new(threads) })
+        let desk = desk.open();
+        tokio::spawn(folder::watch(desk.clone(), config.plugins_folder(), config.plugins.folder_rest, stopping));
+        Ok(Self { journal, boards, desk, stop, threads: Mutex::new(threads) })
+    }
+
+    /// Takes the operators' wishes.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// How each pipeline is, the built-in one first.

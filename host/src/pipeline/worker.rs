@@ -1,25 +1,28 @@
 //! The work of one pipeline, on a thread of its own.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::batch::{Batch, Next, Size, View, cut};
+use super::breaker::Breaker;
 use super::chain::{Chain, Memory};
 use super::commit::Live;
 use super::failure::{Stop, settle};
 use super::feed::Feed;
 use super::health::{Board, Status};
-use super::meta::{Meta, Rebuild};
+use super::library::Library;
+use super::meta::{Active, Meta, Paused};
 use super::reference;
+use super::swap::{self, Place};
 use super::wants::Wants;
 use crate::config::Config;
 use crate::event::{Name, Number};
-use crate::journal::{Commit, Control, Journal, JournalError, PipelineState, Record, RecordBody, StateChange};
-use crate::sandbox::Sandbox;
+use crate::journal::{Control, Journal, JournalError, PipelineState, Record, RecordBody, Swap};
 
 /// The longest wait before a pipeline that stands still tries again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -30,12 +33,17 @@ pub(super) struct Context {
     /// In order; the built-in pipeline has none.
     pub(super) plugins: Vec<Name>,
     pub(super) config: Arc<Config>,
-    pub(super) sandbox: Arc<Sandbox>,
+    pub(super) library: Arc<Library>,
     pub(super) journal: Journal,
     /// For the journal's async calls, made from this thread.
     pub(super) handle: Handle,
     pub(super) board: Board,
     pub(super) stopping: watch::Receiver<bool>,
+    /// Rings when somebody wished for something that a pipeline which stands still should look at.
+    pub(super) bell: Arc<Notify>,
+    pub(super) breaker: Breaker,
+    /// Events that operators let go, of those that lie ahead.
+    pub(super) skips: Mutex<BTreeSet<Number>>,
     pub(super) crash: Crash,
 }
 
@@ -62,6 +70,28 @@ impl Context {
         if stopped { Err(Stop::Quiet) } else { Ok(()) }
     }
 
+    /// Waits for a while, or until the bell rings; unless the pipeline is to stop.
+    pub(super) fn rest(&self, time: Duration) -> Result<(), Stop> {
+        let mut stopping = self.stopping.clone();
+        self.handle.block_on(async {
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => Err(Stop::Quiet),
+                () = self.bell.notified() => Ok(()),
+                () = tokio::time::sleep(time) => Ok(()),
+            }
+        })
+    }
+
+    /// Remembers events that operators let go.
+    pub(super) fn let_go(&self, events: BTreeSet<Number>) {
+        *self.skips.lock().unwrap_or_else(PoisonError::into_inner) = events;
+    }
+
+    /// Whether an operator let the event go.
+    pub(super) fn may_skip(&self, event: Number) -> bool {
+        self.skips.lock().unwrap_or_else(PoisonError::into_inner).contains(&event)
+    }
+
     pub(super) fn go_on(&self) -> Result<(), Stop> {
         if *self.stopping.borrow() { Err(Stop::Quiet) } else { Ok(()) }
     }
@@ -80,7 +110,7 @@ impl Context {
 #[derive(Clone)]
 pub(super) struct Asked {
     pub(super) number: Number,
-    tables: Vec<Name>,
+    pub(super) tables: Vec<Name>,
 }
 
 /// Runs the pipeline until it is to stop. When something stands in its way it says so, waits, and
@@ -91,21 +121,26 @@ pub(super) fn run(context: &Context) {
     // A pipeline that begins anew doesn't ask again for what it has asked for.
     let mut asked = None;
     let mut said = String::new();
+    // It stood still: a version that waits further on in the journal may be what mends it.
+    let mut stuck = false;
     loop {
         let batches = context.board.read().batches;
-        let caught = std::panic::catch_unwind(AssertUnwindSafe(|| live(context, &mut asked)));
+        let caught = std::panic::catch_unwind(AssertUnwindSafe(|| live(context, &mut asked, stuck)));
         let stop = caught.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             Stop::Broken { plugin: None, reason: format!("internal error: {}", text.unwrap_or("panic")) }
         });
+        stuck = false;
         match stop {
             Stop::Quiet => break context.board.status(Status::Stopped),
+            Stop::Again => {}
             Stop::Conflict(reason) => {
                 tracing::error!(pipeline = %context.name, reason, "pipeline stopped");
                 break context.board.status(Status::Failed { plugin: None, reason });
             }
+            Stop::Broken { plugin: Some(plugin), reason } if rolled_back(context, &plugin, &reason) => {}
             Stop::Broken { plugin, reason } => {
-                if context.board.read().batches > batches {
+                if context.board.read().batches > batches && !context.breaker.is_open() {
                     wait = first;
                 }
                 // Once; what stays as it is, is in /readyz.
@@ -115,125 +150,57 @@ pub(super) fn run(context: &Context) {
                     said.clone_from(&reason);
                 }
                 context.board.status(Status::Failed { plugin, reason });
-                if context.pause(wait).is_err() {
+                if context.rest(wait).is_err() {
                     break context.board.status(Status::Stopped);
                 }
                 wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+                stuck = true;
             }
         }
     }
 }
 
 /// One life of a pipeline: from what is committed until something stops it.
-fn live(context: &Context, asked: &mut Option<Asked>) -> Stop {
+fn live(context: &Context, asked: &mut Option<Asked>, stuck: bool) -> Stop {
     context.board.status(Status::Starting);
-    let loaded = Chain::load(&context.name, &context.plugins, &context.config, &context.sandbox);
-    let begun = loaded.and_then(|(chain, wants)| Worker::begin(context, chain, wants, asked));
-    begun.map_or_else(|stop| stop, Worker::follow)
+    match Worker::begin(context, asked, stuck) {
+        Ok(worker) => worker.follow(),
+        Err(stop) => stop,
+    }
+}
+
+/// A version that failed within its probation gives its place back. False: nothing of that kind.
+fn rolled_back(context: &Context, plugin: &Name, reason: &str) -> bool {
+    let tried = || {
+        let Some(mut stored) = context.handle.block_on(context.journal.pipeline(&context.name))? else {
+            return Ok(false);
+        };
+        let Ok(meta) = Meta::take(&mut stored) else { return Ok(false) };
+        if !meta.versions.get(plugin).is_some_and(Active::on_probation) {
+            return Ok(false);
+        }
+        let place = Place { meta: &meta, committed: stored.cursor, cursor: stored.cursor };
+        swap::roll_back(context, &place, plugin, reason)
+    };
+    tried().unwrap_or_else(|stop: Stop| {
+        tracing::error!(pipeline = %context.name, %plugin, ?stop, "a version can't be rolled back");
+        false
+    })
 }
 
 pub(super) struct Worker<'a> {
     pub(super) context: &'a Context,
     pub(super) chain: Chain,
     pub(super) wants: Wants,
+    /// The chain with the version that waits for the source's rows.
+    pub(super) next: Option<(Chain, Wants)>,
     pub(super) live: Live,
     pub(super) feed: Feed,
     pub(super) asked: &'a mut Option<Asked>,
 }
 
-impl<'a> Worker<'a> {
-    /// Takes up what is committed; a new pipeline waits for the rows that are there, if it needs any.
-    fn begin(context: &'a Context, chain: Chain, wants: Wants, asked: &'a mut Option<Asked>) -> Result<Self, Stop> {
-        let stored = context.handle.block_on(context.journal.pipeline(&context.name))?;
-        let Some(mut stored) = stored else {
-            return Self::begin_new(context, chain, wants, asked);
-        };
-        let meta = Meta::take(&mut stored).map_err(|reason| {
-            let remedy = "run the relevo version that wrote it, or restore a backup of the data folder";
-            Stop::Broken { plugin: None, reason: format!("pipeline {}: {reason}; {remedy}", context.name) }
-        })?;
-        let memory = take_memory(&chain, &wants, &mut stored);
-        let feed = Feed::new(&context.journal, &context.handle, stored.cursor);
-        let live = Live::new(memory, meta, stored.cursor);
-        context.board.write(|health| health.cursor = stored.cursor);
-        let mut worker = Self { context, chain, wants, live, feed, asked };
-        worker.compare_kept(&stored)?;
-        if let Some(rebuild) = worker.live.meta.rebuild.clone() {
-            worker.ask(false)?;
-            if rebuild.stands {
-                worker.stand()?;
-            }
-        }
-        Ok(worker)
-    }
-
-    fn begin_new(context: &'a Context, chain: Chain, wants: Wants, asked: &'a mut Option<Asked>) -> Result<Self, Stop> {
-        let memory = take_memory(&chain, &wants, &mut PipelineState::default());
-        let meta = Meta { kept: wants.kept.clone(), ..Meta::default() };
-        let head = context.journal.head();
-        let feed = Feed::new(&context.journal, &context.handle, head);
-        let needs_rows = !wants.kept.tables().is_empty();
-        if needs_rows {
-            let live = Live::new(memory, Meta::default(), Number::ZERO);
-            let mut worker = Self { context, chain, wants, live, feed, asked };
-            worker.ask(false)?;
-            worker.wait_for_rows(None)?;
-            return Ok(worker);
-        }
-        // With an entry of its own, so that the beginning is saved at once.
-        let (pipeline, state) = (context.name.clone(), meta.changes());
-        let commit = Commit { pipeline, after: None, cursor: head, state, ..Commit::default() };
-        context.handle.block_on(context.journal.commit(commit))?;
-        let live = Live::new(memory, meta, head);
-        context.board.write(|health| health.cursor = head);
-        Ok(Self { context, chain, wants, live, feed, asked })
-    }
-
-    /// If the manifests ask for other rows or columns than are kept, the state is made anew.
-    fn compare_kept(&mut self, stored: &PipelineState) -> Result<(), Stop> {
-        let kept = &self.wants.kept;
-        if self.live.meta.kept == *kept {
-            return Ok(());
-        }
-        if kept.tables().is_empty() {
-            // Nothing of it is wanted any more.
-            let tables = stored.state.iter().filter(|(owner, _)| owner.starts_with('@'));
-            let mut changes: Vec<StateChange> = tables
-                .flat_map(|(owner, rows)| rows.keys().map(|key| (owner.clone(), key.clone())))
-                .map(|(owner, key)| StateChange { owner, key, value: None })
-                .collect();
-            self.live.meta = Meta { kept: kept.clone(), ..Meta::default() };
-            changes.extend(self.live.meta.changes());
-            return self.live.write(self.context, self.live.cursor(), changes);
-        }
-        let reason = "the manifests ask for other rows or columns than are kept";
-        self.want_rebuild(reason, false, self.live.cursor())
-    }
-
-    /// Remembers that the state has to be made anew.
-    fn want_rebuild(&mut self, reason: &str, stands: bool, cursor: Number) -> Result<(), Stop> {
-        tracing::warn!(pipeline = %self.context.name, reason, "the state will be made anew from the source's rows");
-        let stands = stands || self.live.meta.rebuild.as_ref().is_some_and(|rebuild| rebuild.stands);
-        self.live.meta.rebuild = Some(Rebuild { reason: reason.into(), stands });
-        let change = self.live.meta.rebuild_change();
-        self.live.write(self.context, cursor, vec![change])
-    }
-
-    /// Asks the source for its rows. `again`: even if it was asked before.
-    pub(super) fn ask(&mut self, again: bool) -> Result<(), Stop> {
-        let tables: Vec<Name> = self.wants.kept.tables().into_iter().collect();
-        let Some(source) = self.wants.source.clone() else { return Ok(()) };
-        self.context.board.write(|health| health.rebuild_asked = true);
-        if !again && self.asked.as_ref().is_some_and(|asked| asked.tables == tables) {
-            return Ok(());
-        }
-        let pipeline = self.context.name.clone();
-        let number = self.context.control(Control::SnapshotWanted { pipeline, source, tables: tables.clone() })?;
-        *self.asked = Some(Asked { number, tables });
-        Ok(())
-    }
-
-    fn follow(mut self) -> Stop {
+impl Worker<'_> {
+    pub(super) fn follow(mut self) -> Stop {
         self.context.board.status(Status::Running);
         loop {
             if let Err(stop) = self.step() {
@@ -248,6 +215,7 @@ impl<'a> Worker<'a> {
 
     fn step(&mut self) -> Result<(), Stop> {
         self.context.go_on()?;
+        self.keep_state()?;
         if self.live.unsaved().is_some_and(|left| left.is_zero()) {
             self.live.save(self.context)?;
         }
@@ -267,6 +235,7 @@ impl<'a> Worker<'a> {
             Next::Batch(batch) => self.batch(batch),
             Next::Control(record) => self.control(&record),
             Next::Snapshot(record) => {
+                self.take_next();
                 self.rebuild(&record, Some(self.live.cursor()))?;
                 self.context.board.status(Status::Running);
                 Ok(())
@@ -276,6 +245,17 @@ impl<'a> Worker<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// Keeps the state now and then, so that a version can be tried from it.
+    fn keep_state(&mut self) -> Result<(), Stop> {
+        if self.live.checkpoint_due() {
+            self.live.save(self.context)?;
+            let pipeline = self.context.name.clone();
+            self.context.control(Control::Checkpoint { pipeline, reason: "now and then".into() })?;
+            self.live.checkpoint_taken(self.context.config.plugins.checkpoint_every);
+        }
+        Ok(())
     }
 
     fn batch(&mut self, batch: Batch) -> Result<(), Stop> {
@@ -290,6 +270,18 @@ impl<'a> Worker<'a> {
         }
         self.feed.pass(through);
         Ok(())
+    }
+
+    /// Whether a wish was not heeded yet, ahead of its place.
+    fn is_news(&self, swap: &Swap, asked: Number) -> bool {
+        self.live.meta.versions.get(&swap.plugin).is_none_or(|active| active.asked < asked)
+    }
+
+    /// The version that waited for the rows takes the other's place.
+    pub(super) fn take_next(&mut self) {
+        if let Some((chain, wants)) = self.next.take() {
+            (self.chain, self.wants) = (chain, wants);
+        }
     }
 
     /// Meets a control record that concerns the pipeline.
@@ -307,6 +299,19 @@ impl<'a> Worker<'a> {
             }
             Control::RebuildWanted { .. } => self.reset(record.last)?,
             Control::PipelineGap { .. } => return self.fell_behind(record.last),
+            Control::SwapWanted(swap) if self.is_news(swap, record.last) => {
+                let (meta, committed) = (&self.live.meta, self.live.committed());
+                let place = Place { meta, committed, cursor: record.last };
+                swap::heed(self.context, &place, swap, record.last)?;
+                return Err(Stop::Again);
+            }
+            Control::PauseWanted { by, .. } => {
+                self.live.meta.paused = Some(Paused { by: by.clone(), asked: record.last });
+                let changes = self.live.meta.changes();
+                self.live.write(self.context, record.last, changes)?;
+                return Err(Stop::Again);
+            }
+            Control::ReplayWanted { letter, by, .. } => self.replay_letter(*letter, by, record.last)?,
             _ => {}
         }
         self.live.pass(self.context, record.last, true);
@@ -332,7 +337,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Stands still until the rows come.
-    fn stand(&mut self) -> Result<(), Stop> {
+    pub(super) fn stand(&mut self) -> Result<(), Stop> {
         self.wait_for_rows(Some(self.live.cursor()))?;
         self.context.board.status(Status::Running);
         Ok(())
@@ -340,7 +345,7 @@ impl<'a> Worker<'a> {
 
     /// Waits for the snapshot that was asked for, and makes the state of it. `former`: the cursor of
     /// a pipeline that is not new.
-    fn wait_for_rows(&mut self, former: Option<Number>) -> Result<(), Stop> {
+    pub(super) fn wait_for_rows(&mut self, former: Option<Number>) -> Result<(), Stop> {
         let context = self.context;
         context.board.status(Status::WaitingForSnapshot);
         while let Some(Asked { number: awaited, .. }) = self.asked.clone() {
@@ -371,7 +376,10 @@ impl<'a> Worker<'a> {
                 }
             };
             match answer {
-                Some(record) => self.rebuild(&record, former)?,
+                Some(record) => {
+                    self.take_next();
+                    self.rebuild(&record, former)?;
+                }
                 // The source isn't what it was when it was asked, or the answer is gone.
                 None => self.ask(true)?,
             }

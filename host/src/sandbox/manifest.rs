@@ -160,8 +160,7 @@ struct File {
 }
 
 impl File {
-    const FIELDS: &str =
-        "name, version, state_layout, on_fault, events, ticks, published, channels, snapshot and the tables [lookup], [limits], [config]";
+    const FIELDS: &str = "name, version, state_layout, on_fault, events, ticks, published, channels, snapshot and the tables [lookup], [limits], [config]";
 }
 
 const OPERATIONS: &str = "insert, update, delete, truncate, snapshot";

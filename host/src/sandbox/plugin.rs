@@ -56,8 +56,8 @@ impl Sandbox {
     /// Names the file, what was found, and what is allowed.
     pub fn load(&self, folder: &Path, name: &Name, allowed: &Limits) -> Result<Plugin, LoadError> {
         check_name(name, folder)?;
-        let package = Package::read(folder, name)
-            .map_err(|(path, e)| LoadError::File { path, reason: e.to_string() })?;
+        let package =
+            Package::read(folder, name).map_err(|(path, e)| LoadError::File { path, reason: e.to_string() })?;
         self.prepare(&package, name, allowed, folder)
     }
 
@@ -65,7 +65,13 @@ impl Sandbox {
     ///
     /// # Errors
     /// Names the file, what was found, and what is allowed.
-    pub fn prepare(&self, package: &Package, name: &Name, allowed: &Limits, folder: &Path) -> Result<Plugin, LoadError> {
+    pub fn prepare(
+        &self,
+        package: &Package,
+        name: &Name,
+        allowed: &Limits,
+        folder: &Path,
+    ) -> Result<Plugin, LoadError> {
         check_name(name, folder)?;
         let manifest = Manifest::parse(&package.manifest, &folder.join(format!("{name}.toml")), name, allowed)?;
         self.compile(package, manifest, &folder.join(format!("{name}.wasm")))

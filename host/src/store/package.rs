@@ -76,8 +76,10 @@ mod tests {
 
     #[test]
     fn every_byte_of_component_and_manifest_makes_another_version() {
-        let package = |component: &[u8], manifest: &str| Package { component: component.into(), manifest: manifest.into() };
-        let ids = [package(b"ab", "c").id(), package(b"a", "bc").id(), package(b"ab", "d").id(), package(b"abc", "").id()];
+        let package =
+            |component: &[u8], manifest: &str| Package { component: component.into(), manifest: manifest.into() };
+        let ids =
+            [package(b"ab", "c").id(), package(b"a", "bc").id(), package(b"ab", "d").id(), package(b"abc", "").id()];
         let different: std::collections::BTreeSet<_> = ids.iter().collect();
         assert_eq!(different.len(), 4);
         assert_eq!(package(b"ab", "c").id(), ids[0]);

@@ -48,6 +48,8 @@ fn wants(events: &[(&str, &[Operation])]) -> Wants {
     let manifest = Manifest {
         name: "ledger".into(),
         version: "1".into(),
+        state_layout: 1,
+        on_fault: crate::sandbox::OnFault::Skip,
         events: events.iter().map(|(table, operations)| ((*table).into(), operations.to_vec())).collect(),
         ticks: false,
         published: Vec::new(),

@@ -67,8 +67,9 @@ impl World {
         let plugins = folder.path().join("plugins");
         std::fs::create_dir(&plugins).unwrap();
         let settings = format!(
-            "[plugins]\nfolder = {plugins:?}\nretries = 1\nretry_after = '1ms'\n{more}\n
-             [[source]]\nname = 'bank'\nurl = 'sqlite:bank.db'\n{CHANNELS}"
+            "data = {:?}\n[plugins]\nfolder = {plugins:?}\nretries = 1\nretry_after = '1ms'\n{more}\n
+             [[source]]\nname = 'bank'\nurl = 'sqlite:bank.db'\n{CHANNELS}",
+            folder.path()
         );
         let journal = Journal::open(folder.path(), &JournalSettings::default(), &[]).await.unwrap();
         let sandbox = Arc::new(Sandbox::new(&built().join("compiled")).unwrap());

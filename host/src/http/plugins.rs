@@ -1,0 +1,185 @@
+//! `/api/v1/plugins`: what operators do with plugins: look, deploy, try, roll back, pause.
+
+use axum::extract::multipart::MultipartError;
+use axum::extract::{DefaultBodyLimit, Multipart, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use tracing::info;
+
+use super::{Parts, Refusal, guard};
+use crate::event::Number;
+use crate::pipeline::{DeployError, Deployed, PluginView, Report};
+use crate::store::{Origin, Package};
+
+/// What a manifest may have, in bytes, and what the form around both files takes.
+const BESIDE: usize = 1 << 20;
+
+pub(super) fn router(parts: &Parts) -> Router<Parts> {
+    let largest = usize::try_from(parts.component_bytes).unwrap_or(usize::MAX).saturating_add(BESIDE);
+    Router::new()
+        .route("/api/v1/plugins", get(list))
+        .route("/api/v1/plugins/{name}", get(one).put(deploy))
+        .route("/api/v1/plugins/{name}/trial", post(trial))
+        .layer(DefaultBodyLimit::max(largest))
+        .route("/api/v1/plugins/{name}/rollback", post(roll_back))
+        .route("/api/v1/plugins/{name}/pause", post(pause))
+        .route("/api/v1/plugins/{name}/resume", post(resume))
+}
+
+impl From<DeployError> for Refusal {
+    fn from(error: DeployError) -> Self {
+        let (status, name) = match &error {
+            DeployError::NoPipeline(_) => (StatusCode::NOT_FOUND, "no_such_plugin"),
+            DeployError::UnknownPipeline(..) => (StatusCode::NOT_FOUND, "no_such_pipeline"),
+            DeployError::UnknownVersion { .. } | DeployError::NoFormer(_) => (StatusCode::NOT_FOUND, "no_such_version"),
+            DeployError::UnknownLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),
+            DeployError::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "plugin_refused"),
+            DeployError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store"),
+            DeployError::Journal(_) => (StatusCode::SERVICE_UNAVAILABLE, "journal"),
+            DeployError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        };
+        Self(status, name, error.to_string().into())
+    }
+}
+
+#[derive(Serialize)]
+struct Plugins {
+    plugins: Vec<PluginView>,
+}
+
+async fn list(State(parts): State<Parts>, headers: HeaderMap) -> Result<Json<Plugins>, Refusal> {
+    guard::operator(&parts, &headers)?;
+    Ok(Json(Plugins { plugins: parts.desk.plugins().await? }))
+}
+
+async fn one(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<PluginView>, Refusal> {
+    guard::operator(&parts, &headers)?;
+    Ok(Json(parts.desk.plugin(&name).await?))
+}
+
+/// A form with the files `component` and `manifest`. 200: it serves, or will; 422: it can't, and why.
+async fn deploy(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    form: Multipart,
+) -> Result<Json<Deployed>, Refusal> {
+    let who = guard::operator(&parts, &headers)?;
+    let package = package(form).await?;
+    info!(plugin = name, user = %who.user, bytes = package.component.len(), "a version is brought");
+    Ok(Json(parts.desk.deploy(&name, package, &who.user, Origin::Http).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tried {
+    pipeline: String,
+    from: Option<Number>,
+    to: Option<Number>,
+}
+
+/// The same form; nothing is kept and nothing published.
+async fn trial(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    Query(range): Query<Tried>,
+    headers: HeaderMap,
+    form: Multipart,
+) -> Result<Json<Report>, Refusal> {
+    guard::operator(&parts, &headers)?;
+    let package = package(form).await?;
+    Ok(Json(parts.desk.trial(&name, &range.pipeline, package, range.from, range.to).await?))
+}
+
+async fn package(mut form: Multipart) -> Result<Package, Refusal> {
+    let refused = |error: MultipartError| {
+        let name = if error.status() == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "bad_form" };
+        let hint = "send multipart/form-data with the files component (NAME.wasm, at most plugins.component_bytes) and \
+                    manifest (NAME.toml)";
+        Refusal(error.status(), name, format!("{}; {hint}", error.body_text()).into())
+    };
+    let bad = |message: &str| {
+        let message = format!("{message}; send the files component (NAME.wasm) and manifest (NAME.toml)");
+        Refusal(StatusCode::BAD_REQUEST, "bad_form", message.into())
+    };
+    let (mut component, mut manifest) = (None, None);
+    while let Some(field) = form.next_field().await.map_err(refused)? {
+        match field.name() {
+            Some("component") => component = Some(field.bytes().await.map_err(refused)?.to_vec()),
+            Some("manifest") => manifest = Some(field.text().await.map_err(refused)?),
+            other => return Err(bad(&format!("the form has a field {:?}", other.unwrap_or_default()))),
+        }
+    }
+    match (component, manifest) {
+        (Some(component), Some(manifest)) => Ok(Package { component, manifest }),
+        (None, _) => Err(bad("the form has no component")),
+        (_, None) => Err(bad("the form has no manifest")),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Back {
+    version: Option<String>,
+}
+
+async fn roll_back(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    Query(back): Query<Back>,
+    headers: HeaderMap,
+) -> Result<Json<Deployed>, Refusal> {
+    let who = guard::operator(&parts, &headers)?;
+    info!(plugin = name, user = %who.user, version = back.version, "an earlier version is wanted back");
+    Ok(Json(parts.desk.roll_back(&name, back.version.as_deref(), &who.user).await?))
+}
+
+/// Wishes that are written down, and done even if the server stops before.
+#[derive(Serialize)]
+struct Wished {
+    /// By pipeline.
+    wishes: Vec<Wish>,
+}
+
+#[derive(Serialize)]
+struct Wish {
+    pipeline: crate::event::Name,
+    /// Its place in the journal.
+    offset: Number,
+}
+
+async fn pause(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<Wished>), Refusal> {
+    let who = guard::operator(&parts, &headers)?;
+    info!(plugin = name, user = %who.user, "a pause is wanted");
+    let mut wishes = Vec::new();
+    for health in parts.desk.plugin(&name).await?.pipelines {
+        let offset = parts.desk.pause(&health.pipeline, &who.user).await?;
+        wishes.push(Wish { pipeline: health.pipeline, offset });
+    }
+    Ok((StatusCode::ACCEPTED, Json(Wished { wishes })))
+}
+
+async fn resume(
+    State(parts): State<Parts>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<Wished>), Refusal> {
+    let who = guard::operator(&parts, &headers)?;
+    info!(plugin = name, user = %who.user, "a pause is to end");
+    let mut wishes = Vec::new();
+    for health in parts.desk.plugin(&name).await?.pipelines {
+        let offset = parts.desk.resume(&health.pipeline, &who.user).await?;
+        wishes.push(Wish { pipeline: health.pipeline, offset });
+    }
+    Ok((StatusCode::ACCEPTED, Json(Wished { wishes })))
+}

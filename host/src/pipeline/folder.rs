@@ -1,0 +1,117 @@
+//! Watches the plugins folder: a pair of files, `NAME.wasm` and `NAME.toml`, that is new and has come
+//! to rest is brought like any other version.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use notify::{RecursiveMode, Watcher as _};
+use tokio::sync::{Notify, watch};
+
+use super::deploy::{DeployError, Desk, Outcome};
+use crate::event::Name;
+use crate::store::{Origin, Package};
+
+/// How often the folder is looked at where no notification comes: some file systems have none.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What can be seen of a plugin's two files without reading them.
+type Looks = [Option<(u64, SystemTime)>; 2];
+
+/// What is known of a plugin's files.
+struct Seen {
+    looks: Looks,
+    since: Instant,
+    /// They were read as they look now.
+    read: bool,
+}
+
+/// Watches until the server stops. `rest`: how long files must stay as they are before they are read.
+pub(super) async fn watch(desk: Desk, folder: PathBuf, rest: Duration, mut stopping: watch::Receiver<bool>) {
+    let changed = Arc::new(Notify::new());
+    let _watcher = notifications(&folder, &changed);
+    let mut seen: HashMap<Name, Seen> = HashMap::new();
+    loop {
+        let mut unrest = false;
+        for plugin in desk.names() {
+            // A pipeline that has not begun takes what is there by itself.
+            if !desk.serves(&plugin) {
+                unrest = true;
+                continue;
+            }
+            let looks = looks(&folder, &plugin);
+            let now = Instant::now();
+            let known = seen.entry(plugin.clone()).or_insert(Seen { looks, since: now, read: false });
+            if known.looks != looks {
+                *known = Seen { looks, since: now, read: false };
+            }
+            if known.read || looks.iter().any(Option::is_none) {
+                continue;
+            }
+            if now.duration_since(known.since) < rest {
+                unrest = true;
+                continue;
+            }
+            known.read = true;
+            bring(&desk, &folder, &plugin).await;
+        }
+        let look_again = if unrest { rest.max(Duration::from_millis(20)).min(LOOK_EVERY) } else { LOOK_EVERY };
+        tokio::select! {
+            () = changed.notified() => {}
+            () = tokio::time::sleep(look_again) => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Rings when something in the folder changes; none where the system can't tell.
+fn notifications(folder: &Path, changed: &Arc<Notify>) -> Option<notify::RecommendedWatcher> {
+    let ring = changed.clone();
+    let mut watcher = notify::recommended_watcher(move |_| ring.notify_one()).ok()?;
+    watcher.watch(folder, RecursiveMode::NonRecursive).ok()?;
+    Some(watcher)
+}
+
+fn looks(folder: &Path, plugin: &str) -> Looks {
+    ["wasm", "toml"].map(|ending| {
+        let file = std::fs::metadata(folder.join(format!("{plugin}.{ending}"))).ok()?;
+        Some((file.len(), file.modified().ok()?))
+    })
+}
+
+/// Deploys what the folder holds, if it is not what it held before.
+async fn bring(desk: &Desk, folder: &Path, plugin: &Name) {
+    let package = match Package::read(folder, plugin) {
+        Ok(package) => package,
+        Err((path, error)) => {
+            tracing::warn!(%plugin, path = %path.display(), %error, "a plugin's file can't be read");
+            return;
+        }
+    };
+    let id = package.id();
+    if desk.seen(plugin).is_some_and(|seen| seen == id) {
+        return;
+    }
+    // Before it is tried: one that fails is not tried again and again.
+    if let Err(error) = desk.see(plugin, &id) {
+        tracing::warn!(%plugin, %error, "what the plugins folder holds can't be remembered");
+    }
+    match desk.deploy(plugin, package, "folder", Origin::Folder).await {
+        Ok(deployed) => {
+            for in_pipeline in deployed.pipelines {
+                let (pipeline, version) = (in_pipeline.pipeline, &*deployed.version);
+                match in_pipeline.outcome {
+                    Outcome::Refused { reason } => {
+                        tracing::error!(%plugin, %pipeline, version, reason, "the plugins folder's new version does not serve");
+                    }
+                    outcome => tracing::info!(%plugin, %pipeline, version, ?outcome, "brought from the plugins folder"),
+                }
+            }
+        }
+        Err(DeployError::Stopping) => {}
+        Err(error) => {
+            tracing::error!(%plugin, version = id.short(), %error, "the plugins folder's new version does not serve; the former one goes on");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Dead letters that somebody wants tried again: each is a late event of its own.
+
+use std::sync::Arc;
+
+use super::batch::Item;
+use super::failure::{Stop, settle};
+use super::meta::{Meta, Replayed};
+use super::worker::{Context, Worker};
+use crate::event::{Event, Number};
+use crate::journal::{Control, DeadLetter, LetterEnd};
+use crate::sandbox::OnFault;
+
+impl Worker<'_> {
+    /// Runs a letter's event through the plugins, marked as late. What fails again becomes a letter
+    /// again. `through`: the place of the wish.
+    pub(super) fn replay_letter(&mut self, letter: Number, by: &str, through: Number) -> Result<(), Stop> {
+        let context = self.context;
+        let stored = context.handle.block_on(context.journal.dead_letter(letter))?;
+        let Some(stored) = stored.filter(|stored| stored.letter.pipeline == context.name) else {
+            tracing::warn!(pipeline = %context.name, %letter, "a dead letter that is to be tried again is gone");
+            return Ok(());
+        };
+        let DeadLetter { plugin, number, origin, event, .. } = stored.letter;
+        let event = Event { number, late: true, ..event };
+        let mut wanted = self.wants.mask(&event);
+        // The others had it when it failed.
+        if self.chain.on_fault(&plugin) == OnFault::Bypass {
+            wanted &= self.chain.bit(&plugin);
+        }
+        let item = Item { event: Arc::new(event), origin, wanted };
+        let replayed = Replayed { letter, by: by.into() };
+        // Committed with what comes of it, so that a crash can't make it happen twice, or not at all.
+        let known = vec![Meta::replayed_change(&replayed)];
+        settle(context, &mut self.chain, &mut self.live, known, vec![item], through)?;
+        close(context, replayed)
+    }
+
+    /// Closes the letter that was tried last, if a crash came in between.
+    pub(super) fn close_replayed(&mut self) -> Result<(), Stop> {
+        let Some(replayed) = self.live.meta.replayed.take() else { return Ok(()) };
+        let left = self.context.handle.block_on(self.context.journal.dead_letter(replayed.letter))?;
+        if left.is_some() { close(self.context, replayed) } else { Ok(()) }
+    }
+}
+
+fn close(context: &Context, replayed: Replayed) -> Result<(), Stop> {
+    let Replayed { letter, by } = replayed;
+    context.control(Control::LetterClosed { pipeline: context.name.clone(), letter, end: LetterEnd::Replayed, by })?;
+    Ok(())
+}

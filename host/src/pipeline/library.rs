@@ -1,0 +1,134 @@
+//! The versions of plugins, ready to run: from the store by what names their content, or from the
+//! plugins folder where a pipeline meets a plugin for the first time.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::Config;
+use crate::event::{Micros, Name};
+use crate::message::ChannelPattern;
+use crate::sandbox::{Plugin, Sandbox};
+use crate::store::{About, Origin, Package, StoreError, VersionId, Versions};
+
+/// How many compiled versions stay in memory.
+const LOADED: usize = 32;
+
+/// See the module. Shared by all pipelines.
+pub(super) struct Library {
+    config: Arc<Config>,
+    sandbox: Arc<Sandbox>,
+    versions: Versions,
+    /// The newest last.
+    loaded: Mutex<VecDeque<Plugin>>,
+}
+
+impl Library {
+    /// # Errors
+    /// If the store's folder can't be made.
+    pub(super) fn open(config: Arc<Config>, sandbox: Arc<Sandbox>) -> Result<Self, StoreError> {
+        let versions = Versions::open(&config.versions_folder(), config.plugins.keep_versions)?;
+        Ok(Self { config, sandbox, versions, loaded: Mutex::default() })
+    }
+
+    pub(super) fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// A version that was brought before.
+    ///
+    /// # Errors
+    /// Why it can't run, and what to do.
+    pub(super) fn version(&self, name: &Name, id: &VersionId) -> Result<Plugin, String> {
+        if let Some(plugin) = self.in_memory(name, id) {
+            return Ok(plugin);
+        }
+        let folder = self.config.plugins_folder();
+        let package = self.versions.package(name, id).or_else(|error| {
+            // Whoever lost the store may still have the file.
+            let in_folder = Package::read(&folder, name).ok().filter(|package| package.id() == *id);
+            in_folder.ok_or_else(|| format!("{error}; or deploy the plugin again"))
+        })?;
+        self.prepare(name, &package)
+    }
+
+    /// What the plugins folder holds, which becomes the plugin's first version here.
+    ///
+    /// # Errors
+    /// Why it can't run, and what to do.
+    pub(super) fn first(&self, name: &Name) -> Result<Plugin, String> {
+        let folder = self.config.plugins_folder();
+        let package = Package::read(&folder, name).map_err(|(path, e)| format!("{}: {e}", path.display()))?;
+        let plugin = self.prepare(name, &package)?;
+        self.keep(&plugin, &package, "folder", Origin::Folder, &[])
+            .and_then(|_| self.versions.see(name, plugin.id()))
+            .map_err(|e| e.to_string())?;
+        Ok(plugin)
+    }
+
+    /// Compiles a version and checks what it asks for.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what is allowed.
+    pub(super) fn prepare(&self, name: &Name, package: &Package) -> Result<Plugin, String> {
+        if let Some(plugin) = self.in_memory(name, &package.id()) {
+            return Ok(plugin);
+        }
+        let folder = self.config.plugins_folder();
+        let plugin = self
+            .sandbox
+            .prepare(package, name, &self.config.plugins.limits, &folder)
+            .map_err(|error| error.to_string())?;
+        // Known now, and not only when its first message becomes a dead letter.
+        let channels = plugin.manifest().channels.iter().filter_map(ChannelPattern::exact);
+        if let Some(channel) = channels.into_iter().find(|channel| self.config.channel(channel).is_none()) {
+            return Err(format!(
+                "its manifest sends to {channel}, for which there is no [[channel]] in the settings; add one"
+            ));
+        }
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.push_back(plugin.clone());
+        if loaded.len() > LOADED {
+            loaded.pop_front();
+        }
+        Ok(plugin)
+    }
+
+    /// Keeps a version in the store; `in_use` are those that must not give way to it.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub(super) fn keep(
+        &self,
+        plugin: &Plugin,
+        package: &Package,
+        by: &str,
+        origin: Origin,
+        in_use: &[VersionId],
+    ) -> Result<About, StoreError> {
+        let about = About {
+            plugin: plugin.manifest().name.clone(),
+            id: plugin.id().clone(),
+            version: plugin.version().version.clone(),
+            at: Micros::now(),
+            by: by.into(),
+            origin,
+            bytes: package.component.len() as u64,
+            refused: None,
+        };
+        self.versions.put(&about, package, in_use)?;
+        Ok(about)
+    }
+
+    /// Writes down why a version does not serve.
+    pub(super) fn refuse(&self, plugin: &Name, id: &VersionId, reason: &str) {
+        let Some(about) = self.versions.about(plugin, id) else { return };
+        if let Err(error) = self.versions.tell(&About { refused: Some(reason.into()), ..about }) {
+            tracing::warn!(%plugin, %error, "why a version was refused can't be written down");
+        }
+    }
+
+    fn in_memory(&self, name: &Name, id: &VersionId) -> Option<Plugin> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.iter().find(|plugin| plugin.id() == id && plugin.manifest().name == *name).cloned()
+    }
+}

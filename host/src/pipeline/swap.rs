@@ -1,0 +1,216 @@
+//! A version of a plugin takes over: between two batches, at a place that the journal knows. What
+//! makes it true is a commit of the pipeline; controls before it tell people and tests.
+
+use std::collections::BTreeMap;
+
+use super::chain::Chain;
+use super::failure::Stop;
+use super::meta::{Active, Former, Meta, Pending};
+use super::wants::Wants;
+use super::worker::Context;
+use crate::event::{Micros, Name, Number};
+use crate::journal::{Commit, Control, Swap, SwapReason};
+use crate::sandbox::Plugin;
+use crate::store::VersionId;
+
+/// Where the pipeline stands when a swap is wished for.
+pub(super) struct Place<'a> {
+    pub(super) meta: &'a Meta,
+    /// The cursor as the journal knows it.
+    pub(super) committed: Number,
+    /// Everything up to here is done; the version takes over behind it.
+    pub(super) cursor: Number,
+}
+
+/// How a version takes over.
+enum How {
+    /// With the state as it is.
+    GoOn,
+    /// With the state of a checkpoint, and what came since.
+    From(Number),
+    /// With a state of its own, made anew.
+    Anew,
+}
+
+/// The chain in which a version has taken its place, and what it wants.
+pub(super) fn with(context: &Context, meta: &Meta, plugin: &Name, id: &VersionId) -> Result<(Chain, Wants), Stop> {
+    let mut ids: BTreeMap<Name, VersionId> =
+        meta.versions.iter().map(|(name, active)| (name.clone(), active.id.clone())).collect();
+    ids.insert(plugin.clone(), id.clone());
+    Chain::load(context, &ids)
+}
+
+/// Heeds a wish: the version takes over, or waits for a state of its own, or is refused; all of it is
+/// committed, with the cursor at the place. The pipeline then begins anew from what is committed.
+///
+/// # Errors
+/// The journal's; a version that can't take over is none.
+pub(super) fn heed(context: &Context, place: &Place<'_>, swap: &Swap, asked: Number) -> Result<(), Stop> {
+    let mut meta = place.meta.clone();
+    let Some(active) = meta.versions.get_mut(&swap.plugin) else {
+        return refuse(context, place, meta, swap, "the pipeline does not have this plugin");
+    };
+    active.asked = active.asked.max(asked);
+    let Ok(id) = VersionId::try_from(swap.id.clone()) else {
+        return refuse(context, place, meta, swap, "its id can't be read");
+    };
+    if meta.pending.as_ref().is_some_and(|pending| pending.swap.plugin == swap.plugin) {
+        meta.pending = None;
+    }
+    if meta.versions[&swap.plugin].id == id {
+        return write(context, place, &meta);
+    }
+    let (chain, wants) = match with(context, &meta, &swap.plugin, &id) {
+        Ok(loaded) => loaded,
+        Err(Stop::Broken { reason, .. }) => return refuse(context, place, meta, swap, &reason),
+        Err(stop) => return Err(stop),
+    };
+    let Some(plugin) = chain.plugin(&swap.plugin) else {
+        return refuse(context, place, meta, swap, "the pipeline does not have this plugin");
+    };
+    match how(context, place, &meta, &wants, plugin)? {
+        How::GoOn => {
+            let checkpoint = keep_state(context, swap)?;
+            take_over(context, &mut meta, swap, plugin, checkpoint, place.cursor)?;
+            write(context, place, &meta)
+        }
+        How::From(checkpoint) => {
+            meta.pending = Some(Pending { swap: swap.clone(), asked, checkpoint: Some(checkpoint) });
+            write(context, place, &meta)
+        }
+        How::Anew => {
+            meta.pending = Some(Pending { swap: swap.clone(), asked, checkpoint: None });
+            write(context, place, &meta)
+        }
+    }
+}
+
+/// Writes that the version serves from `cursor` on: into the meta, and into the journal for people.
+pub(super) fn take_over(
+    context: &Context,
+    meta: &mut Meta,
+    swap: &Swap,
+    plugin: &Plugin,
+    checkpoint: Number,
+    cursor: Number,
+) -> Result<(), Stop> {
+    let Some(active) = meta.versions.get_mut(&swap.plugin) else { return Ok(()) };
+    let settings = &context.config.plugins;
+    let former = std::mem::replace(
+        active,
+        Active {
+            probation_until: match swap.why {
+                SwapReason::Deploy => Micros::now().plus(settings.probation),
+                // What served before has nothing to prove.
+                SwapReason::Rollback | SwapReason::Probation => Micros::default(),
+            },
+            former: Vec::new(),
+            ..Active::of(plugin, active.asked)
+        },
+    );
+    let left = former.version.clone();
+    active.former.extend(former.former.into_iter().filter(|known| known.id != *plugin.id()));
+    active.former.push(Former { id: former.id, version: former.version, layout: former.layout, checkpoint });
+    let surplus = active.former.len().saturating_sub(settings.keep_versions);
+    active.former.drain(..surplus);
+    tracing::info!(
+        pipeline = %context.name, plugin = %swap.plugin, version = &*swap.version, former = &*left, by = &*swap.by,
+        why = ?swap.why, %cursor, "a version takes over"
+    );
+    context.control(Control::Swapped { swap: Box::new(swap.clone()), former: left, cursor })?;
+    Ok(())
+}
+
+/// Keeps the state as it is, to come back to it. Returns the checkpoint's number.
+pub(super) fn keep_state(context: &Context, swap: &Swap) -> Result<Number, Stop> {
+    let reason = format!("before {} {}", swap.plugin, swap.version).into();
+    Ok(context.control(Control::Checkpoint { pipeline: context.name.clone(), reason })?)
+}
+
+/// The wish is answered with no: the version that serves goes on.
+pub(super) fn refuse(context: &Context, place: &Place<'_>, meta: Meta, swap: &Swap, reason: &str) -> Result<(), Stop> {
+    tracing::error!(
+        pipeline = %context.name, plugin = %swap.plugin, version = &*swap.version, reason,
+        "a version can't take over; the former one goes on"
+    );
+    if let Ok(id) = VersionId::try_from(swap.id.clone()) {
+        context.library.refuse(&swap.plugin, &id, reason);
+    }
+    context.control(Control::SwapRefused { swap: Box::new(swap.clone()), reason: reason.into() })?;
+    write(context, place, &meta)
+}
+
+/// A version that failed within its probation gives its place back. False: there is no former one.
+pub(super) fn roll_back(context: &Context, place: &Place<'_>, plugin: &Name, reason: &str) -> Result<bool, Stop> {
+    let Some(active) = place.meta.versions.get(plugin) else { return Ok(false) };
+    let Some(former) = active.former.last() else { return Ok(false) };
+    let why = format!("failed within its probation: {reason}");
+    tracing::error!(
+        pipeline = %context.name, %plugin, version = &*active.version, former = &*former.version, reason,
+        "a version failed within its probation and is rolled back"
+    );
+    context.library.refuse(plugin, &active.id, &why);
+    let swap = Swap {
+        pipeline: context.name.clone(),
+        plugin: plugin.clone(),
+        id: former.id.clone().into(),
+        version: former.version.clone(),
+        why: SwapReason::Probation,
+        by: why.into(),
+    };
+    heed(context, place, &swap, active.asked)?;
+    Ok(true)
+}
+
+fn how(context: &Context, place: &Place<'_>, meta: &Meta, wants: &Wants, plugin: &Plugin) -> Result<How, Stop> {
+    let Some(active) = meta.versions.get(&plugin.manifest().name) else { return Ok(How::Anew) };
+    let same_layout = active.layout == plugin.manifest().state_layout;
+    if same_layout && wants.kept == meta.kept {
+        return Ok(How::GoOn);
+    }
+    // A version that served before has left its state.
+    let left = active.former.iter().rev().find(|former| former.id == *plugin.id());
+    if let Some(left) = left
+        && restorable(context, place, wants, plugin, left.checkpoint)?
+    {
+        return Ok(How::From(left.checkpoint));
+    }
+    Ok(How::Anew)
+}
+
+/// Whether the state of a checkpoint and the events since then give what the version would know now.
+fn restorable(
+    context: &Context,
+    place: &Place<'_>,
+    wants: &Wants,
+    plugin: &Plugin,
+    checkpoint: Number,
+) -> Result<bool, Stop> {
+    let stored = context.handle.block_on(context.journal.checkpoint(checkpoint))?;
+    let Some(mut stored) = stored else { return Ok(false) };
+    let Ok(then) = Meta::take(&mut stored) else { return Ok(false) };
+    let others = place.meta.versions.iter().filter(|(name, _)| **name != plugin.manifest().name);
+    let mut as_now =
+        others.map(|(name, now)| then.versions.get(name).is_some_and(|before| before.layout == now.layout));
+    // The same rows stood for the state, and nothing was lost or made anew since.
+    Ok(then.kept == wants.kept
+        && then.contained == place.meta.contained
+        && then.rebuild.is_none()
+        && place.meta.rebuild.is_none()
+        && as_now.all(|same| same)
+        && stored.cursor >= context.journal.kept_after())
+}
+
+fn write(context: &Context, place: &Place<'_>, meta: &Meta) -> Result<(), Stop> {
+    let commit = Commit {
+        pipeline: context.name.clone(),
+        after: Some(place.committed),
+        cursor: place.cursor,
+        state: meta.changes(),
+        ..Commit::default()
+    };
+    context.crash.point();
+    context.handle.block_on(context.journal.commit(commit))?;
+    context.crash.point();
+    Ok(())
+}
