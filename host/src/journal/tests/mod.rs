@@ -11,6 +11,7 @@ use crate::config::{ChannelSettings, Durability, JournalSettings};
 use crate::event::{Body, Change, Event, Micros, Operation, Published};
 use crate::message::{ChannelKind, Frames};
 
+mod checkpoints;
 mod commits;
 mod damage;
 mod epochs;
