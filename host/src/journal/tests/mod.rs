@@ -16,9 +16,11 @@ mod commits;
 mod damage;
 mod epochs;
 mod kills;
+mod letters;
 mod log;
 mod retention;
 mod speed;
+mod upgrades;
 
 pub(super) async fn open(folder: &Path) -> Journal {
     Journal::open(folder, &JournalSettings::default(), &[]).await.unwrap()
