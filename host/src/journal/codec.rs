@@ -1,4 +1,4 @@
-//! The records' stored form: a version byte, then postcard. Cuts what is larger than a record may be
+//! The records' stored form: a version byte, a checksum, then postcard. Cuts what is larger than a record may be
 //! into several.
 
 use std::sync::Arc;
@@ -9,8 +9,14 @@ use super::{Append, Commit, Committed, Control, JournalError, PluginVersion, Rec
 use crate::event::{Body, Event, Name, Number, Position};
 use crate::message::{ChannelKind, ChannelName, Message};
 
-/// The first byte of every body.
-const VERSION: u8 = 1;
+/// The first byte of every body. The CRC-32 of what follows is behind it, little-endian.
+const VERSION: u8 = 2;
+
+/// Bodies of journals of format 1, which had no checksum.
+const UNCHECKED: u8 = 1;
+
+/// What is before the postcard, in bytes.
+const HEAD: usize = 5;
 
 /// What a record's frame (names, positions, lengths) may take beside its items, in bytes.
 pub(super) const FRAME: usize = 4096;
@@ -77,6 +83,26 @@ fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, JournalError> {
     postcard::to_stdvec(value).map_err(|e| JournalError::Encode(e.to_string()))
 }
 
+/// Writes the checksum of a body that is done.
+fn seal(mut body: Vec<u8>) -> Vec<u8> {
+    let sum = body.get(HEAD..).map_or(0, crc32fast::hash);
+    if let Some(place) = body.get_mut(1..HEAD) {
+        place.copy_from_slice(&sum.to_le_bytes());
+    }
+    body
+}
+
+/// The postcard in a stored body; the error says what is wrong with it.
+fn open(body: &[u8]) -> Result<&[u8], String> {
+    match body {
+        [] => Err("it is empty".into()),
+        [UNCHECKED, rest @ ..] => Ok(rest),
+        [VERSION, a, b, c, d, rest @ ..] if crc32fast::hash(rest) == u32::from_le_bytes([*a, *b, *c, *d]) => Ok(rest),
+        [VERSION, ..] => Err("its checksum is wrong".into()),
+        [version, ..] => Err(format!("its version is {version}, not {VERSION}")),
+    }
+}
+
 fn too_large(bytes: usize, limit: usize) -> JournalError {
     JournalError::TooLarge { bytes, limit }
 }
@@ -116,12 +142,12 @@ fn append_piece(head: &AppendHead, events: Vec<Arc<Event>>, filled: &[u8], last:
     let position = if last { head.position } else { events.last().map_or(head.position, |e| e.position) };
     let complete = head.complete && last;
     // The order of `Append`'s fields, so that it decodes as one.
-    let mut body = vec![VERSION];
+    let mut body = vec![VERSION, 0, 0, 0, 0];
     body.extend(encode(&(&head.source, &head.incarnation, position, &head.token, events.len()))?);
     body.extend_from_slice(filled);
     body.extend(encode(&(complete, &head.snapshot))?);
     Ok(Piece {
-        body,
+        body: seal(body),
         numbers: (events.len() as u64).max(1),
         content: RecordBody::Append(Append {
             source: head.source.clone(),
@@ -170,7 +196,7 @@ impl Filling {
     }
 
     fn finish(self, commit: &Commit) -> Result<Piece, JournalError> {
-        let mut body = vec![VERSION];
+        let mut body = vec![VERSION, 0, 0, 0, 0];
         body.extend(encode(&(&commit.pipeline, commit.after, commit.cursor, commit.reset, &commit.plugins))?);
         body.extend(encode(&self.state.len())?);
         body.extend_from_slice(&self.state_bytes);
@@ -179,7 +205,7 @@ impl Filling {
         body.extend(encode(&self.at.len())?);
         body.extend_from_slice(&self.message_bytes);
         Ok(Piece {
-            body,
+            body: seal(body),
             numbers: (self.messages.len() as u64).max(1),
             content: RecordBody::Commit(Committed {
                 pipeline: commit.pipeline.clone(),
@@ -268,9 +294,9 @@ fn make_room(
 }
 
 pub(super) fn prepare_control(control: Control) -> Result<Piece, JournalError> {
-    let mut body = vec![VERSION];
+    let mut body = vec![VERSION, 0, 0, 0, 0];
     body.extend(encode(&control)?);
-    Ok(Piece { body, numbers: 1, content: RecordBody::Control(control) })
+    Ok(Piece { body: seal(body), numbers: 1, content: RecordBody::Control(control) })
 }
 
 impl Piece {
@@ -312,10 +338,7 @@ pub(super) fn number(mut body: RecordBody, first: Number, last: Number, bytes: u
 /// Reads a stored record; the error says what is wrong with it.
 pub(super) fn decode(kind: i64, first: Number, last: Number, body: &[u8]) -> Result<Record, String> {
     let wrong = |what: &dyn std::fmt::Display| format!("record {first}: {what}");
-    let (version, rest) = body.split_first().ok_or_else(|| wrong(&"it is empty"))?;
-    if *version != VERSION {
-        return Err(wrong(&format_args!("its version is {version}, not {VERSION}")));
-    }
+    let rest = open(body).map_err(|why| wrong(&why))?;
     let damaged = |e: postcard::Error| wrong(&e);
     match kind {
         APPEND => {

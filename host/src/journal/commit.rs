@@ -8,7 +8,7 @@ use super::apply::{Result, Visible, insert};
 use super::codec::{Newest, PreparedCommit, Share};
 use super::index::{Cursor, Index, sql};
 use super::rows::write_rows;
-use super::{JournalError, RecordBody, StateChange};
+use super::{JournalError, RecordBody, StateChange, checkpoints};
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
 
@@ -29,7 +29,11 @@ pub(super) async fn commit(
     let PreparedCommit { pipeline, cursor, reset, pieces, shares, newest, .. } = commit;
     let at = index.now();
     let gap = index.known.cursors.get(&pipeline).and_then(|c| c.gap_after(cursor)).filter(|_| !reset);
+    let keeping = index.keeping.get(&pipeline).copied();
     if reset {
+        if let Some(checkpoint) = keeping {
+            checkpoints::keep_all(conn, checkpoint, &pipeline).await?;
+        }
         sqlx::query("DELETE FROM state WHERE pipeline = ?").bind(&*pipeline).execute(&mut *conn).await?;
     }
     save_cursor(conn, &pipeline, cursor, gap).await?;
@@ -39,7 +43,7 @@ pub(super) async fn commit(
         let held = shares.iter().any(|s| s.piece == place);
         insert(conn, piece, next, at, held, None).await?;
         if let RecordBody::Commit(committed) = &piece.content {
-            change_state(conn, &pipeline, &committed.state).await?;
+            change_state(conn, &pipeline, keeping, &committed.state).await?;
         }
         firsts.push(next);
         next += piece.numbers;
@@ -70,11 +74,21 @@ pub(super) async fn save_cursor(
     Ok(())
 }
 
-async fn change_state(conn: &mut SqliteConnection, pipeline: &Name, changes: &[StateChange]) -> Result<()> {
+/// `keeping`: for which checkpoint what is replaced is kept.
+async fn change_state(
+    conn: &mut SqliteConnection,
+    pipeline: &Name,
+    keeping: Option<Number>,
+    changes: &[StateChange],
+) -> Result<()> {
     // The last change of an entry wins.
     let mut last = std::collections::BTreeMap::new();
     for change in changes {
         last.insert((&change.owner, &change.key), change.value.as_ref());
+    }
+    if let Some(checkpoint) = keeping {
+        let entries: Vec<_> = last.keys().copied().collect();
+        checkpoints::keep(conn, checkpoint, pipeline, &entries).await?;
     }
     let (mut set, mut deleted) = (Vec::new(), Vec::new());
     for ((owner, key), value) in last {

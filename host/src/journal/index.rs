@@ -101,6 +101,8 @@ pub(super) struct Index {
     /// By source and incarnation.
     pub(super) lives: HashMap<(Name, Name), i64>,
     pub(super) staged: HashMap<StagedKey, Staged>,
+    /// Of pipelines that have checkpoints: the one for which replaced entries are kept.
+    pub(super) keeping: HashMap<Name, Number>,
 }
 
 /// SQLite's integers are signed; ours never reach the sign.
@@ -159,6 +161,7 @@ impl Index {
             let staged = Staged { life: row.try_get(2)?, numbers: unsql(row.try_get(3)?), ..Staged::default() };
             index.staged.insert(key, staged);
         }
+        index.keeping = super::checkpoints::keeping(conn).await?;
         Ok(index)
     }
 

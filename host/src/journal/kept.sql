@@ -1,7 +1,8 @@
 -- What format 2 added: indexes that keep what their records' own retention takes.
 PRAGMA user_version = 2;
 
--- States of pipelines as they were when the control record `number` was applied.
+-- States of pipelines as they were when the control record `number` was applied: today's state, with all
+-- that was replaced since put back.
 CREATE TABLE checkpoint (
   number INTEGER PRIMARY KEY,
   pipeline TEXT NOT NULL,
@@ -9,13 +10,15 @@ CREATE TABLE checkpoint (
   at INTEGER NOT NULL,          -- microseconds
   reason TEXT NOT NULL,
   bytes INTEGER NOT NULL,       -- of owners, keys and values
-  dropped INTEGER NOT NULL DEFAULT 0 -- 1: nobody sees it any more; its entries go in small steps, then this row
+  dropped INTEGER NOT NULL DEFAULT 0 -- 1: nobody sees it any more; it goes when no older one needs its entries
 ) STRICT;
-CREATE TABLE checkpoint_state (
+CREATE INDEX checkpoint_pipeline ON checkpoint (pipeline, number);
+-- What an entry was before it was first changed after a checkpoint, the newest one then.
+CREATE TABLE replaced (
   checkpoint INTEGER NOT NULL,
   owner TEXT NOT NULL,
   key TEXT NOT NULL,
-  value BLOB NOT NULL,
+  value BLOB,                   -- NULL: there was no such entry
   PRIMARY KEY (checkpoint, owner, key)
 ) STRICT, WITHOUT ROWID;
 

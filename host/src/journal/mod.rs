@@ -116,6 +116,15 @@ impl PipelineState {
             entries.insert(key.into(), value.into());
         }
     }
+
+    fn take(&mut self, owner: &str, key: &str) {
+        if let Some(entries) = self.state.get_mut(owner) {
+            entries.remove(key);
+            if entries.is_empty() {
+                self.state.remove(owner);
+            }
+        }
+    }
 }
 
 /// A pipeline's state that was kept to come back to it; [`Journal::checkpoint`] has the state itself.

@@ -136,7 +136,7 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<(), Journal
     }
     let ours = "SELECT count(*) FROM sqlite_master WHERE name IN ('meta', 'record', 'chunk', 'staged', 'life', 'source', \
                 'cursor', 'state', 'channel', 'channel_index', 'state_message', 'idempotency', \
-                'checkpoint', 'checkpoint_state', 'dead_letter', 'letter_event')";
+                'checkpoint', 'replaced', 'dead_letter', 'letter_event')";
     if number(sqlx::query(ours).fetch_one(&mut *conn).await.map_err(wrap)?)? != 16 {
         return damaged("tables are missing");
     }

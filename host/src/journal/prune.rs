@@ -20,7 +20,7 @@ pub(super) enum Prune {
     Channel { channel: ChannelName, through: Number },
     /// A checkpoint gives way, for the size.
     Checkpoint { number: Number },
-    /// The entries of checkpoints that were dropped.
+    /// What checkpoints that were dropped kept.
     Dropped,
     /// Dead letters up to a number.
     Letters { through: Number },
@@ -34,7 +34,7 @@ pub(super) const STEP: i64 = 64;
 /// Returns whether it deleted anything.
 pub(super) async fn step(
     conn: &mut SqliteConnection,
-    index: &Index,
+    index: &mut Index,
     shared: &Shared,
     prune: Prune,
 ) -> Result<bool, JournalError> {
@@ -44,7 +44,7 @@ pub(super) async fn step(
         // The pipeline may have gone back since retention looked.
         Prune::All { through } | Prune::Loose { through } if through > holds(index) => Ok(false),
         Prune::All { through } => {
-            raise_events(conn, shared, through).await?;
+            raise_events(conn, index, shared, through).await?;
             let rows = sqlx::query(
                 "DELETE FROM channel_index WHERE record IN (SELECT first FROM record WHERE first <= ?1 AND last <= ?1) \
                  RETURNING channel",
@@ -63,14 +63,14 @@ pub(super) async fn step(
             delete_records(conn, "(kind <> 3 OR held = 0) AND last <= ?1", through).await
         }
         Prune::Loose { through } => {
-            raise_events(conn, shared, through).await?;
+            raise_events(conn, index, shared, through).await?;
             delete_records(conn, "held = 0 AND last <= ?1", through).await
         }
         Prune::Channel { channel, through } => {
             let Some(id) = index.channels.get(&channel) else { return Ok(false) };
             prune_channel(conn, shared, &channel, *id, through).await
         }
-        Prune::Checkpoint { number } => checkpoints::drop_one(conn, number).await,
+        Prune::Checkpoint { number } => checkpoints::drop_one(conn, index, number).await,
         Prune::Dropped => checkpoints::delete_some(conn).await,
         Prune::Letters { through } => letters::delete_some(conn, through).await.map(|deleted| deleted > 0),
         Prune::Keys { before } => {
@@ -146,13 +146,18 @@ async fn prune_channel(
 }
 
 /// A floor is raised in memory before the rows are gone for readers: whoever misses rows sees it.
-async fn raise_events(conn: &mut SqliteConnection, shared: &Shared, through: Number) -> Result<(), JournalError> {
+async fn raise_events(
+    conn: &mut SqliteConnection,
+    index: &mut Index,
+    shared: &Shared,
+    through: Number,
+) -> Result<(), JournalError> {
     let floor = {
         let mut floors = shared.floors();
         floors.events = floors.events.max(through);
         floors.events
     };
-    checkpoints::drop_before(conn, floor).await?;
+    checkpoints::drop_before(conn, index, floor).await?;
     letters::forget_events(conn, floor).await?;
     set(conn, "events_floor", floor.0).await
 }
@@ -220,7 +225,7 @@ pub(super) async fn keep_pipelines(
         ] {
             sqlx::query(text).bind(&*name).execute(&mut *conn).await?;
         }
-        checkpoints::drop_all(conn, &name).await?;
+        checkpoints::drop_all(conn, index, &name).await?;
         index.known.cursors.remove(&name);
         tracing::info!(pipeline = %name, "the pipeline is no longer configured; its cursor and state are gone");
     }

@@ -17,7 +17,7 @@ use super::index::{sql, unsql};
 use super::prune::{Prune, STEP};
 use super::shared::{Outcome, Shared};
 use super::writer::{Command, Work};
-use super::{Control, JournalError, codec, embedded};
+use super::{Control, JournalError, checkpoints, codec, embedded};
 use crate::config::ChannelSettings;
 use crate::event::{Micros, Name, Number};
 use crate::message::ChannelName;
@@ -161,12 +161,11 @@ impl Pass<'_> {
         Ok(checkpoint.map_or(passed, |cursor| passed.min(Number(unsql(cursor)))))
     }
 
-    /// Deletes the entries of checkpoints that were dropped.
+    /// Deletes what checkpoints that were dropped kept.
     async fn dropped(&self) -> Result<()> {
-        let any = "SELECT EXISTS (SELECT 1 FROM checkpoint WHERE dropped = 1)";
-        let mut more: bool = sqlx::query_scalar(any).fetch_one(self.pool).await.map_err(|e| self.shared.storage(e))?;
-        while more {
-            more = self.ask(Prune::Dropped).await?;
+        let any = sqlx::query(checkpoints::UNNEEDED).fetch_optional(self.pool);
+        if any.await.map_err(|e| self.shared.storage(e))?.is_some() {
+            while self.ask(Prune::Dropped).await? {}
         }
         Ok(())
     }

@@ -84,6 +84,27 @@ async fn damaged_records_are_refused() {
 }
 
 #[tokio::test]
+async fn a_record_of_which_one_bit_is_another_is_named() {
+    for (memory, place) in [(64 << 20, 7), (1, 7), (1, 60)] {
+        let folder = filled().await;
+        let file = folder.path().join("journal.db");
+        let pool = sqlx::SqlitePool::connect(file.to_str().unwrap()).await.unwrap();
+        let body: Vec<u8> =
+            sqlx::query_scalar("SELECT body FROM record WHERE first = 190").fetch_one(&pool).await.unwrap();
+        let mut changed = body.clone();
+        changed[place] ^= 4;
+        sqlx::query("UPDATE record SET body = ? WHERE first = 190").bind(changed).execute(&pool).await.unwrap();
+        pool.close().await;
+        let error = match Journal::open(folder.path(), &settings(|s| s.memory = memory), &[]).await {
+            Ok(journal) => journal.read(Number(189), 1).await.map(|_| ()).unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(error.to_string().contains("record 190: its checksum is wrong"), "{error}");
+        is_corrupt(error);
+    }
+}
+
+#[tokio::test]
 async fn another_programs_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}?mode=rwc", folder.path().join("journal.db").display());

@@ -58,6 +58,9 @@ async fn pipeline(journal: Journal) {
             commit.state = vec![set("count", &count.to_le_bytes())];
         }
         journal.commit(commit).await.unwrap();
+        if count % 5 == 0 {
+            journal.control(Control::Checkpoint { pipeline: "p".into(), reason: "".into() }).await.unwrap();
+        }
         known = Some(PipelineState { cursor: last, ..PipelineState::default() });
         tell(&format!("count {count}"));
     }
@@ -117,6 +120,7 @@ fn what_a_killed_process_was_told_is_there_once_and_in_order() {
 async fn check(folder: &Path, events: u64, count: u64) {
     let journal = Journal::open(folder, &small(), &[]).await.unwrap();
     let known = journal.pipeline("p").await.unwrap().unwrap_or_default();
+    let mut numbers = Vec::new();
     let (mut found, mut said, mut behind, mut next) = (Vec::new(), Vec::new(), 0, 1);
     for record in all(&journal).await {
         assert_eq!(record.first.0, next, "numbers have no holes");
@@ -124,6 +128,7 @@ async fn check(folder: &Path, events: u64, count: u64) {
         match &record.body {
             RecordBody::Append(append) => {
                 behind += append.events.iter().filter(|e| e.number <= known.cursor).count();
+                numbers.extend(append.events.iter().map(|e| e.number));
                 found.extend(append.events.iter().map(|e| e.position.commit));
             }
             RecordBody::Commit(commit) => said.extend(commit.messages.iter().map(|m| m.data.parse::<u64>().unwrap())),
@@ -135,6 +140,15 @@ async fn check(folder: &Path, events: u64, count: u64) {
     assert!(rising(&found) && found.len() as u64 >= events, "{} events, told {events}", found.len());
     assert!(rising(&said) && said.len() as u64 >= count, "{} messages, told {count}", said.len());
     assert_eq!(said.len(), behind, "a message for each event up to the cursor");
+    let checkpoints = journal.checkpoints("p").await.unwrap();
+    assert!(checkpoints.len() >= 2, "of many");
+    for info in checkpoints {
+        let kept = journal.checkpoint(info.number).await.unwrap().unwrap();
+        assert!(kept.cursor == info.cursor && kept.cursor <= known.cursor);
+        let counted = number(&kept.state["plugin"]["count"]);
+        let behind = numbers.iter().filter(|n| **n <= kept.cursor).count() as u64;
+        assert_eq!(counted, behind, "the state is that of its cursor");
+    }
     let counted = known.state.get("plugin").and_then(|s| s.get("count")).map_or(0, |c| number(c));
     assert_eq!(counted, said.len() as u64, "state and messages are of one commit");
     // Every other process finds a clean stop.

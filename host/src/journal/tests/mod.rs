@@ -11,13 +11,16 @@ use crate::config::{ChannelSettings, Durability, JournalSettings};
 use crate::event::{Body, Change, Event, Micros, Operation, Published};
 use crate::message::{ChannelKind, Frames};
 
+mod checkpoints;
 mod commits;
 mod damage;
 mod epochs;
 mod kills;
+mod letters;
 mod log;
 mod retention;
 mod speed;
+mod upgrades;
 
 pub(super) async fn open(folder: &Path) -> Journal {
     Journal::open(folder, &JournalSettings::default(), &[]).await.unwrap()

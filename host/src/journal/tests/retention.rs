@@ -3,7 +3,11 @@
 use super::*;
 use crate::journal::retention::Pass;
 
-async fn with(folder: &Path, rules: &[ChannelSettings], change: impl FnOnce(&mut JournalSettings)) -> Journal {
+pub(super) async fn with(
+    folder: &Path,
+    rules: &[ChannelSettings],
+    change: impl FnOnce(&mut JournalSettings),
+) -> Journal {
     Journal::open(folder, &settings(change), rules).await.unwrap()
 }
 
@@ -15,13 +19,22 @@ fn rule(pattern: &str, keep_for: Option<u64>, keep_bytes: Option<u64>) -> Channe
 }
 
 /// One pass at a time so many seconds from now.
-async fn pass(journal: &Journal, later: u64) {
+pub(super) async fn pass(journal: &Journal, later: u64) {
     let embedded = &journal.embedded;
     let pass = Pass { shared: &embedded.shared, pool: &embedded.pool, commands: &embedded.commands };
     let now = Micros(Micros::now().0 + later * 1_000_000);
     pass.by_size(now, &mut false).await.unwrap();
     pass.letters(now).await.unwrap();
     pass.by_age(now).await.unwrap();
+}
+
+/// Appends an event of 20 KB at each of the positions.
+pub(super) async fn fill(journal: &Journal, positions: std::ops::RangeInclusive<u64>) {
+    let large = "x".repeat(20_000);
+    for position in positions {
+        let events = vec![super::change(position, &large)];
+        journal.append(Append { events, ..append(position..=position) }).await.unwrap();
+    }
 }
 
 async fn pruned(journal: &Journal, channel: &str, after: u64) -> Option<u64> {

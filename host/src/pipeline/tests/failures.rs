@@ -3,7 +3,7 @@
 use super::super::Status;
 use super::world::World;
 use crate::event::{Body, Number};
-use crate::journal::Control;
+use crate::journal::{Control, LetterEnd};
 
 async fn with_bad_accounts(says: &str, more: &str) -> (World, super::super::Health) {
     let mut world = World::with_ledger(more).await;
@@ -182,7 +182,16 @@ async fn a_dead_letter_has_all_that_it_takes_to_try_again_and_a_rebuild_writes_n
         assert_eq!((&*letter.plugin, &*letter.origin), ("ledger", &*world.bank.incarnation));
         assert!(letter.version.starts_with("0.1.0+"), "version and hash: {}", letter.version);
     }
-    let (count, running) = (letters().count(), world.start().await);
+    let count = letters().count();
+    let known = world.journal.dead_letters(Some("ledger"), Number::ZERO, 10_000).await.unwrap();
+    assert_eq!(
+        known.iter().map(|stored| &stored.letter).collect::<Vec<_>>(),
+        letters().map(|l| &**l).collect::<Vec<_>>()
+    );
+    let (pipeline, letter) = ("ledger".into(), known[0].number);
+    let dropped = Control::LetterClosed { pipeline, letter, end: LetterEnd::Dropped, by: "ana".into() };
+    world.journal.control(dropped).await.unwrap();
+    let running = world.start().await;
     let wanted = world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
     // Rows of the moment before: the rebuild has to run all of the stream again.
     let request = world.request(wanted).await;
@@ -192,6 +201,12 @@ async fn a_dead_letter_has_all_that_it_takes_to_try_again_and_a_rebuild_writes_n
     running.until("ledger", |health| !health.rebuild_asked && health.cursor >= request).await;
     assert_eq!(world.dead_letters().await.len(), count);
     assert!(running.health("ledger").faults.contains_key("poison"), "it met them again");
+    let left = world.journal.dead_letter_count().await.unwrap();
+    assert_eq!(
+        left.get("ledger").copied().unwrap_or_default(),
+        count as u64 - 1,
+        "nor one of the letter that was dropped"
+    );
     running.pipelines.stop().await;
 }
 
