@@ -10,9 +10,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 
 mod access;
+mod ask;
 mod demo;
 mod detach;
 mod migrate;
+mod plugin;
 mod rebuild;
 mod serve;
 mod tail;
@@ -36,6 +38,8 @@ enum Command {
     Detach(detach::Detach),
     /// Has the running server make a pipeline's state anew from the rows that are there.
     Rebuild(rebuild::Rebuild),
+    /// Deploys plugins to the running server, tries, watches and repairs them.
+    Plugin(plugin::Plugin),
     /// Makes a token and prints it, alone on the last line.
     Token(token::Token),
     /// Prints the messages of channels as a client gets them, and resumes by itself.
@@ -66,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(command) => command.run(),
         Command::Detach(command) => command.run(),
         Command::Rebuild(command) => command.run(),
+        Command::Plugin(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Tail(command) => command.run(),
     };

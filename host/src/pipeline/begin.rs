@@ -57,7 +57,6 @@ impl<'a> Worker<'a> {
         let live = Live::new(memory, meta, stored.cursor);
         let mut worker = Self { context, chain, wants, next, live, feed, asked };
         worker.know_versions()?;
-        worker.tell_versions();
         worker.close_replayed()?;
         worker.plan_checkpoint()?;
         if let Some(pending) = worker.live.meta.pending.clone() {
@@ -65,6 +64,7 @@ impl<'a> Worker<'a> {
         } else {
             worker.compare_kept(&stored)?;
         }
+        worker.tell_versions();
         if let Some(rebuild) = worker.live.meta.rebuild.clone() {
             worker.ask(false)?;
             if rebuild.stands {
@@ -214,6 +214,7 @@ impl<'a> Worker<'a> {
             self.take_next();
             return self.reset(self.live.cursor());
         }
+        self.tell_versions();
         self.ask(false)?;
         if has_next { Ok(()) } else { self.stand() }
     }

@@ -289,6 +289,7 @@ impl Worker<'_> {
             health.batches += 1;
             health.messages += count;
         });
+        self.tell_versions();
         Ok(())
     }
 

@@ -9,8 +9,11 @@ mod batches;
 mod failures;
 mod flow;
 mod outputs;
+mod policies;
 mod rebuilds;
 mod references;
+mod stamps;
+mod swaps;
 mod world;
 
 /// A change of a row whose `after` is `{"n":N, …}`; its position and number are `at`.

@@ -13,6 +13,7 @@ use crate::event::{Body, Change, Event, Micros, Number, Operation, Position, Pub
 use crate::journal::{Append, Appended, Control, Journal, Record, RecordBody, SnapshotPart};
 use crate::message::{ChannelName, Message};
 use crate::sandbox::Sandbox;
+use crate::store::Package;
 
 /// Where the components are that `cargo xtask test` built.
 fn built() -> PathBuf {
@@ -45,6 +46,8 @@ const CHANNELS: &str = "
     pattern = 'news*'
     [[channel]]
     pattern = 'hostile'
+    [[channel]]
+    pattern = 'stamped'
 ";
 
 const LEDGER: &str = "
@@ -90,6 +93,11 @@ impl World {
         let to = self.folder.path().join("plugins");
         std::fs::copy(built().join(format!("{plugin}.wasm")), to.join(format!("{name}.wasm"))).unwrap();
         std::fs::write(to.join(format!("{name}.toml")), manifest).unwrap();
+    }
+
+    /// A component of the tests with a manifest, as it is brought to a desk.
+    pub(super) fn package(plugin: &str, manifest: String) -> Package {
+        Package { component: std::fs::read(built().join(format!("{plugin}.wasm"))).unwrap(), manifest }
     }
 
     pub(super) fn config(&self) -> Arc<Config> {

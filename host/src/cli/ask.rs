@@ -1,0 +1,117 @@
+//! Asks a running server over HTTP, as an operator: the commands that change what runs do.
+
+use anyhow::{Context as _, bail};
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, Uri, header};
+use clap::Args;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::access::{Credential, address};
+use super::{Settings, runtime};
+use crate::config::Config;
+
+/// The largest answer that is read, in bytes.
+const ANSWER: usize = 64 << 20;
+
+/// Which server, and who asks.
+#[derive(Args)]
+pub(super) struct Operator {
+    #[command(flatten)]
+    settings: Settings,
+    /// Where the server is, http://HOST:PORT; default: where the settings say that it listens.
+    #[arg(long)]
+    url: Option<String>,
+    /// Default: one made with the secret in the data folder, for the first role of `auth.operators`.
+    #[arg(long)]
+    token: Option<String>,
+}
+
+/// What is sent beside the path.
+pub(super) enum Content {
+    Nothing,
+    /// `multipart/form-data`: name and content of each file.
+    Files(Vec<(&'static str, Vec<u8>)>),
+}
+
+impl Operator {
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
+        Ok(self.settings.load()?)
+    }
+
+    /// Sends a request and reads its answer.
+    ///
+    /// # Errors
+    /// No server, no token, or what the server refuses, with its reason.
+    pub(super) fn ask(&self, method: Method, path: &str, content: Content) -> anyhow::Result<Value> {
+        let config = self.config()?;
+        let role = match (&self.token, config.auth.operators.first()) {
+            (None, None) => bail!("nobody may: set auth.operators to the roles that may operate the server"),
+            (_, role) => role.cloned().unwrap_or_default(),
+        };
+        let credential = Credential::new(self.token.clone(), &config, "operator", role)?;
+        let base = self.url.clone().unwrap_or_else(|| format!("http://{}", address(&config)));
+        let (status, answer) = runtime()?.block_on(send(method, &base, path, &credential.token()?, content))?;
+        if !status.is_success() {
+            let why = answer["error"]["message"].as_str().unwrap_or("it gives no reason");
+            bail!("the server refuses ({status}): {why}");
+        }
+        Ok(answer)
+    }
+}
+
+async fn send(
+    method: Method,
+    base: &str,
+    path: &str,
+    token: &str,
+    content: Content,
+) -> anyhow::Result<(StatusCode, Value)> {
+    let base: Uri = base.trim_end_matches('/').parse().with_context(|| format!("--url {base} is no address"))?;
+    let Some(authority) = base.authority().filter(|_| base.scheme_str() == Some("http")) else {
+        bail!(
+            "--url {base}; allowed: http://HOST:PORT (run it on the server's machine where the network is not to be trusted)"
+        );
+    };
+    let port = authority.port_u16().unwrap_or(80);
+    let stream = TcpStream::connect((authority.host(), port))
+        .await
+        .with_context(|| format!("there is no server at {authority}; start it with `relevo serve`, or give --url"))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::spawn(connection);
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, authority.as_str())
+        .header(header::AUTHORIZATION, format!("Bearer {token}"));
+    let body = match content {
+        Content::Nothing => Body::empty(),
+        Content::Files(files) => {
+            // Random, so that no file can hold it.
+            let boundary = uuid::Uuid::new_v4().simple().to_string();
+            request = request.header(header::CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"));
+            Body::from(form(&boundary, &files))
+        }
+    };
+    let response = sender.send_request(request.body(body).with_context(|| format!("{path} is no path"))?).await?;
+    let status = response.status();
+    let body = axum::body::to_bytes(Body::new(response.into_body()), ANSWER).await?;
+    driver.abort();
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+fn form(boundary: &str, files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, content) in files {
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        );
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(content);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    body
+}

@@ -1,0 +1,69 @@
+//! `relevo plugin deploy`: brings a version to the running server.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use axum::http::Method;
+use clap::Args;
+use serde_json::Value;
+
+use crate::cli::ask::{Content, Operator};
+use crate::cli::say;
+
+#[derive(Args)]
+pub(super) struct Deploy {
+    #[command(flatten)]
+    operator: Operator,
+    /// The component; its manifest NAME.toml is read from beside it.
+    file: PathBuf,
+}
+
+impl Deploy {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let (name, files) = read(&self.file)?;
+        let answer = self.operator.ask(Method::PUT, &format!("/api/v1/plugins/{name}"), Content::Files(files))?;
+        Ok(told(&answer))
+    }
+}
+
+/// A plugin's name and its two files, as the server takes them.
+pub(super) fn read(file: &Path) -> anyhow::Result<(String, Vec<(&'static str, Vec<u8>)>)> {
+    let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let component = std::fs::read(file).with_context(|| format!("{}", file.display()))?;
+    let beside = file.with_extension("toml");
+    let manifest = std::fs::read(&beside)
+        .with_context(|| format!("{}: a plugin's manifest stands beside its component", beside.display()))?;
+    Ok((name, vec![("component", component), ("manifest", manifest)]))
+}
+
+/// Tells what became of a version in each pipeline. Failure, if it does not serve in one.
+pub(super) fn told(answer: &Value) -> ExitCode {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let version = format!("{} {}", text(&answer["plugin"]), text(&answer["version"]));
+    let mut failed = false;
+    for in_pipeline in answer["pipelines"].as_array().into_iter().flatten() {
+        let pipeline = text(&in_pipeline["pipeline"]);
+        let outcome = match in_pipeline["outcome"].as_str().unwrap_or_default() {
+            "serves" => "serves".to_owned(),
+            "waits_for_state" => "takes over when its state is made of the source's rows".to_owned(),
+            "waits" => format!(
+                "takes over when the pipeline comes to {}; it is at {}",
+                in_pipeline["place"], in_pipeline["cursor"]
+            ),
+            _ => {
+                failed = true;
+                format!("does not serve: {}", text(&in_pipeline["reason"]))
+            }
+        };
+        say(format_args!("{version} in pipeline {pipeline}: {outcome}"));
+        let canary = &in_pipeline["canary"];
+        if canary.is_object() {
+            say(format_args!(
+                "  tried on {} recorded events: {} results as before, {} added, {} missing, {} changed",
+                canary["events"], canary["same"], canary["added"], canary["missing"], canary["changed"]
+            ));
+        }
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,83 @@
+//! `relevo plugin rollback`, `pause`, `resume` and `skip`: short wishes to a running server.
+
+use std::process::ExitCode;
+
+use axum::http::Method;
+use clap::Args;
+
+use super::deploy::told;
+use crate::cli::ask::{Content, Operator};
+use crate::cli::say;
+
+#[derive(Args)]
+pub(super) struct Rollback {
+    #[command(flatten)]
+    operator: Operator,
+    plugin: String,
+    /// As `relevo plugin versions` shows it, or the first digits of its id; default: the newest that
+    /// served before and was not refused.
+    version: Option<String>,
+}
+
+impl Rollback {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let mut path = format!("/api/v1/plugins/{}/rollback", self.plugin);
+        if let Some(version) = &self.version {
+            // In a query, a plus is a space.
+            path.push_str(&format!("?version={}", version.replace('+', "%2B")));
+        }
+        Ok(told(&self.operator.ask(Method::POST, &path, Content::Nothing)?))
+    }
+}
+
+#[derive(Args)]
+pub(super) struct Pause {
+    #[command(flatten)]
+    operator: Operator,
+    plugin: String,
+}
+
+impl Pause {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        wish(&self.operator, &self.plugin, "pause", "will stand still")
+    }
+}
+
+#[derive(Args)]
+pub(super) struct Resume {
+    #[command(flatten)]
+    operator: Operator,
+    plugin: String,
+}
+
+impl Resume {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        wish(&self.operator, &self.plugin, "resume", "will go on")
+    }
+}
+
+fn wish(operator: &Operator, plugin: &str, what: &str, outcome: &str) -> anyhow::Result<ExitCode> {
+    let answer = operator.ask(Method::POST, &format!("/api/v1/plugins/{plugin}/{what}"), Content::Nothing)?;
+    for wish in answer["wishes"].as_array().into_iter().flatten() {
+        say(format_args!("pipeline {} {outcome}", wish["pipeline"].as_str().unwrap_or_default()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Args)]
+pub(super) struct Skip {
+    #[command(flatten)]
+    operator: Operator,
+    pipeline: String,
+    /// The event's number, as /readyz and the log name it.
+    event: u64,
+}
+
+impl Skip {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let path = format!("/api/v1/pipelines/{}/skip/{}", self.pipeline, self.event);
+        self.operator.ask(Method::POST, &path, Content::Nothing)?;
+        say(format_args!("event {} becomes a dead letter, and {} goes on", self.event, self.pipeline));
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,117 @@
+//! What happens to an event that a plugin can't handle, and what operators do about it.
+
+use super::super::Status;
+use super::stamps::{manifest, runs, version, world};
+use crate::event::Number;
+use crate::journal::Control;
+
+const AT_FIVE: &str = "do = 'trap-at'\nat = '5'";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_that_holds_goes_on_with_a_version_that_can() {
+    let (mut world, running) = world("", "on_fault = 'hold'", AT_FIVE).await;
+    world.change(3).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(3).await;
+    let held = |health: &super::super::Health| matches!(&health.status, Status::Failed { reason, .. } if reason.contains("holds before event"));
+    running.until("stamp", held).await;
+    assert_eq!(world.stamps().await.len(), 3, "what came before is committed");
+    running.swap_to(version("v1")).await;
+    running.stamped(last).await;
+    let stamps = world.assert_whole(7).await;
+    assert_eq!(runs(&stamps), [("v0".to_owned(), 3), ("v1".to_owned(), 4)]);
+    assert!(world.dead_letters().await.is_empty());
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_holds_a_pipeline_can_be_let_go_and_tried_again_later() {
+    let (mut world, running) = world("", "on_fault = 'hold'", AT_FIVE).await;
+    let desk = running.pipelines.desk().clone();
+    world.bank.account(5, 1, 1);
+    let last = world.change(3).await;
+    let held = |health: &super::super::Health| matches!(health.status, Status::Failed { .. });
+    running.until("stamp", held).await;
+    let event = Number(last.0 - 3);
+    desk.skip("stamp", event, "7").await.unwrap();
+    running.stamped(last).await;
+    let letters = desk.dead_letters(None, Number::ZERO, 10).await.unwrap();
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!((letters[0].letter.number, world.stamps().await.len()), (event, 3));
+
+    running.swap_to(version("v1")).await;
+    let place = desk.replay(letters[0].number, "7").await.unwrap();
+    running.stamped(place).await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    let stamps = world.assert_whole(5).await;
+    assert_eq!((stamps[3].key.as_str(), stamps[3].stamp.as_str()), ("5", "v1"));
+    let sent = world.sent("stamped").await;
+    assert_eq!(sent.iter().map(|message| message.late).collect::<Vec<_>>(), [false, false, false, true, false]);
+    assert!(desk.dead_letters(None, Number::ZERO, 10).await.unwrap().is_empty());
+    assert!(desk.replay(letters[0].number, "7").await.is_err(), "it is done with");
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_that_fails_at_every_event_is_quarantined_before_all_are_dead_letters() {
+    let (mut world, running) = world("quarantine_after = 4", "", "do = 'trap'").await;
+    let last = world.change(60).await;
+    let quarantined = |health: &super::super::Health| matches!(&health.status, Status::Failed { reason, .. } if reason.contains("quarantined: 4 events in a row"));
+    running.until("stamp", quarantined).await;
+    let letters = world.dead_letters().await.len();
+    assert!((4..20).contains(&letters), "{letters}");
+    running.swap_to(version("v1")).await;
+    running.stamped(last).await;
+    let letters = world.dead_letters().await.len();
+    assert_eq!(world.assert_whole(60 - letters).await.len(), 60 - letters);
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_pipeline_stands_still_over_a_restart_and_goes_on_without_a_loss() {
+    let (mut world, running) = world("", "", "").await;
+    world.change(3).await;
+    let desk = running.pipelines.desk();
+    desk.pause("stamp", "7").await.unwrap();
+    let paused = |health: &super::super::Health| matches!(&health.status, Status::Paused { by } if &**by == "7");
+    running.until("stamp", paused).await;
+    world.change(4).await;
+    running.pipelines.stop().await;
+    let running = world.start().await;
+    running.until("stamp", paused).await;
+    assert_eq!(world.stamps().await.len(), 3);
+    running.pipelines.desk().resume("stamp", "7").await.unwrap();
+    let last = world.change(2).await;
+    running.stamped(last).await;
+    world.assert_whole(9).await;
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_that_is_bypassed_leaves_the_event_to_the_others() {
+    let mut world = super::world::World::new("").await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'stamp'\nplugins = ['first', 'stamp']\n");
+    let first = manifest("f", "on_fault = 'bypass'", AT_FIVE).replace("name = 'stamp'", "name = 'first'");
+    world.place_with("stamp", "first", &first);
+    world.place_with("stamp", "stamp", &manifest("v0", "", ""));
+    let running = world.start().await;
+    running.until("stamp", |health| health.status == Status::Running).await;
+    world.change(2).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(2).await;
+    running.stamped(last).await;
+    let stamps = world.stamps().await;
+    let of = |stamp: &str| stamps.iter().filter(|stamped| stamped.stamp == stamp).map(|s| s.count).max().unwrap();
+    assert_eq!((of("f"), of("v0")), (4, 5), "{stamps:?}");
+    let controls = world.journal.controls(Number::ZERO, 1000).await.unwrap();
+    let blamed: Vec<_> = controls
+        .iter()
+        .filter_map(|(_, control)| match control {
+            Control::DeadLetter(letter) => Some(&*letter.plugin),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(blamed, ["first"]);
+    running.pipelines.stop().await;
+}
