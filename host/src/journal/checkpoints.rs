@@ -73,7 +73,7 @@ pub(super) async fn keep(
     conn: &mut SqliteConnection,
     checkpoint: Number,
     pipeline: &Name,
-    entries: &[(&Name, &Box<str>)],
+    entries: &[(&Name, &str)],
 ) -> Result<()> {
     let head = "INSERT OR IGNORE INTO replaced (checkpoint, owner, key, value) \
                 SELECT w.column1, w.column3, w.column4, s.value FROM (";

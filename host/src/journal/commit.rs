@@ -87,7 +87,7 @@ async fn change_state(
         last.insert((&change.owner, &change.key), change.value.as_ref());
     }
     if let Some(checkpoint) = keeping {
-        let entries: Vec<_> = last.keys().copied().collect();
+        let entries: Vec<_> = last.keys().map(|(owner, key)| (*owner, &***key)).collect();
         checkpoints::keep(conn, checkpoint, pipeline, &entries).await?;
     }
     let (mut set, mut deleted) = (Vec::new(), Vec::new());

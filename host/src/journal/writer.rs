@@ -224,6 +224,8 @@ impl Writer {
             Work::Gap(pipeline, _) if index.known.cursors.get(&pipeline).is_some_and(|c| c.gap.is_some()) => {
                 Ok((Outcome::Done, Visible::default()))
             }
+            // One was taken since: it gives way first.
+            Work::Gap(..) if !index.keeping.is_empty() => Ok((Outcome::Done, Visible::default())),
             Work::Gap(pipeline, piece) => {
                 prune::mark_gap(conn, index, &pipeline, crate::event::Number(index.next)).await?;
                 apply::control(conn, index, piece, settings.keep_checkpoints)

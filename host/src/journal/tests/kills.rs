@@ -58,7 +58,7 @@ async fn pipeline(journal: Journal) {
             commit.state = vec![set("count", &count.to_le_bytes())];
         }
         journal.commit(commit).await.unwrap();
-        if count % 5 == 0 {
+        if count.is_multiple_of(5) {
             journal.control(Control::Checkpoint { pipeline: "p".into(), reason: "".into() }).await.unwrap();
         }
         known = Some(PipelineState { cursor: last, ..PipelineState::default() });
