@@ -19,6 +19,7 @@ mod health;
 pub(crate) mod listener;
 mod metrics;
 mod pipelines;
+mod requests;
 mod stats;
 
 pub use health::{Part, Readiness};
@@ -45,6 +46,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .merge(pipelines::router())
         .merge(stats::router())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /".into()) })
+        .layer(axum::middleware::from_fn(requests::follow))
         .with_state(parts)
 }
 

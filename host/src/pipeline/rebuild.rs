@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::event::{Micros, Name, Number};
 use crate::journal::{Append, Commit, Control, JournalError, Record, RecordBody, SnapshotPart, StateChange};
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
+use crate::telemetry::milliseconds;
 
 use super::batch::{Item, Next, View, cut};
 use super::chain::{Chain, Memory};
@@ -139,7 +140,7 @@ impl Worker<'_> {
         }
         self.replace(anew, &origin, former, cursor, contained)?;
         tracing::info!(
-            pipeline = %context.name, %cursor, took = ?begun.elapsed(), "the state is made of the source's rows"
+            pipeline = %context.name, %cursor, duration_ms = milliseconds(begun.elapsed()), "the state is made of the source's rows"
         );
         Ok(())
     }

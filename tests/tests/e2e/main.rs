@@ -8,6 +8,7 @@ mod crashes;
 mod gad;
 mod gaps;
 mod hostile_plugins;
+mod logging;
 mod misuse;
 mod names;
 mod panel;
