@@ -11,6 +11,7 @@ mod hostile_plugins;
 mod logging;
 mod misuse;
 mod names;
+mod notices;
 mod panel;
 mod process;
 mod resuming;
