@@ -7,6 +7,8 @@ pub mod cli;
 pub mod example;
 pub mod server;
 
+pub mod notices;
+
 pub mod http;
 pub mod session;
 

@@ -18,6 +18,7 @@ use crate::channel::FanOut;
 use crate::config::Config;
 use crate::http::{self, Part, listener::Listener};
 use crate::journal::{Journal, JournalError};
+use crate::notices;
 use crate::pipeline::{self, Pipelines, Status};
 use crate::sandbox::{LoadError, Sandbox};
 use crate::session::{self, census::Census};
@@ -87,13 +88,25 @@ impl Server {
         let capture = Arc::new(Mutex::new(Some(capture)));
         let pipelines = Arc::new(Pipelines::start(config.clone(), sandbox, journal.clone(), shutdown_seen).await?);
 
+        let ingest = Ingest::new(journal.clone());
+        if config.notices.enabled {
+            let watched = notices::Watched {
+                settings: config.notices.clone(),
+                journal_settings: config.journal.clone(),
+                journal: journal.clone(),
+                ingest: ingest.clone(),
+                pipelines: pipelines.clone(),
+                sources: sources(&capture),
+            };
+            tokio::spawn(notices::run(watched, closing_seen.clone()));
+        }
         let context = Arc::new(session::Context {
             journal: journal.clone(),
             fan_out: fan_out.clone(),
             tokens: tokens.clone(),
             policy: Policy::new(&config.channels, &config.auth.operators),
             settings: config.session.clone(),
-            ingest: Ingest::new(journal.clone()),
+            ingest,
             gad: config.gad.clone(),
             census: Census::default(),
         });
@@ -186,6 +199,12 @@ fn tell_unused(config: &Config) {
 
 fn running<T>(capture: &Running, ask: impl FnOnce(&Capture) -> T) -> Option<T> {
     capture.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask)
+}
+
+/// What notices ask.
+fn sources(capture: &Running) -> notices::AskSources {
+    let capture = capture.clone();
+    Arc::new(move || running(&capture, Capture::health).unwrap_or_default())
 }
 
 /// What `/metrics` asks.

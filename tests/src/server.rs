@@ -149,6 +149,22 @@ pub struct Server {
     pub address: SocketAddr,
 }
 
+/// An HTTP answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// A header's value; `name` in small letters.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let named = |line: &&str| line.split(':').next().is_some_and(|found| found.eq_ignore_ascii_case(name));
+        self.head.lines().find(named)?.split_once(':').map(|(_, value)| value.trim())
+    }
+}
+
 impl Server {
     /// Waits until it says where it listens.
     ///
@@ -191,18 +207,30 @@ impl Server {
     }
 
     fn request(&self, path: &str, headers: &str) -> (u16, String) {
+        let headers: Vec<String> = headers.lines().map(str::to_owned).collect();
+        let answer = self.http("GET", path, &headers, "");
+        (answer.status, answer.body)
+    }
+
+    /// Any HTTP request; `headers` are whole lines without their ends. Status 0 if there was no answer.
+    pub fn http(&self, method: &str, path: &str, headers: &[String], body: &str) -> Answer {
         let answer = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(5))?;
             stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: relevo\r\n{headers}Connection: close\r\n\r\n")?;
+            let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+            let length = body.len();
+            write!(
+                stream,
+                "{method} {path} HTTP/1.1\r\nHost: relevo\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )?;
             let mut text = Vec::new();
             stream.read_to_end(&mut text)?;
             Ok(String::from_utf8_lossy(&text).into_owned())
         };
         let text = answer().unwrap_or_default();
         let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        (status, body.to_owned())
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        Answer { status, head: head.to_owned(), body: body.to_owned() }
     }
 
     /// Waits until `/readyz` says something.

@@ -23,6 +23,7 @@ pub(super) fn all(config: &Config) -> Checked {
     journal(config)?;
     session(config)?;
     gad(config)?;
+    notices(config)?;
     plugins(config)?;
     sources(&config.sources)?;
     pipelines(&config.pipelines)?;
@@ -121,7 +122,8 @@ fn gad(config: &Config) -> Checked {
                 let allowed = "other channels: a session has its user: and its role: channel by itself";
                 return wrong(format!("gad.channels.{role}"), channel.to_string(), allowed);
             }
-            if config.channel(channel).is_none() {
+            let is_notices = config.notices.enabled && *channel == config.notices.channel;
+            if config.channel(channel).is_none() && !is_notices {
                 let allowed = "channels that a [[channel]] is for";
                 return wrong(format!("gad.channels.{role}"), format!("no rule is for {channel}"), allowed);
             }
@@ -132,6 +134,22 @@ fn gad(config: &Config) -> Checked {
             wrong("gad.dashboard", format!("{channel} is no state channel"), "a channel of kind state")
         }
         _ => Ok(()),
+    }
+}
+
+fn notices(config: &Config) -> Checked {
+    let notices = &config.notices;
+    time("notices.again_after", notices.again_after)?;
+    time("notices.capture_lag", notices.capture_lag)?;
+    let channel = &notices.channel;
+    if channel.own().is_some() {
+        return wrong("notices.channel", format!("{channel} is somebody's own"), "another channel");
+    }
+    // A restart finds there what was told.
+    let rule = config.channels.iter().find(|rule| rule.pattern == channel.as_str());
+    match rule.filter(|rule| rule.kind != ChannelKind::Stream) {
+        Some(_) => wrong("notices.channel", format!("{channel} is no stream channel"), "a channel of kind stream"),
+        None => Ok(()),
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Config {
     #[serde(default)]
     pub gad: GadSettings,
     #[serde(default)]
+    pub notices: NoticeSettings,
+    #[serde(default)]
     pub plugins: PluginSettings,
     #[serde(default, rename = "source")]
     pub sources: Vec<SourceSettings>,
@@ -63,7 +65,7 @@ pub struct Config {
 }
 
 mod defaults {
-    use super::{ChannelKind, Duration, PathBuf, SocketAddr};
+    use super::{ChannelKind, ChannelName, Duration, PathBuf, SocketAddr};
 
     pub(super) fn listen() -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], 8002))
@@ -73,6 +75,10 @@ mod defaults {
     }
     pub(super) fn log() -> String {
         "info".into()
+    }
+    #[expect(clippy::expect_used, reason = "a constant that is a channel's name; a test loads it")]
+    pub(super) fn notices() -> ChannelName {
+        ChannelName::new("system:operators").expect("a channel's name")
     }
     pub(super) fn tick() -> Duration {
         Duration::from_secs(1)
@@ -121,7 +127,26 @@ impl Config {
         let mut config = read::toml(text)?;
         read::environment(&mut config, environment)?;
         check::all(&config)?;
+        config.open_notices();
         Ok(config)
+    }
+
+    /// Lets the operators read the notices: a rule of their own, before all others, so that none with a `*`
+    /// lets others in.
+    fn open_notices(&mut self) {
+        let channel = self.notices.channel.as_str();
+        let operators = &self.auth.operators;
+        if !self.notices.enabled {
+            return;
+        }
+        match self.channels.iter().position(|rule| rule.pattern == channel) {
+            Some(at) => {
+                let mut rule = self.channels.remove(at);
+                rule.read.extend(operators.iter().cloned());
+                self.channels.insert(0, rule);
+            }
+            None => self.channels.insert(0, ChannelSettings::for_operators(channel, operators)),
+        }
     }
 }
 

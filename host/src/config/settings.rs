@@ -152,6 +152,22 @@ impl GadSettings {
     }
 }
 
+/// What those who operate the server are told.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NoticeSettings {
+    pub enabled: bool,
+    /// Where notices go. The roles of `auth.operators` may read it; a `[[channel]]` with exactly this pattern
+    /// names others.
+    pub channel: ChannelName,
+    /// Of one thing a trouble is told at most once in this time.
+    #[serde(with = "human::duration")]
+    pub again_after: Duration,
+    /// A source lags when its oldest change waits this long.
+    #[serde(with = "human::duration")]
+    pub capture_lag: Duration,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginSettings {
@@ -314,6 +330,17 @@ impl Default for SessionSettings {
     }
 }
 
+impl Default for NoticeSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            channel: defaults::notices(),
+            again_after: Duration::from_secs(60),
+            capture_lag: Duration::from_secs(30),
+        }
+    }
+}
+
 impl Default for PluginSettings {
     fn default() -> Self {
         Self {
@@ -363,6 +390,19 @@ impl SourceSettings {
 }
 
 impl ChannelSettings {
+    /// A stream that some roles read.
+    pub(super) fn for_operators(channel: &str, operators: &[String]) -> Self {
+        Self {
+            pattern: channel.to_owned(),
+            kind: ChannelKind::Stream,
+            read: operators.to_vec(),
+            publish: Vec::new(),
+            every: Duration::ZERO,
+            keep_for: None,
+            keep_bytes: None,
+        }
+    }
+
     /// Whether the rule is for a channel.
     pub fn matches(&self, channel: &ChannelName) -> bool {
         crate::message::pattern_matches(&self.pattern, channel.as_str())

@@ -205,3 +205,27 @@ fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Some(Path::new("/nowhere/relevo.toml"))).expect_err("not there");
     assert_eq!(error.name, "/nowhere/relevo.toml");
 }
+
+#[test]
+fn operators_read_the_notices_and_a_wildcard_lets_nobody_else_in() {
+    let channel = ChannelName::new("system:operators").unwrap();
+    let operators = "[auth]\noperators = [\"ADMIN\"]\n";
+    let wide = "[[channel]]\npattern = \"*\"\nread = [\"*\"]\n";
+    let config = load(&format!("{operators}{wide}")).unwrap();
+    assert_eq!(config.channel(&channel).unwrap().read, ["ADMIN"]);
+    let own = "[[channel]]\npattern = \"system:operators\"\nread = [\"LEVEL_3\"]\nkeep_for = \"1d\"\n";
+    let config = load(&format!("{operators}{wide}{own}")).unwrap();
+    let rule = config.channel(&channel).unwrap();
+    assert_eq!((&rule.read[..], rule.keep_for.is_some()), (&["LEVEL_3".to_owned(), "ADMIN".to_owned()][..], true));
+    let config = load(&format!("[notices]\nenabled = false\n{wide}")).unwrap();
+    assert_eq!(config.channel(&channel).unwrap().read, ["*"], "it is a channel like any other then");
+}
+
+#[test]
+fn notices_need_a_stream_channel_and_times() {
+    let state = "[[channel]]\npattern = \"system:operators\"\nkind = \"state\"\n";
+    assert_eq!(refused(state).0, "notices.channel");
+    assert_eq!(refused("[notices]\nchannel = \"user:7\"\n").0, "notices.channel");
+    assert_eq!(refused("[notices]\nagain_after = \"0s\"\n").0, "notices.again_after");
+    assert_eq!(refused("[notices]\ncapture_lag = \"0s\"\n").0, "notices.capture_lag");
+}

@@ -14,6 +14,7 @@ use tracing::debug;
 
 use super::guard::bearer;
 use super::listener::Seat;
+use super::requests::RequestId;
 use super::{Parts, Refusal};
 use crate::message::Dialect;
 use crate::session::{self, Hello};
@@ -33,7 +34,8 @@ async fn connect(State(parts): State<Parts>, mut request: Request<Body>) -> Resp
     };
     let native = offers(request.headers(), NATIVE);
     let dialect = if native { Dialect::Native } else { Dialect::Gad };
-    let hello = Hello { dialect, ..hello(&request) };
+    let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
+    let hello = Hello { dialect, request_id, ..hello(&request) };
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return refuse(Refusal(
             StatusCode::UPGRADE_REQUIRED,

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderMap, StatusCode, header};
 
-use super::{Parts, Refusal};
+use super::{Parts, Refusal, requests};
 use crate::auth::Identity;
 
 /// The token of `Authorization: Bearer …`.
@@ -18,7 +18,9 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 pub(super) fn sender(parts: &Parts, headers: &HeaderMap) -> Result<Identity, Refusal> {
     let refused = |why: String| Refusal(StatusCode::UNAUTHORIZED, "unauthorized", why.into());
     let token = bearer(headers).ok_or_else(|| refused("send Authorization: Bearer TOKEN".into()))?;
-    parts.session.tokens.verify(token).map_err(|error| refused(error.to_string()))
+    let who = parts.session.tokens.verify(token).map_err(|error| refused(error.to_string()))?;
+    requests::sent_by(&who);
+    Ok(who)
 }
 
 /// The sender, who must be of a role that `auth.operators` names.

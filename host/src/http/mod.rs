@@ -22,6 +22,7 @@ pub(crate) mod listener;
 mod metrics;
 mod pipelines;
 mod plugins;
+mod requests;
 mod stats;
 
 pub use health::{Part, Readiness};
@@ -53,6 +54,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .merge(plugins::router(&parts))
         .merge(stats::router())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /".into()) })
+        .layer(axum::middleware::from_fn(requests::follow))
         .with_state(parts)
 }
 

@@ -149,7 +149,7 @@ impl Shared {
         if !self.failed.swap(true, Ordering::AcqRel) {
             // Wakes those who wait for a head that will never come.
             self.head.send_modify(|_| ());
-            tracing::error!(path = %self.path.display(), error = %why, "the journal can't be synced; restart when the disk is well");
+            tracing::error!(file = %self.path.display(), error = %why, "the journal can't be synced; restart when the disk is well");
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::event::{Micros, Name, Number};
 use crate::journal::{Append, Commit, JournalError, Record, RecordBody, SnapshotPart, StateChange};
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
+use crate::telemetry::milliseconds;
 
 use super::batch::{Item, Next, View, cut};
 use super::chain::{Chain, Memory};
@@ -138,7 +139,7 @@ impl Worker<'_> {
         }
         self.replace(anew, &origin, former, cursor, contained, None)?;
         tracing::info!(
-            pipeline = %context.name, %cursor, took = ?begun.elapsed(), "the state is made of the source's rows"
+            pipeline = %context.name, %cursor, duration_ms = milliseconds(begun.elapsed()), "the state is made of the source's rows"
         );
         Ok(())
     }

@@ -71,9 +71,10 @@ pub(super) fn bounded(lookup: &Lookup, limit: u64) -> Result<(), Stop> {
 fn cut(change: &Change, wants: &Wants) -> String {
     let columns: Vec<Box<str>> = wants.kept.lookup.get(&change.table).into_iter().flatten().cloned().collect();
     let row = change.after.as_deref().unwrap_or("{}");
-    patch::cut(row, &columns).unwrap_or_else(|error| {
-        // Capture writes JSON and nothing else does; an empty row harms less than a stop.
-        tracing::error!(table = %change.table, key = %change.key, %error, "a row is no JSON object");
+    patch::cut(row, &columns).unwrap_or_else(|_| {
+        // Capture writes JSON and nothing else does; an empty row harms less than a stop. The row itself, even
+        // its key or what of it can't be read, doesn't belong in a log.
+        tracing::error!(table = %change.table, "a row is no JSON object");
         "{}".into()
     })
 }

@@ -64,7 +64,7 @@ impl Cache {
         }
         let code = engine.precompile_component(wasm)?;
         if let Err(error) = self.write(&path, &code) {
-            tracing::warn!(path = %path.display(), %error, "compiled plugin not kept; it will be compiled again");
+            tracing::warn!(file = %path.display(), %error, "compiled plugin not kept; it will be compiled again");
         }
         deserialize(engine, &code, &path).ok_or_else(|| wasmtime::Error::msg("the compiled form can't be read back"))
     }
@@ -117,7 +117,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     file.read_to_end(&mut content).ok()?;
     let (hash, code) = content.split_at_checked(32)?;
     if !ours || Sha256::digest(code)[..] != *hash {
-        tracing::warn!(path = %path.display(), "compiled plugin is damaged or not ours alone; compiling again");
+        tracing::warn!(file = %path.display(), "compiled plugin is damaged or not ours alone; compiling again");
         return None;
     }
     Some(code.to_vec())
@@ -131,7 +131,7 @@ fn deserialize(engine: &Engine, code: &[u8], path: &Path) -> Option<Component> {
     match unsafe { Component::deserialize(engine, code) } {
         Ok(component) => Some(component),
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "compiled plugin can't be used; compiling again");
+            tracing::warn!(file = %path.display(), %error, "compiled plugin can't be used; compiling again");
             None
         }
     }

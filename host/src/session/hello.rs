@@ -1,10 +1,14 @@
 //! From a socket to a session: the token, `after`, the first channels, and the first frame.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tracing::info;
+use uuid::Uuid;
 
 use super::reader::Reader;
 use super::work::Job;
-use super::{Context, Hello, Session, State, new_name};
+use super::{Context, Hello, Session, State};
 use crate::auth::TokenError;
 use crate::channel::{Entered, Link};
 use crate::event::{Micros, Number};
@@ -17,6 +21,25 @@ use crate::wire::native::{self, Answer, GapReason};
 /// # Errors
 /// The code to close with.
 pub(super) async fn enter(reader: &mut Reader, hello: Hello, context: Arc<Context>) -> Result<Arc<Session>, Close> {
+    let connection = Uuid::new_v4();
+    let (dialect, request_id) = (hello.dialect.name(), hello.request_id.clone());
+    let request_id = request_id.as_deref();
+    let entered = greet(reader, connection, hello, context).await;
+    match &entered {
+        Ok(session) => session.span().in_scope(|| info!(request_id, "a session began")),
+        Err(why) => {
+            info!(connection = %connection.simple(), dialect, request_id, reason = why.name(), "a client was refused");
+        }
+    }
+    entered
+}
+
+async fn greet(
+    reader: &mut Reader,
+    connection: Uuid,
+    hello: Hello,
+    context: Arc<Context>,
+) -> Result<Arc<Session>, Close> {
     let link = reader.link().clone();
     let place = context.fan_out.admit(context.settings.max_connections).ok_or(Close::Full)?;
     let dialect = link.dialect();
@@ -35,11 +58,12 @@ pub(super) async fn enter(reader: &mut Reader, hello: Hello, context: Arc<Contex
 
     context.census.begin(&who);
     let state = Mutex::new(State::default());
-    let session = Arc::new(Session { context, link, membership, who, state, _place: place });
+    let since = Instant::now();
+    let session = Arc::new(Session { connection, since, context, link, membership, who, state, _place: place });
     let job = match dialect {
         Dialect::Native => session.connected(connect, position),
         Dialect::Gad => {
-            session.link.push(gad::connection_ack(&new_name(), Micros::now()));
+            session.link.push(gad::connection_ack(&session.connection.simple().to_string(), Micros::now()));
             Job::StartByRole { from: position }
         }
     };
@@ -55,7 +79,7 @@ impl Session {
         let epoch = context.journal.epoch();
         let (from, gap) = start(connect.after.as_ref(), &epoch, position, context.journal.head());
         let connected = Answer::Connected {
-            session: &new_name(),
+            session: &self.connection.simple().to_string(),
             epoch: &epoch,
             offset: from,
             user: &who.user,

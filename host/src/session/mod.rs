@@ -6,9 +6,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tracing::{Span, error_span, info};
 use uuid::Uuid;
 
 use crate::auth::{Identity, Policy, Tokens};
@@ -17,6 +19,7 @@ use crate::channel::{FanOut, Link, Membership, Place};
 use crate::config::{GadSettings, SessionSettings};
 use crate::journal::Journal;
 use crate::message::{ChannelKind, ChannelName, Dialect};
+use crate::telemetry::milliseconds;
 use crate::wire::codes::{Close, ErrorCode};
 use crate::wire::command::{Command, What};
 use crate::wire::native::{self, Answer};
@@ -50,6 +53,8 @@ pub struct Context {
 #[derive(Clone, Debug, Default)]
 pub struct Hello {
     pub dialect: Dialect,
+    /// Of the upgrade, for the log.
+    pub request_id: Option<Arc<str>>,
     /// From `Authorization: Bearer` or `token=`. None: the first message brings it.
     pub token: Option<String>,
     /// `after=EPOCH:OFFSET`.
@@ -62,6 +67,9 @@ pub struct Hello {
 
 /// One client.
 struct Session {
+    /// Its name in the log, and to the client: `session` of `connected`, `connection_id` of `connection_ack`.
+    connection: Uuid,
+    since: Instant,
     context: Arc<Context>,
     link: Arc<Link>,
     membership: Membership,
@@ -151,6 +159,15 @@ impl Session {
         self.say(native::error(id, None, code, message));
     }
 
+    /// What each of the session's lines in the log carries. Made where there is something to do, not kept:
+    /// an idle connection holds none.
+    fn span(&self) -> Span {
+        let Self { connection, who, link, .. } = self;
+        let dialect = link.dialect().name();
+        // Of the highest level, so that no filter parts a line from its session.
+        error_span!("session", connection = %connection.simple(), user = %who.user, role = %who.role, dialect)
+    }
+
     fn kind(&self, channel: &ChannelName) -> ChannelKind {
         self.context.policy.kind(channel).unwrap_or(ChannelKind::Stream)
     }
@@ -162,11 +179,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.context.census.end(&self.who, self.link.closing() == Some(Close::Slow));
+        let closing = self.link.closing();
+        self.context.census.end(&self.who, closing == Some(Close::Slow));
+        let (duration_ms, reason) = (milliseconds(self.since.elapsed()), closing.map_or("gone", Close::name));
+        self.span().in_scope(|| info!(reason, duration_ms, "a session ended"));
     }
-}
-
-/// A session's name in logs and in `connected`.
-fn new_name() -> String {
-    Uuid::new_v4().simple().to_string()
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tracing::Instrument;
 
 use super::{Had, Session, WAITING_COMMANDS, hello};
 use crate::capture::ingest::IngestError;
@@ -75,7 +76,7 @@ impl Session {
         }
         state.jobs.push_back(job);
         if !std::mem::replace(&mut state.working, true) {
-            tokio::spawn(self.clone().work());
+            tokio::spawn(self.clone().work().instrument(self.span()));
         }
         true
     }

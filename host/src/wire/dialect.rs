@@ -9,6 +9,14 @@ use crate::event::Micros;
 use crate::message::{Dialect, Message};
 
 impl Dialect {
+    /// Its name in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Gad => "gad",
+        }
+    }
+
     /// A message's frame: encoded when the first subscriber needs it, then shared. None: the dialect
     /// has no way to say it.
     pub fn message(self, message: &Message) -> Option<Bytes> {

@@ -30,7 +30,7 @@ pub(crate) async fn open(path: &Path) -> Result<SqliteConnection, CaptureError> 
         if !now.eq_ignore_ascii_case("wal") {
             return Err(CaptureError::Mode { path: path.to_owned(), mode: now });
         }
-        tracing::info!(path = %path.display(), from = mode, "the watched database is in WAL mode from now on");
+        tracing::info!(file = %path.display(), from = mode, "the watched database is in WAL mode from now on");
     }
     Ok(db)
 }

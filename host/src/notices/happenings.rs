@@ -1,0 +1,177 @@
+//! What happened, as the journal's control records tell: nothing of it is missed, whenever the server stopped.
+//! Many of one kind and one thing are one notice.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::notice::{About, Code, Notice};
+use super::told::Told;
+use crate::event::Number;
+use crate::journal::{Control, Journal, JournalError};
+
+/// Control records at a time: a dead letter may be as large as a record.
+const READ: usize = 16;
+
+pub(super) struct Happenings {
+    again_after: Duration,
+    /// What was told before, by kind and thing: everything up to a number.
+    before: Told,
+    /// Everything up to here was read.
+    read: Number,
+    waiting: HashMap<(Code, About), Waiting>,
+    told: HashMap<(Code, About), Instant>,
+}
+
+/// What is still to tell of a kind and a thing.
+struct Waiting {
+    first: Number,
+    last: Number,
+    count: u64,
+    /// Of the last one.
+    reason: String,
+}
+
+/// What a control record tells operators.
+struct Happening {
+    code: Code,
+    about: About,
+    reason: String,
+}
+
+/// The one place where control records become notices: a new kind that operators should hear of gets an arm
+/// here, a code in `notice.rs`, a title below, and a row in docs/notices.md.
+fn happening(control: Control) -> Option<Happening> {
+    match control {
+        Control::DeadLetter(letter) => Some(Happening {
+            code: Code::DeadLetter,
+            about: About { pipeline: Some(letter.pipeline), plugin: Some(letter.plugin), source: None },
+            reason: format!("event {}: {}", letter.number, letter.reason),
+        }),
+        Control::Gap { source, reason } => Some(Happening {
+            code: Code::SourceGap,
+            about: About { source: Some(source), ..About::default() },
+            reason: format!("{reason}. Its pipelines make their states anew."),
+        }),
+        Control::PipelineGap { pipeline } => Some(Happening {
+            code: Code::PipelineGap,
+            about: About { pipeline: Some(pipeline), ..About::default() },
+            reason: "The journal was full, and this pipeline held it back: it is rebuilt.".into(),
+        }),
+        _ => None,
+    }
+}
+
+fn title(code: Code, about: &About, count: u64) -> String {
+    let name = about.pipeline.as_deref().or(about.source.as_deref()).unwrap_or_default();
+    match code {
+        Code::DeadLetter if count == 1 => format!("Pipeline {name}: an event could not be handled"),
+        Code::DeadLetter => format!("Pipeline {name}: {count} events could not be handled"),
+        Code::PipelineGap => format!("Pipeline {name} lost events"),
+        _ => format!("Source {name} had a gap"),
+    }
+}
+
+impl Happenings {
+    /// `from`: everything up to here is no longer kept.
+    pub(super) fn new(again_after: Duration, before: Told, from: Number) -> Self {
+        Self { again_after, before, read: from, waiting: HashMap::new(), told: HashMap::new() }
+    }
+
+    /// Takes in what the journal has beyond what was read.
+    pub(super) async fn read(&mut self, journal: &Journal) -> Result<(), JournalError> {
+        loop {
+            let head = journal.head();
+            if head <= self.read {
+                return Ok(());
+            }
+            let controls = journal.controls(self.read, READ).await?;
+            let all = controls.len() < READ;
+            for (number, control) in controls {
+                self.read = number;
+                self.take(number, control);
+            }
+            if all {
+                self.read = self.read.max(head);
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, number: Number, control: Control) {
+        let Some(Happening { code, about, reason }) = happening(control) else { return };
+        if self.before.reached(code, &about, number) {
+            return;
+        }
+        let fresh = Waiting { first: number, last: number, count: 0, reason: String::new() };
+        let waiting = self.waiting.entry((code, about)).or_insert(fresh);
+        waiting.last = number;
+        waiting.count += 1;
+        waiting.reason = reason;
+    }
+
+    /// What is to be told now. Say [`Self::told`] of what was.
+    pub(super) fn due(&self, at: Instant) -> Vec<Notice> {
+        let long_ago =
+            |kind| self.told.get(kind).is_none_or(|last| at.saturating_duration_since(*last) >= self.again_after);
+        let mut due: Vec<Notice> = self
+            .waiting
+            .iter()
+            .filter(|(kind, _)| long_ago(kind))
+            .map(|((code, about), waiting)| {
+                let title = title(*code, about, waiting.count);
+                let mut notice = Notice::new(*code, about.clone(), title, &waiting.reason);
+                notice.offset = Some(waiting.last);
+                notice.key = format!("{} {}", code.name(), waiting.first);
+                notice
+            })
+            .collect();
+        due.sort_by_key(|notice| notice.offset);
+        due
+    }
+
+    pub(super) fn told(&mut self, notice: &Notice, at: Instant) {
+        let kind = (notice.code, notice.about.clone());
+        self.waiting.remove(&kind);
+        self.told.insert(kind, at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(source: &str) -> Control {
+        Control::Gap { source: source.into(), reason: "another file".into() }
+    }
+
+    #[test]
+    fn many_of_a_kind_are_one_notice_and_the_next_comes_later() {
+        let minute = Duration::from_secs(60);
+        let mut happenings = Happenings::new(minute, Told::default(), Number::ZERO);
+        let now = Instant::now();
+        for number in [5, 7] {
+            happenings.take(Number(number), gap("gad"));
+        }
+        happenings.take(Number(6), gap("other"));
+        happenings.take(Number(8), Control::RebuildWanted { pipeline: "p".into() });
+        let due = happenings.due(now);
+        assert_eq!(due.iter().map(|n| n.offset).collect::<Vec<_>>(), [Some(Number(6)), Some(Number(7))]);
+        assert_eq!(due[1].key, "source_gap 5", "the first one's number: the same after a restart");
+        due.iter().for_each(|notice| happenings.told(notice, now));
+        happenings.take(Number(9), gap("gad"));
+        assert!(happenings.due(now + minute / 2).is_empty());
+        assert_eq!(happenings.due(now + minute).len(), 1);
+    }
+
+    #[test]
+    fn what_was_told_before_a_restart_is_not_told_again() {
+        let about = About { source: Some("gad".into()), ..About::default() };
+        let told = Told::of([(Code::SourceGap, about, Some(Number(7)))]);
+        let mut happenings = Happenings::new(Duration::ZERO, told, Number::ZERO);
+        for number in [5, 7, 9] {
+            happenings.take(Number(number), gap("gad"));
+        }
+        let due = happenings.due(Instant::now());
+        assert_eq!((due.len(), due[0].key.as_str()), (1, "source_gap 9"));
+    }
+}

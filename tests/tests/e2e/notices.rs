@@ -1,0 +1,117 @@
+//! Those who operate the server are told what happens to it, once. docs/notices.md.
+
+use relevo_tests::binary;
+use relevo_tests::client::{Client, Connect};
+use relevo_tests::frame::Frame;
+use relevo_tests::server::{Process, Server};
+use relevo_tests::wait::SOON;
+use relevo_tests::world::World;
+use serde_json::json;
+
+const OPERATORS: &str = "system:operators";
+
+/// With one more pipeline, `broken`, whose plugin is no component.
+fn world() -> World {
+    let world = World::configured(|world| {
+        world
+            .set("plugins.retries = 0")
+            .append("[[pipeline]]\nname = \"broken\"\nplugins = [\"broken\"]")
+            .append("[[channel]]\npattern = \"hostile\"\nread = [\"*\"]")
+            .append("[[channel]]\npattern = \"system:*\"\nread = [\"*\"]")
+    });
+    std::fs::write(plugin(&world, "wasm"), "this is no component").unwrap();
+    std::fs::write(plugin(&world, "toml"), "name = \"broken\"\nversion = \"1.0.0\"\n").unwrap();
+    world
+}
+
+fn plugin(world: &World, ending: &str) -> std::path::PathBuf {
+    world.data().join("plugins").join(format!("broken.{ending}"))
+}
+
+/// A component that works, but for what is done to task 1.
+fn mend(world: &World) {
+    let manifest = "name = \"broken\"\nversion = \"1.0.1\"\nevents = { tareas = [\"update\"] }\nchannels = [\"hostile\"]\n\
+        [config]\nat = \"1\"\ndo = \"trap\"\n";
+    std::fs::write(plugin(world, "toml"), manifest).unwrap();
+    std::fs::copy(binary::component("hostile"), plugin(world, "wasm")).unwrap();
+}
+
+fn serve(world: &World) -> Server {
+    Server::listening(Process::start(world.command(&["serve"])))
+}
+
+fn expect(client: &mut Client, code: &str) -> Frame {
+    let is_it = |frame: &Frame| frame.is_of(OPERATORS) && frame.data()["code"] == code;
+    if let Some(frame) = client.frames.iter().find(|frame| is_it(frame)) {
+        return frame.clone();
+    }
+    client.expect(code, is_it)
+}
+
+#[test]
+fn operators_alone_are_told_what_happens_and_a_restart_tells_nothing_twice() {
+    let world = world();
+    let server = serve(&world);
+    let mut operator = Client::connect(server.address, &Connect::admin().to(OPERATORS));
+    let mut beginning = operator.place.clone();
+    beginning.offset = 0;
+    let failed = expect(&mut operator, "pipeline_failed");
+    let data = failed.data();
+    assert_eq!((failed.kind(), failed.event_type()), ("system_event", "error"), "{}", failed.raw);
+    assert_eq!(
+        (&data["pipeline"], &data["plugin"], &data["level"]),
+        (&json!("broken"), &json!("broken"), &json!("error"))
+    );
+    assert!(data["title"].as_str().unwrap().contains("broken") && data["content"].is_string(), "{}", failed.raw);
+
+    let mut other = Client::connect(server.address, &Connect::by("5", "LEVEL_1"));
+    let answer = other.ask(json!({"type": "subscribe", "channel": OPERATORS}));
+    assert_eq!(
+        (answer.kind(), &answer.json["code"]),
+        ("error", &json!(105)),
+        "a wildcard opens it to nobody: {}",
+        answer.raw
+    );
+
+    // It still stands when the server comes back, and was told already.
+    server.kill();
+    let server = serve(&world);
+    let mut operator = Client::connect(server.address, &Connect::admin().to(OPERATORS).after(&beginning));
+    server.wait_readyz("the pipeline's failure", |_, body| body.contains("plugin broken"));
+    mend(&world);
+    let running = expect(&mut operator, "pipeline_running");
+    assert_eq!((running.event_type(), &running.data()["pipeline"]), ("notification", &json!("broken")));
+
+    world.sql("update tareas set titulo = 'the first' where id = 1");
+    let letter = expect(&mut operator, "dead_letter");
+    let data = letter.data();
+    assert_eq!((&data["pipeline"], &data["plugin"]), (&json!("broken"), &json!("broken")), "{}", letter.raw);
+    assert!(data["offset"].is_u64(), "{}", letter.raw);
+
+    assert!(server.stop(SOON).status.success());
+    let server = serve(&world).ready();
+    world.sql("update tareas set titulo = 'the second' where id = 1");
+    let mut operator = Client::connect(server.address, &Connect::admin().to(OPERATORS).after(&beginning));
+    let second = |frame: &Frame| frame.is_of(OPERATORS) && frame.data()["offset"].as_u64() > data["offset"].as_u64();
+    if !operator.frames.iter().any(second) {
+        operator.expect("the second dead letter", second);
+    }
+    let codes = |client: &Client| -> Vec<String> {
+        client.messages(OPERATORS).iter().map(|frame| frame.data()["code"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(codes(&operator), ["pipeline_failed", "pipeline_running", "dead_letter", "dead_letter"]);
+}
+
+#[test]
+fn a_source_that_can_not_be_read_is_told_and_that_it_is_read_again() {
+    let world = World::new();
+    let server = world.serve();
+    let mut operator = Client::connect(server.address, &Connect::admin().to(OPERATORS));
+    world.sql("alter table tareas rename to tareas_away");
+    let failed = expect(&mut operator, "capture_failed");
+    assert_eq!(failed.data()["source"], "gad", "{}", failed.raw);
+    assert!(failed.data()["content"].as_str().unwrap().contains("tareas"), "{}", failed.raw);
+    world.sql("alter table tareas_away rename to tareas");
+    let again = expect(&mut operator, "capture_running");
+    assert_eq!(again.data()["source"], "gad", "{}", again.raw);
+}
