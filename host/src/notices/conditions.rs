@@ -27,7 +27,13 @@ impl Subject {
             Code::PipelineFailed | Code::PipelineRunning => about.pipeline.clone().map(Self::Pipeline),
             Code::CaptureFailed | Code::CaptureLagging | Code::CaptureRunning => about.source.clone().map(Self::Source),
             Code::JournalFull | Code::JournalRoom => Some(Self::Journal),
-            Code::DeadLetter | Code::PipelineGap | Code::SourceGap => None,
+            Code::DeadLetter
+            | Code::PipelineGap
+            | Code::SourceGap
+            | Code::PluginSwapped
+            | Code::PluginRolledBack
+            | Code::PluginRefused
+            | Code::PipelinePaused => None,
         }
     }
 }
@@ -122,7 +128,11 @@ fn pipeline(health: &Health) -> Option<Found> {
             let reason = plugin.as_ref().map_or_else(|| reason.clone(), |plugin| format!("plugin {plugin}: {reason}"));
             (Now::Trouble(code), Notice::new(code, about(plugin.as_ref()), title, &reason))
         }
-        Status::Starting | Status::WaitingForSnapshot | Status::Rebuilding | Status::Stopped => return None,
+        Status::Starting
+        | Status::WaitingForSnapshot
+        | Status::Rebuilding
+        | Status::Paused { .. }
+        | Status::Stopped => return None,
     };
     Some((Subject::Pipeline(name.clone()), now, notice))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::notice::{About, Code, Notice};
 use super::told::Told;
 use crate::event::Number;
-use crate::journal::{Control, Journal, JournalError};
+use crate::journal::{Control, Journal, JournalError, SwapReason};
 
 /// Control records at a time: a dead letter may be as large as a record.
 const READ: usize = 16;
@@ -57,16 +57,41 @@ fn happening(control: Control) -> Option<Happening> {
             about: About { pipeline: Some(pipeline), ..About::default() },
             reason: "The journal was full, and this pipeline held it back: it is rebuilt.".into(),
         }),
+        Control::Swapped { swap, former, .. } => {
+            let back = swap.why == SwapReason::Probation;
+            let about = About { pipeline: Some(swap.pipeline), plugin: Some(swap.plugin), source: None };
+            let reason = if back {
+                format!("{former} {}; {} serves again.", swap.by, swap.version)
+            } else {
+                format!("{} serves, in the place of {former}; {} wanted it.", swap.version, swap.by)
+            };
+            Some(Happening { code: if back { Code::PluginRolledBack } else { Code::PluginSwapped }, about, reason })
+        }
+        Control::SwapRefused { swap, reason } => Some(Happening {
+            code: Code::PluginRefused,
+            about: About { pipeline: Some(swap.pipeline), plugin: Some(swap.plugin), source: None },
+            reason: format!("{} does not serve: {reason}. The former version goes on.", swap.version),
+        }),
+        Control::PauseWanted { pipeline, by } => Some(Happening {
+            code: Code::PipelinePaused,
+            about: About { pipeline: Some(pipeline), ..About::default() },
+            reason: format!("{by} wanted it; relevo plugin resume ends it."),
+        }),
         _ => None,
     }
 }
 
 fn title(code: Code, about: &About, count: u64) -> String {
     let name = about.pipeline.as_deref().or(about.source.as_deref()).unwrap_or_default();
+    let plugin = about.plugin.as_deref().unwrap_or_default();
     match code {
         Code::DeadLetter if count == 1 => format!("Pipeline {name}: an event could not be handled"),
         Code::DeadLetter => format!("Pipeline {name}: {count} events could not be handled"),
         Code::PipelineGap => format!("Pipeline {name} lost events"),
+        Code::PluginSwapped => format!("Pipeline {name}: a version of {plugin} took over"),
+        Code::PluginRolledBack => format!("Pipeline {name}: a version of {plugin} was rolled back"),
+        Code::PluginRefused => format!("Pipeline {name}: a version of {plugin} was refused"),
+        Code::PipelinePaused => format!("Pipeline {name} is paused"),
         _ => format!("Source {name} had a gap"),
     }
 }

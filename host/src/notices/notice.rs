@@ -62,6 +62,10 @@ codes! {
     DeadLetter "dead_letter" Error;
     PipelineGap "pipeline_gap" Error;
     SourceGap "source_gap" Warning;
+    PluginSwapped "plugin_swapped" Info;
+    PluginRolledBack "plugin_rolled_back" Error;
+    PluginRefused "plugin_refused" Error;
+    PipelinePaused "pipeline_paused" Info;
 }
 
 impl Code {
