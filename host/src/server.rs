@@ -102,6 +102,7 @@ impl Server {
             readiness: readiness(&capture, &pipelines),
             numbers: numbers(&capture, &pipelines),
             pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
+            page: Arc::new(config.page.clone()),
         });
         let listening = Listener::new(routes, &config.session, closing_seen);
         let listener = tokio::spawn(listening.run(listener));

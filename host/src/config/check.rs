@@ -23,6 +23,7 @@ pub(super) fn all(config: &Config) -> Checked {
     journal(config)?;
     session(config)?;
     gad(config)?;
+    page(config)?;
     plugins(config)?;
     sources(&config.sources)?;
     pipelines(&config.pipelines)?;
@@ -129,6 +130,17 @@ fn gad(config: &Config) -> Checked {
             wrong("gad.dashboard", format!("{channel} is no state channel"), "a channel of kind state")
         }
         _ => Ok(()),
+    }
+}
+
+fn page(config: &Config) -> Checked {
+    let named = config.page.channels.iter().map(|channel| ("page.channels", channel));
+    let shown = config.page.fields.keys().map(|channel| ("page.fields", channel));
+    match named.chain(shown).find(|(_, channel)| config.channel(channel).is_none()) {
+        Some((setting, channel)) => {
+            wrong(setting, format!("no rule is for {channel}"), "channels that a [[channel]] is for")
+        }
+        None => Ok(()),
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Config {
     #[serde(default)]
     pub gad: GadSettings,
     #[serde(default)]
+    pub page: PageSettings,
+    #[serde(default)]
     pub plugins: PluginSettings,
     #[serde(default, rename = "source")]
     pub sources: Vec<SourceSettings>,

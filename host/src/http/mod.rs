@@ -7,8 +7,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 
+use crate::config::PageSettings;
 use crate::event::Name;
 use crate::session;
 
@@ -18,6 +18,7 @@ mod guard;
 mod health;
 pub(crate) mod listener;
 mod metrics;
+mod page;
 mod pipelines;
 mod stats;
 
@@ -32,12 +33,13 @@ pub(crate) struct Parts {
     pub numbers: AskNumbers,
     /// Those that operators may name.
     pub pipelines: Arc<[Name]>,
+    pub page: Arc<PageSettings>,
 }
 
 /// All routes.
 pub(crate) fn router(parts: Parts) -> Router {
     Router::new()
-        .route("/", get(index))
+        .merge(page::router(&parts.page))
         .merge(health::router())
         .merge(connect::router())
         .merge(events::router())
@@ -46,10 +48,6 @@ pub(crate) fn router(parts: Parts) -> Router {
         .merge(stats::router())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /".into()) })
         .with_state(parts)
-}
-
-async fn index() -> &'static str {
-    "Relevo. WebSocket: /api/v1/ws/connect (subprotocol relevo.v1; without it the original's protocol). Health: /healthz, /readyz.\n"
 }
 
 /// The one shape of an HTTP error: `{"error":{"name":…,"message":…}}`.

@@ -47,6 +47,7 @@ async fn server(settings: SessionSettings, parts: Vec<Part>) -> Server {
         readiness: Arc::new(move || parts.clone()),
         numbers: Arc::new(numbers),
         pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
+        page: Arc::new(config.page.clone()),
     });
     let (stop, stopping) = watch::channel(false);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -10,6 +10,7 @@ mod gaps;
 mod hostile_plugins;
 mod misuse;
 mod names;
+mod page;
 mod panel;
 mod process;
 mod resuming;
