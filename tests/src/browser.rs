@@ -71,7 +71,10 @@ impl Browser {
         let line = server.wait_for_line("started successfully on port ", SHOWN);
         let port = line.as_deref().and_then(|line| line.trim_end_matches('.').rsplit(' ').next());
         let port = port.unwrap_or_else(|| {
-            panic!("chromedriver didn't start (Debian: apt-get install chromium chromium-driver):\n{}", server.log.text())
+            panic!(
+                "chromedriver didn't start (Debian: apt-get install chromium chromium-driver):\n{}",
+                server.log.text()
+            )
         });
         let profile = tempfile::Builder::new().prefix("relevo-browser-").tempdir().expect("a temporary folder");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

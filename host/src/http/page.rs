@@ -102,11 +102,8 @@ impl File {
     fn answer(&self, asked: &HeaderMap) -> Response {
         let known = asked.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
         let same = known.is_some_and(|tags| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == self.tag));
-        let mut response = if same {
-            StatusCode::NOT_MODIFIED.into_response()
-        } else {
-            Response::new(Body::from(self.text.clone()))
-        };
+        let mut response =
+            if same { StatusCode::NOT_MODIFIED.into_response() } else { Response::new(Body::from(self.text.clone())) };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
         headers.insert(header::VARY, HeaderValue::from_static("accept"));

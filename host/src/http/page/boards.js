@@ -1,7 +1,7 @@
 // State channels on the page: a panel of numbers where a channel holds numbers, else a table of its keys.
 
 import { byId, flash, make, oncePerFrame, setText } from './dom.js';
-import { State, at, isPanel, pathsOf } from './state.js';
+import { State, at, isGroup, isPanel, pathsOf } from './state.js';
 import { name, number, text, value, word } from './texts.js';
 
 /** How many rows and columns a table has at most. */
@@ -85,7 +85,7 @@ export class Boards {
       this.views.delete(channel);
       return;
     }
-    const Kind = rows.size === 0 ? view.constructor : isPanel(rows) ? Panel : Table;
+    const Kind = rows.size === 0 ? view.constructor : !this.fields.has(channel) && isPanel(rows) ? Panel : Table;
     if (!(view instanceof Kind)) {
       view?.section.remove();
       view = new Kind(channel, this.fields.get(channel));
@@ -164,13 +164,14 @@ class Panel {
       const head = make('tr', {}, make('th', { scope: 'col' }, word(field)), ...columns.map((column) => make('th', { scope: 'col', class: 'number' }, word(`${field}.${column}`))));
       const body = members.map(([member]) => {
         const cells = columns.map((column) => {
-          const cell = make('td', { class: 'number' });
+          const cell = make('td', { class: 'number', 'data-column': column });
           made.cells.set(`${member}.${column}`, cell);
           return cell;
         });
-        return make('tr', {}, make('th', { scope: 'row' }, word(`${field}.${member.replaceAll('.', ' ')}`)), ...cells);
+        const label = word(`${field}.${member.replaceAll('.', ' ')}`);
+        return make('tr', { 'data-member': member }, make('th', { scope: 'row' }, label), ...cells);
       });
-      made.element = make('table', { 'data-field': id }, make('thead', {}, head), make('tbody', {}, ...body));
+      made.element = make('div', { class: 'group', 'data-field': id }, make('table', {}, make('thead', {}, head), make('tbody', {}, ...body)));
       if (table) table.element.replaceWith(made.element);
       else this.groups.append(made.element);
       this.tables.set(id, made);
@@ -180,12 +181,6 @@ class Panel {
       for (const column of columns) setNumber(table.cells.get(`${member}.${column}`), value(numbers[column]));
     }
   }
-}
-
-function isGroup(found) {
-  if (found === null || typeof found !== 'object' || Array.isArray(found)) return false;
-  const members = Object.values(found);
-  return members.length > 0 && members.every((member) => member !== null && typeof member === 'object' && Object.values(member).every((inner) => typeof inner === 'number'));
 }
 
 const byKey = new Intl.Collator(undefined, { numeric: true });

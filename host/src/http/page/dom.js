@@ -35,6 +35,5 @@ export function oncePerFrame(work) {
 /** A short highlight that says: this has just changed. */
 export function flash(element) {
   if (!element.animate || matchMedia('(prefers-reduced-motion: reduce)').matches) return;
-  const colour = getComputedStyle(element).getPropertyValue('--flash').trim();
-  element.animate([{ backgroundColor: colour }, { backgroundColor: 'transparent' }], { duration: 1200, easing: 'ease-out' });
+  element.animate([{ backgroundColor: 'var(--flash)' }, { backgroundColor: 'transparent' }], { duration: 1200, easing: 'ease-out' });
 }

@@ -29,14 +29,21 @@ export class State {
   }
 }
 
+const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
+
+/** A group of numbers: an object of objects of numbers. */
+export function isGroup(value) {
+  return isObject(value) && Object.values(value).every((member) => isObject(member) && Object.values(member).every((inner) => typeof inner === 'number'));
+}
+
 /** Whether what a state channel holds is a few objects of numbers: a panel, and no table. */
 export function isPanel(rows) {
   if (rows.size === 0 || rows.size > 3) return false;
   return [...rows.values()].every(({ data }) => {
-    if (data === null || typeof data !== 'object' || Array.isArray(data)) return false;
-    const values = Object.values(data).filter((value) => value === null || typeof value !== 'object');
+    if (!isObject(data)) return false;
+    const values = Object.values(data);
     const numbers = values.filter((value) => typeof value === 'number').length;
-    return numbers > 0 && numbers * 2 > values.length;
+    return numbers >= 2 && values.every((value) => !isObject(value) || isGroup(value)) && !values.some(Array.isArray);
   });
 }
 

@@ -66,7 +66,7 @@ export class Stats {
   draw() {
     const old = this.token === null || this.answers === false;
     this.body.classList.toggle('old', old);
-    setText(this.note, !this.parts ? text('statsHint') : old ? text('noAnswer') : '');
+    setText(this.note, !this.parts ? text('statsHint') : this.token === null ? text('statsOld') : old ? text('noAnswer') : '');
     if (!this.parts) {
       this.body.replaceChildren();
       this.shape = null;
@@ -141,7 +141,7 @@ export class Stats {
 }
 
 function table(heads, rows) {
-  return make('table', {}, make('thead', {}, make('tr', {}, ...heads)), make('tbody', {}, ...rows));
+  return make('div', { class: 'group' }, make('table', {}, make('thead', {}, make('tr', {}, ...heads)), make('tbody', {}, ...rows)));
 }
 
 function pipelineCells(health) {
