@@ -167,6 +167,50 @@ fn after_a_restart_and_a_kill_it_comes_back_by_itself_and_shows_what_it_missed_o
 }
 
 #[test]
+fn a_lost_journal_is_told_and_the_page_goes_on_with_what_is_there() {
+    let world = World::new();
+    let server = world.serve();
+    let world = world.set_environment("RELEVO_LISTEN", &server.address.to_string());
+    let browser = connected(&server, Visitor::default(), "900", "ADMIN");
+    shows(&browser, BOARD, &json!(["1", "2"]));
+    assert!(server.stop(Duration::from_secs(20)).status.success());
+    for file in world.journal_files() {
+        std::fs::remove_file(file).unwrap();
+    }
+    world.sql("delete from tareas where id = 2");
+    let _server = world.serve();
+    browser.wait_text("#event-list .notice", "Something was missed in all channels: epoch");
+    shows(&browser, BOARD, &json!(["1"]));
+    world.sql("update tareas set titulo = 'after the gap' where id = 1");
+    browser.wait_text("#event-list li[data-channel=tasks]", "after the gap");
+    browser.wait_text("tr[data-key='1']", "after the gap");
+}
+
+#[test]
+fn a_restored_database_is_told_and_the_board_is_that_of_the_database() {
+    let world = World::new();
+    let mut server = world.serve();
+    let world = world.set_environment("RELEVO_LISTEN", &server.address.to_string());
+    assert!(server.stop(Duration::from_secs(20)).status.success());
+    let backup = world.database().with_extension("backup");
+    world.sql(&format!("vacuum into '{}'", backup.display()));
+    server = world.serve();
+    let browser = connected(&server, Visitor::default(), "900", "ADMIN");
+    world.sql("delete from tareas where id = 2; update tareas set titulo = 'after the backup' where id = 1");
+    shows(&browser, BOARD, &json!(["1"]));
+    browser.wait_text("tr[data-key='1']", "after the backup");
+    assert!(server.stop(Duration::from_secs(20)).status.success());
+    for ending in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{ending}", world.database().display()));
+    }
+    std::fs::rename(&backup, world.database()).unwrap();
+    let _server = world.serve();
+    browser.wait_text("#event-list .notice", "Something was missed in all channels: source");
+    shows(&browser, BOARD, &json!(["1", "2"]));
+    browser.wait_text("tr[data-key='1']", "Patrulla norte");
+}
+
+#[test]
 fn a_refused_token_shows_the_reason_and_is_not_tried_again() {
     let world = World::new();
     let server = world.serve();
@@ -271,7 +315,7 @@ fn a_token_in_the_link_connects_and_is_nowhere_in_the_address_bar() {
     browser.wait("the connection", CONNECTED);
     assert_eq!(browser.address(), home(&server));
     // Nor in what outlives the tab, nor in what the page asked for.
-    let kept = "return JSON.stringify({...localStorage}) + performance.getEntries().map((e) => e.name).join(' ')";
+    let kept = "return JSON.stringify({...localStorage}) + performance.getEntriesByType('resource').map((e) => e.name).join(' ')";
     let kept = browser.run(kept);
     let kept = kept.as_str().unwrap();
     assert!(kept.contains("settings.json") && !kept.contains(&token), "{kept}");

@@ -76,27 +76,31 @@ export class Log {
   }
 
   draw() {
+    const fresh = this.fresh === 0 ? [] : this.entries.slice(-this.fresh).filter((entry) => this.fits(entry));
     // Filtering is allowed while paused: only what came since waits.
-    if (!this.paused || this.redrawing) {
-      const fresh = this.fresh === 0 ? [] : this.entries.slice(-this.fresh).filter((entry) => this.fits(entry));
+    const waits = this.paused && !this.redrawing;
+    if (!waits) {
       this.list.prepend(...fresh.slice(-SHOWN).reverse().map((entry) => this.row(entry)));
       while (this.list.childElementCount > SHOWN) this.list.lastElementChild.remove();
       this.fresh = 0;
       this.redrawing = false;
     }
     this.pauseButton.setAttribute('aria-pressed', this.paused);
-    setText(this.pauseButton, this.paused ? text('resume', { n: String(Math.min(this.fresh, KEPT)) }) : text('pause'));
+    setText(this.pauseButton, this.paused ? text('resume', { n: String(waits ? fresh.length : 0) }) : text('pause'));
     this.empty.hidden = this.list.childElementCount > 0;
     const none = this.entries.length > 0 ? 'noMatch' : this.connected ? 'noEvents' : 'notConnectedYet';
     setText(this.empty, text(none));
   }
 
-  fits({ message, say }) {
+  fits(entry) {
+    const { message, say } = entry;
     if (say) return this.filter === '';
     if (message.key !== undefined && !this.stateToo) return false;
     if (this.filter === '') return true;
-    const words = [message.channel, name(message.channel), message.event_type, name(message.event_type), JSON.stringify(message.data)];
-    return words.some((word) => (word ?? '').toLowerCase().includes(this.filter));
+    entry.search ??= [
+      message.channel, name(message.channel), message.event_type, name(message.event_type), JSON.stringify(message.data),
+    ].join('\n').toLowerCase();
+    return entry.search.includes(this.filter);
   }
 
   row({ message, say, at: moment }) {
