@@ -117,6 +117,7 @@ impl Server {
             pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
             desk: pipelines.desk().clone(),
             component_bytes: config.plugins.component_bytes,
+            page: Arc::new(config.page.clone()),
         });
         let listening = Listener::new(routes, &config.session, closing_seen);
         let listener = tokio::spawn(listening.run(listener));

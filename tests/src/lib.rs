@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a harness fails the test that uses it by panicking")]
 
 pub mod binary;
+pub mod browser;
 pub mod cli;
 pub mod client;
 pub mod follower;

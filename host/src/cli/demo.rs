@@ -49,6 +49,10 @@ pub(super) async fn start(config: &Config, server: &Server) -> anyhow::Result<()
     }
     let channels = channels(config);
     let token = server.tokens().issue("demo", ROLE, TTL)?;
+    if config.page.enabled {
+        say(format_args!("\nwatch it in a browser (the link has the demo's token in it: don't pass it on):\n"));
+        say(format_args!("  open http://{}/#token={token}", server.address()));
+    }
     say(format_args!("\nwatch it in a second terminal:\n"));
     say(format_args!("  relevo tail --url ws://{}/api/v1/ws/connect {channels} --token {token}\n", server.address()));
     say(format_args!("a token ({ROLE}, good for {} h):\n{token}", TTL.as_secs() / 3600));

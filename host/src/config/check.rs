@@ -24,6 +24,7 @@ pub(super) fn all(config: &Config) -> Checked {
     session(config)?;
     gad(config)?;
     notices(config)?;
+    page(config)?;
     plugins(config)?;
     sources(&config.sources)?;
     pipelines(&config.pipelines)?;
@@ -149,6 +150,17 @@ fn notices(config: &Config) -> Checked {
     let rule = config.channels.iter().find(|rule| rule.pattern == channel.as_str());
     match rule.filter(|rule| rule.kind != ChannelKind::Stream) {
         Some(_) => wrong("notices.channel", format!("{channel} is no stream channel"), "a channel of kind stream"),
+        None => Ok(()),
+    }
+}
+
+fn page(config: &Config) -> Checked {
+    let named = config.page.channels.iter().map(|channel| ("page.channels", channel));
+    let shown = config.page.fields.keys().map(|channel| ("page.fields", channel));
+    match named.chain(shown).find(|(_, channel)| config.channel(channel).is_none()) {
+        Some((setting, channel)) => {
+            wrong(setting, format!("no rule is for {channel}"), "channels that a [[channel]] is for")
+        }
         None => Ok(()),
     }
 }

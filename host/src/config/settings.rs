@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{defaults, human};
 use crate::event::Name;
@@ -166,6 +166,30 @@ pub struct NoticeSettings {
     /// A source lags when its oldest change waits this long.
     #[serde(with = "human::duration")]
     pub capture_lag: Duration,
+}
+
+/// The page at `/`. It gets all of this as it is: nothing here is secret.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PageSettings {
+    /// Whether browsers get it.
+    #[serde(skip_serializing)]
+    pub enabled: bool,
+    /// The channels that it opens at first; a visitor may choose others.
+    pub channels: Vec<ChannelName>,
+    /// What it shows of a channel's data, in this order, as paths like `task.title`: the columns of a
+    /// state channel's table, and the words beside an event of another.
+    pub fields: BTreeMap<ChannelName, Vec<String>>,
+    /// How it names channels, fields, event types and values to people, by language (`en`, `es`).
+    pub words: BTreeMap<String, BTreeMap<Language, String>>,
+}
+
+/// A language that the page speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    En,
+    Es,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -338,6 +362,12 @@ impl Default for NoticeSettings {
             again_after: Duration::from_secs(60),
             capture_lag: Duration::from_secs(30),
         }
+    }
+}
+
+impl Default for PageSettings {
+    fn default() -> Self {
+        Self { enabled: true, channels: Vec::new(), fields: BTreeMap::new(), words: BTreeMap::new() }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 
+use crate::config::PageSettings;
 use crate::event::Name;
 use crate::pipeline::Desk;
 use crate::session;
@@ -20,6 +20,7 @@ mod health;
 mod letters;
 pub(crate) mod listener;
 mod metrics;
+mod page;
 mod pipelines;
 mod plugins;
 mod requests;
@@ -39,12 +40,13 @@ pub(crate) struct Parts {
     pub desk: Desk,
     /// The largest component that may be brought, in bytes.
     pub component_bytes: u64,
+    pub page: Arc<PageSettings>,
 }
 
 /// All routes.
 pub(crate) fn router(parts: Parts) -> Router {
     Router::new()
-        .route("/", get(index))
+        .merge(page::router(&parts.page))
         .merge(health::router())
         .merge(connect::router())
         .merge(events::router())
@@ -56,10 +58,6 @@ pub(crate) fn router(parts: Parts) -> Router {
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /".into()) })
         .layer(axum::middleware::from_fn(requests::follow))
         .with_state(parts)
-}
-
-async fn index() -> &'static str {
-    "Relevo. WebSocket: /api/v1/ws/connect (subprotocol relevo.v1; without it the original's protocol). Health: /healthz, /readyz.\n"
 }
 
 /// The one shape of an HTTP error: `{"error":{"name":…,"message":…}}`.

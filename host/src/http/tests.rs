@@ -27,8 +27,12 @@ struct Server {
 }
 
 async fn server(settings: SessionSettings, parts: Vec<Part>) -> Server {
+    server_of(Config { session: settings, ..Config::load(None).unwrap() }, parts).await
+}
+
+async fn server_of(config: Config, parts: Vec<Part>) -> Server {
     let folder = tempfile::tempdir().unwrap();
-    let config = Config::load(None).unwrap();
+    let settings = config.session.clone();
     let journal = Journal::open(folder.path(), &config.journal, &config.channels).await.unwrap();
     let fan_out = FanOut::start(&journal, &settings, &config.channels).await.unwrap();
     let desk = Desk::alone(&config, &journal, folder.path());
@@ -50,6 +54,7 @@ async fn server(settings: SessionSettings, parts: Vec<Part>) -> Server {
         pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
         desk,
         component_bytes: config.plugins.component_bytes,
+        page: Arc::new(config.page.clone()),
     });
     let (stop, stopping) = watch::channel(false);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -349,4 +354,59 @@ async fn metrics_are_for_operators_and_every_one_is_documented() {
         let suffix = if answer.contains(&format!("# TYPE {name} counter")) { "_total" } else { "" };
         assert!(documented.contains(&format!("`{name}{suffix}`")), "{name} is not in docs/metrics.md");
     }
+}
+
+#[tokio::test]
+async fn browsers_get_the_page_under_a_strict_policy_and_others_a_short_text() {
+    let server = server(SessionSettings::default(), vec![]).await;
+    let ask = |path: &str, header: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\n{header}connection: close\r\n\r\n");
+    let short = server.get("/").await;
+    assert!(short.starts_with("HTTP/1.1 200") && short.contains("relevo.v1") && !short.contains("<html"), "{short}");
+    let page = server.says(&ask("/", "accept: text/html,*/*;q=0.8\r\n"), "").await;
+    let policy = "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'";
+    for part in ["<html", policy, "x-content-type-options: nosniff", "vary: accept", "cache-control: no-cache"] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    for (asked, inline) in
+        [("<script>", "a script"), ("<style", "a style"), ("style=", "a style"), ("onclick=", "a script")]
+    {
+        assert!(!page.contains(asked), "{inline} stands in the page itself");
+    }
+    let tag = page.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().trim().to_owned();
+    let again = server.says(&ask("/", &format!("accept: text/html\r\nif-none-match: {tag}\r\n")), "").await;
+    assert!(again.starts_with("HTTP/1.1 304") && !again.contains("<html"), "{again}");
+}
+
+#[tokio::test]
+async fn everything_that_the_page_names_is_served() {
+    let server = server(SessionSettings::default(), vec![]).await;
+    let mut names = vec!["/page/page.js".to_owned(), "/page/style.css".into(), "/page/icon.svg".into()];
+    let mut seen = 0;
+    while let Some(name) = names.get(seen).cloned() {
+        seen += 1;
+        let answer = server.get(&name).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("nosniff"), "{name}: {answer}");
+        for line in answer.lines().filter(|line| line.starts_with("import ")) {
+            let file = line.split("'./").nth(1).and_then(|rest| rest.split('\'').next()).unwrap();
+            let name = format!("/page/{file}");
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    assert!(names.len() > 8, "{names:?}");
+    let settings = server.get("/page/settings.json").await;
+    let settings: serde_json::Value = serde_json::from_str(settings.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert!(settings["channels"].as_array().is_some_and(|channels| !channels.is_empty()), "{settings}");
+    assert!(settings.get("enabled").is_none(), "{settings}");
+}
+
+#[tokio::test]
+async fn a_page_that_is_switched_off_is_not_there() {
+    let page = PageSettings { enabled: false, ..PageSettings::default() };
+    let server = server_of(Config { page, ..Config::load(None).unwrap() }, vec![]).await;
+    let request = "GET / HTTP/1.1\r\nhost: x\r\naccept: text/html\r\nconnection: close\r\n\r\n";
+    let answer = server.says(request, "").await;
+    assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains("<html"), "{answer}");
+    assert!(server.get("/page/settings.json").await.starts_with("HTTP/1.1 404"));
 }

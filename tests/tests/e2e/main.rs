@@ -12,6 +12,7 @@ mod logging;
 mod misuse;
 mod names;
 mod notices;
+mod page;
 mod panel;
 mod process;
 mod resuming;
