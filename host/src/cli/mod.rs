@@ -13,6 +13,7 @@ mod access;
 mod demo;
 mod detach;
 mod migrate;
+mod plugin;
 mod rebuild;
 mod serve;
 mod tail;
@@ -36,6 +37,8 @@ enum Command {
     Detach(detach::Detach),
     /// Has the running server make a pipeline's state anew from the rows that are there.
     Rebuild(rebuild::Rebuild),
+    /// Makes, builds, checks and measures plugins.
+    Plugin(plugin::Plugin),
     /// Makes a token and prints it, alone on the last line.
     Token(token::Token),
     /// Prints the messages of channels as a client gets them, and resumes by itself.
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(command) => command.run(),
         Command::Detach(command) => command.run(),
         Command::Rebuild(command) => command.run(),
+        Command::Plugin(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Tail(command) => command.run(),
     };
