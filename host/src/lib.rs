@@ -17,6 +17,7 @@ pub mod wire;
 
 pub mod auth;
 pub mod pipeline;
+pub mod proving;
 pub mod sandbox;
 
 pub mod capture;

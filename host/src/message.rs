@@ -72,6 +72,10 @@ impl std::fmt::Display for ChannelName {
 pub struct ChannelPattern(Box<str>);
 
 impl ChannelPattern {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Reads a pattern.
     ///
     /// # Errors

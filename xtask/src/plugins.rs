@@ -38,9 +38,12 @@ pub(crate) fn build(compiler: &Compiler, packages: &[&str]) -> Result<PathBuf> {
     for name in packages {
         place(&built.join(format!("{}.wasm", name.replace('-', "_"))), &ready.join(format!("{name}.wasm")))?;
         let of_tests = if FOR_TESTS.contains(name) { "tests/" } else { "" };
-        let manifest = steps::root().join(format!("{of_tests}plugins/{name}/{name}.toml"));
-        if manifest.exists() {
-            place(&manifest, &ready.join(format!("{name}.toml")))?;
+        // The manifest, and what its rows look like, for `relevo plugin check`.
+        for ending in ["toml", "samples.jsonl"] {
+            let file = steps::root().join(format!("{of_tests}plugins/{name}/{name}.{ending}"));
+            if file.exists() {
+                place(&file, &ready.join(format!("{name}.{ending}")))?;
+            }
         }
     }
     Ok(ready)

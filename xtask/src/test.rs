@@ -43,6 +43,8 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
     let mut tests = steps::cargo();
     if steps::on_path("cargo-nextest") {
         tests.args(["nextest", "run", "--no-fail-fast"]);
+        // nextest passes over the examples in the SDK's documentation, which authors copy.
+        steps::run(steps::cargo().args(["test", "--doc", "--package", "relevo-plugin"]))?;
     } else {
         tests.args(["test", "--no-fail-fast"]);
     }

@@ -38,7 +38,7 @@ enum Command {
     Detach(detach::Detach),
     /// Has the running server make a pipeline's state anew from the rows that are there.
     Rebuild(rebuild::Rebuild),
-    /// Deploys plugins to the running server, tries, watches and repairs them.
+    /// Makes, builds, checks, deploys, tries, watches and repairs plugins.
     Plugin(plugin::Plugin),
     /// Makes a token and prints it, alone on the last line.
     Token(token::Token),

@@ -46,6 +46,16 @@ impl Encoder {
         Ok(&self.batch)
     }
 
+    /// The batch as it was encoded, with all events of this kind and operation if one is given.
+    pub(super) fn disguised(&mut self, disguise: Option<(u8, u8)>) -> &Batch {
+        if let Some((kind, operation)) = disguise {
+            for header in &mut self.batch.events {
+                (header.kind, header.operation) = (kind, operation);
+            }
+        }
+        &self.batch
+    }
+
     fn header(&mut self, item: &BatchEvent) -> Header {
         let event = &*item.event;
         let mut flags = 0;

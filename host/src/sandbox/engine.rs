@@ -148,7 +148,7 @@ fn tick(shared: &Shared, engine: &EngineWeak) {
 
 /// The CPU time that this thread has used: what a plugin's limit is compared with, so that a busy
 /// machine doesn't condemn the innocent.
-pub(super) fn thread_cpu_time() -> Duration {
+pub(crate) fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

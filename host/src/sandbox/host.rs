@@ -130,6 +130,10 @@ impl Memory {
         self.refused = None;
     }
 
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
     pub(super) fn fault(&self) -> Option<Fault> {
         self.refused.map(|wanted| Fault::Memory { wanted, limit: self.limit })
     }

@@ -106,20 +106,37 @@ impl Instance {
     /// The state then holds what the plugin changed before the fault: discard it, and drop the
     /// instance.
     pub fn call(&mut self, events: &[BatchEvent], state: &mut State, lookup: &Lookup) -> Result<Output, Fault> {
-        let (Some(first), Some(last)) = (events.first(), events.last()) else {
+        if events.is_empty() {
             return Ok(match self.exports {
                 Exports::Enrich(_) => Output::Patches(vec![]),
                 Exports::Route(_) | Exports::Aggregate(_) => Output::Messages(vec![]),
             });
-        };
+        }
+        self.probe(events, None, state, lookup)
+    }
+
+    /// Runs a batch that this host never makes, but a later one may: an empty one, or one whose events
+    /// are all of this kind and operation.
+    ///
+    /// # Errors
+    /// As for [`call`](Self::call).
+    pub(crate) fn probe(
+        &mut self,
+        events: &[BatchEvent],
+        disguise: Option<(u8, u8)>,
+        state: &mut State,
+        lookup: &Lookup,
+    ) -> Result<Output, Fault> {
         if self.faulty {
             return Err(Fault::Trap("this instance had a fault before; it has to be replaced".into()));
         }
+        let number = events.first().map_or(0, |first| first.event.number.0);
+        let now = events.last().map_or_else(Default::default, |last| last.event.committed_at);
         let host = self.store.data_mut();
-        host.wasi.begin(first.event.number.0, last.event.committed_at);
+        host.wasi.begin(number, now);
         host.state = Some(std::mem::take(state));
         host.lookup = lookup.clone();
-        let result = self.run(events);
+        let result = self.run(events, disguise);
         let host = self.store.data_mut();
         *state = host.state.take().unwrap_or_default();
         host.lookup = Lookup::default();
@@ -128,9 +145,15 @@ impl Instance {
         result
     }
 
-    fn run(&mut self, events: &[BatchEvent]) -> Result<Output, Fault> {
+    /// How much memory the plugin has taken until now, in bytes. It never gives any back.
+    pub(crate) fn memory(&self) -> u64 {
+        self.store.data().memory.used()
+    }
+
+    fn run(&mut self, events: &[BatchEvent], disguise: Option<(u8, u8)>) -> Result<Output, Fault> {
         let mut encoder = std::mem::replace(&mut self.encoder, Encoder::new());
-        let batch = encoder.encode(events)?;
+        encoder.encode(events)?;
+        let batch = encoder.disguised(disguise);
         let plugin = self.plugin.clone();
         let limits = &plugin.manifest().limits;
         let count = events.len();

@@ -10,6 +10,7 @@ mod error;
 mod cache;
 mod contract;
 mod engine;
+mod imports;
 mod manifest;
 mod plugin;
 
@@ -30,6 +31,7 @@ mod wasi;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use engine::thread_cpu_time;
 pub use error::{Fault, LoadError};
 pub use instance::{BatchEvent, Draft, Instance, Output, Patch};
 pub use lookup::Lookup;

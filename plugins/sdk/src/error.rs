@@ -22,21 +22,41 @@ pub enum Error {
 
 impl Error {
     /// The configuration can't be used.
+    ///
+    /// ```
+    /// use relevo_plugin::Error;
+    /// assert_eq!(Error::config("why").to_string(), "config: why");
+    /// ```
     pub fn config(why: impl Into<String>) -> Self {
         Self::Config(why.into())
     }
 
     /// This event can't be handled.
+    ///
+    /// ```
+    /// use relevo_plugin::Error;
+    /// assert_eq!(Error::poison("why").to_string(), "poison: why");
+    /// ```
     pub fn poison(why: impl Into<String>) -> Self {
         Self::Poison(why.into())
     }
 
     /// Try again.
+    ///
+    /// ```
+    /// use relevo_plugin::Error;
+    /// assert_eq!(Error::transient("why").to_string(), "transient: why");
+    /// ```
     pub fn transient(why: impl Into<String>) -> Self {
         Self::Transient(why.into())
     }
 
     /// The plugin can't go on.
+    ///
+    /// ```
+    /// use relevo_plugin::Error;
+    /// assert_eq!(Error::fatal("why").to_string(), "fatal: why");
+    /// ```
     pub fn fatal(why: impl Into<String>) -> Self {
         Self::Fatal(why.into())
     }

@@ -4,6 +4,13 @@ use crate::types::{self, event_flag};
 use crate::{Json, Micros};
 
 /// What was done to a row.
+///
+/// ```
+/// use relevo_plugin::{Event, Kind, Operation};
+/// fn goes(event: &Event<'_>) -> bool {
+///     matches!(event.kind(), Kind::Change(Operation::Delete | Operation::Truncate))
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     /// A row came.
@@ -41,6 +48,13 @@ pub enum Kind {
 }
 
 /// One event. It borrows from the batch; copy what must stay.
+///
+/// ```
+/// use relevo_plugin::{Error, Event};
+/// fn title(event: &Event<'_>) -> Result<String, Error> {
+///     Ok(event.after().text("titulo")?.into_owned())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {
     arena: &'a str,
@@ -52,6 +66,13 @@ pub struct Event<'a> {
 
 /// An event's place in the batch, to send a message for it later; see
 /// [`Messages::send_at`](crate::Messages::send_at).
+///
+/// ```
+/// use relevo_plugin::{Event, Mark};
+/// fn remember(event: &Event<'_>, last: &mut Option<Mark>) {
+///     *last = Some(event.mark());
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(pub(crate) u32);
 
@@ -67,46 +88,97 @@ impl<'a> Event<'a> {
     }
 
     /// Its place in the batch.
+    ///
+    /// ```
+    /// use relevo_plugin::Mark;
+    /// use relevo_plugin::test::{see, tick};
+    /// let first: Mark = see(tick(5), |event| event.mark());
+    /// ```
     pub fn mark(&self) -> Mark {
         Mark(self.index)
     }
 
     /// Its number in the journal: rising, not dense.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{see, tick};
+    /// see(tick(5), |event| assert_eq!(event.number(), 1));
+    /// ```
     pub fn number(&self) -> u64 {
         self.head.number
     }
 
     /// When it was committed at its source; of a tick, the watermark.
+    ///
+    /// ```
+    /// use relevo_plugin::Micros;
+    /// use relevo_plugin::test::{see, tick};
+    /// see(tick(5), |event| assert_eq!(event.committed_at(), Micros(5)));
+    /// ```
     pub fn committed_at(&self) -> Micros {
         Micros(self.head.committed_us)
     }
 
     /// The name of its source, as the operator's configuration gives it.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{insert, see};
+    /// see(insert("t", serde_json::json!({})), |event| assert_eq!(event.source(), "db"));
+    /// ```
     pub fn source(&self) -> &'a str {
         self.source
     }
 
     /// Equal for all events of one transaction, and rising.
+    ///
+    /// ```
+    /// # use relevo_plugin::Event;
+    /// fn same(one: &Event<'_>, other: &Event<'_>) -> bool {
+    ///     one.source() == other.source() && one.transaction() == other.transaction()
+    /// }
+    /// ```
     pub fn transaction(&self) -> u64 {
         self.head.transaction
     }
 
     /// It is the last of its transaction.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{insert, see};
+    /// // A test's events are transactions of one event each.
+    /// see(insert("t", serde_json::json!({})), |event| assert!(event.is_last_of_transaction()));
+    /// ```
     pub fn is_last_of_transaction(&self) -> bool {
         self.head.flags & event_flag::LAST != 0
     }
 
     /// It is a dead letter that was replayed.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{insert, see};
+    /// see(insert("t", serde_json::json!({})).late(), |event| assert!(event.is_late()));
+    /// ```
     pub fn is_late(&self) -> bool {
         self.head.flags & event_flag::LATE != 0
     }
 
     /// The state is being made anew; what is sent to stream channels goes nowhere.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{see, snapshot};
+    /// see(snapshot("t", serde_json::json!({})), |event| assert!(event.is_rebuild()));
+    /// ```
     pub fn is_rebuild(&self) -> bool {
         self.head.flags & event_flag::REBUILD != 0
     }
 
     /// What kind of event it is.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{see, truncate};
+    /// use relevo_plugin::{Kind, Operation};
+    /// see(truncate("t"), |event| assert_eq!(event.kind(), Kind::Change(Operation::Truncate)));
+    /// ```
     pub fn kind(&self) -> Kind {
         match (self.head.kind, self.head.operation) {
             (0, 0) => Kind::Change(Operation::Insert),
@@ -121,28 +193,56 @@ impl<'a> Event<'a> {
     }
 
     /// Of a change: the table's name; empty for other kinds.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{see, truncate};
+    /// see(truncate("tareas"), |event| assert_eq!(event.table(), "tareas"));
+    /// ```
     pub fn table(&self) -> &'a str {
         self.table.map_or("", |table| &table.name)
     }
 
     /// Of a change: the table's schema, `main` for SQLite; empty for other kinds.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{see, truncate};
+    /// see(truncate("tareas"), |event| assert_eq!(event.schema(), "main"));
+    /// ```
     pub fn schema(&self) -> &'a str {
         self.table.map_or("", |table| &table.schema)
     }
 
     /// Of a change: the primary key as text, a JSON list where it has several columns.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{insert, see};
+    /// see(insert("tareas", serde_json::json!({ "id": 7 })), |event| assert_eq!(event.key(), "7"));
+    /// ```
     pub fn key(&self) -> &'a str {
         if self.head.kind == 0 { self.head.key.of(self.arena) } else { "" }
     }
 
     /// Of a change: the row before; missing for an insert, a snapshot and a truncate.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{delete, see};
+    /// see(delete("t", serde_json::json!({ "n": 1 })), |event| assert_eq!(event.before().integer("n"), Ok(1)));
+    /// ```
     pub fn before(&self) -> Json<'a> {
-        Json::new(self.head.before.of(self.arena))
+        Json::row(self.head.before.of(self.arena), self.head.changed.of(self.arena))
     }
 
     /// Of a change: the row after; missing for a delete and a truncate.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{insert, see};
+    /// see(insert("t", serde_json::json!({ "n": 1 })), |event| assert_eq!(event.after().integer("n"), Ok(1)));
+    /// ```
     pub fn after(&self) -> Json<'a> {
-        if self.head.kind == 0 { Json::new(self.head.after.of(self.arena)) } else { Json::new("") }
+        if self.head.kind != 0 {
+            return Json::new("");
+        }
+        Json::row(self.head.after.of(self.arena), self.head.changed.of(self.arena))
     }
 
     /// Of an update: the names of the columns whose value differs.
@@ -161,8 +261,15 @@ impl<'a> Event<'a> {
         list.iter().filter_map(|name| name.as_text().map(Into::into)).collect()
     }
 
-    /// Of a change: the columns that were too large, so that the rows lack them, with their sizes
-    /// in bytes.
+    /// Of a change: the columns that were too large for the journal, so that the rows lack them, with
+    /// their sizes in bytes; see [`Json::left_out`].
+    ///
+    /// ```
+    /// use relevo_plugin::test::{insert, see};
+    /// see(insert("fotos", serde_json::json!({ "id": 1 })).missing("imagen", 9_000_000), |event| {
+    ///     assert_eq!(event.missing()["imagen"], 9_000_000);
+    /// });
+    /// ```
     pub fn missing(&self) -> std::collections::BTreeMap<String, u64> {
         if self.head.kind != 0 {
             return Default::default();
@@ -172,11 +279,23 @@ impl<'a> Event<'a> {
     }
 
     /// Of a publication: the channel that it was sent to; empty for other kinds.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{publish, see};
+    /// see(publish("system", "alert", serde_json::json!(1)), |event| assert_eq!(event.channel(), "system"));
+    /// ```
     pub fn channel(&self) -> &'a str {
         if self.head.kind == 1 { self.head.key.of(self.arena) } else { "" }
     }
 
     /// Of a publication: what was sent.
+    ///
+    /// ```
+    /// use relevo_plugin::test::{publish, see};
+    /// see(publish("system", "alert", serde_json::json!({ "n": 1 })), |event| {
+    ///     assert_eq!(event.data().integer("n"), Ok(1));
+    /// });
+    /// ```
     pub fn data(&self) -> Json<'a> {
         if self.head.kind == 1 { Json::new(self.head.after.of(self.arena)) } else { Json::new("") }
     }

@@ -37,10 +37,11 @@
 //!
 //! What may be asked of the host: [`state`], [`lookup`], [`log!`], [`metrics`]. There is no clock but
 //! [`Event::committed_at`], and nothing random: the same events give the same messages. So use
-//! `BTreeMap` and `BTreeSet`; the order of a `HashMap` depends on how old the instance is.
-#![warn(missing_docs)]
+//! [`BTreeMap`] and [`BTreeSet`]; the order of a `HashMap` depends on how old the instance is.
+#![deny(missing_docs)]
 
 mod backend;
+pub mod columns;
 mod error;
 mod event;
 #[cfg(target_arch = "wasm32")]
@@ -62,6 +63,19 @@ pub mod test;
 #[doc(hidden)]
 pub mod types;
 
+/// Maps and sets in an order that the events alone decide. A `HashMap` seeds itself once for each instance
+/// and then counts up for each map, so that its order depends on how old the instance is: messages made
+/// by walking through one differ after the host replaced the instance.
+///
+/// ```
+/// use relevo_plugin::BTreeMap;
+/// let open = BTreeMap::from([("b", 2), ("a", 1)]);
+/// assert_eq!(serde_json::to_string(&open)?, r#"{"a":1,"b":2}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[doc(no_inline)]
+pub use std::collections::{BTreeMap, BTreeSet};
+
 pub use error::Error;
 pub use event::{Event, Kind, Mark, Operation};
 pub use json::Json;
@@ -75,6 +89,24 @@ pub use role::{Aggregate, Enrich, Route, Setup};
 
 /// Makes the component's exports of a plugin: `export!(Type as route)`, `as aggregate` or
 /// `as enrich`. Once in a crate whose type is `cdylib`. Natively it only checks the trait.
+///
+/// ```
+/// use relevo_plugin::{Enrich, Error, Event, Patch, Setup};
+///
+/// struct Nothing;
+///
+/// impl Enrich for Nothing {
+///     fn init(_: &Setup) -> Result<Self, Error> {
+///         Ok(Self)
+///     }
+///
+///     fn enrich(&mut self, _: &Event<'_>, _: &mut Patch) -> Result<(), Error> {
+///         Ok(())
+///     }
+/// }
+///
+/// relevo_plugin::export!(Nothing as enrich);
+/// ```
 #[macro_export]
 macro_rules! export {
     ($plugin:ty as route) => {

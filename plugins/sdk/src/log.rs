@@ -3,6 +3,11 @@
 use crate::backend::log as host;
 
 /// How much a line matters.
+///
+/// ```
+/// use relevo_plugin::{Level, log};
+/// log!(Level::Debug, "nothing to do");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Every step.
@@ -42,21 +47,41 @@ macro_rules! log {
 }
 
 /// Writes a line of level [`Trace`](crate::Level::Trace) to the plugin's log.
+///
+/// ```
+/// relevo_plugin::trace!("task {}", 7);
+/// ```
 #[macro_export]
 macro_rules! trace { ($($text:tt)+) => { $crate::log!($crate::Level::Trace, $($text)+) }; }
 
 /// Writes a line of level [`Debug`](crate::Level::Debug) to the plugin's log.
+///
+/// ```
+/// relevo_plugin::debug!("task {}", 7);
+/// ```
 #[macro_export]
 macro_rules! debug { ($($text:tt)+) => { $crate::log!($crate::Level::Debug, $($text)+) }; }
 
 /// Writes a line of level [`Info`](crate::Level::Info) to the plugin's log.
+///
+/// ```
+/// relevo_plugin::info!("task {}", 7);
+/// ```
 #[macro_export]
 macro_rules! info { ($($text:tt)+) => { $crate::log!($crate::Level::Info, $($text)+) }; }
 
 /// Writes a line of level [`Warn`](crate::Level::Warn) to the plugin's log.
+///
+/// ```
+/// relevo_plugin::warn!("task {}", 7);
+/// ```
 #[macro_export]
 macro_rules! warn { ($($text:tt)+) => { $crate::log!($crate::Level::Warn, $($text)+) }; }
 
 /// Writes a line of level [`Error`](crate::Level::Error) to the plugin's log.
+///
+/// ```
+/// relevo_plugin::error!("task {}", 7);
+/// ```
 #[macro_export]
 macro_rules! error { ($($text:tt)+) => { $crate::log!($crate::Level::Error, $($text)+) }; }

@@ -23,6 +23,13 @@ pub struct Messages {
 
 impl Messages {
     /// Begins a message for the event at hand. [`Draft::data`] ends it; without that nothing is sent.
+    ///
+    /// ```
+    /// # use relevo_plugin::{Error, Messages};
+    /// fn tell(out: &mut Messages) -> Result<(), Error> {
+    ///     out.send("tasks").kind("task_event").data(&serde_json::json!({ "task_id": 7 }))
+    /// }
+    /// ```
     pub fn send(&mut self, channel: &str) -> Draft<'_> {
         let event = Mark(self.event);
         self.send_at(event, channel)
@@ -54,6 +61,13 @@ impl Messages {
     }
 
     /// Begins a tombstone, which deletes a key from a state channel.
+    ///
+    /// ```
+    /// # use relevo_plugin::{Error, Messages};
+    /// fn tell(out: &mut Messages) -> Result<(), Error> {
+    ///     out.delete("tasks:board", "7").kind("task_event").data(&())
+    /// }
+    /// ```
     pub fn delete(&mut self, channel: &str, key: &str) -> Draft<'_> {
         let mut draft = self.send(channel).key(key);
         draft.head.flags |= message_flag::DELETED;
@@ -61,17 +75,34 @@ impl Messages {
     }
 
     /// Nothing was sent yet.
+    ///
+    /// ```
+    /// # use relevo_plugin::Messages;
+    /// assert!(Messages::default().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.inner.items.is_empty()
     }
 
     /// How many messages were sent.
+    ///
+    /// ```
+    /// # use relevo_plugin::Messages;
+    /// assert_eq!(Messages::default().len(), 0);
+    /// ```
     pub fn len(&self) -> usize {
         self.inner.items.len()
     }
 }
 
 /// A message that is being written.
+///
+/// ```
+/// use relevo_plugin::{Draft, Error};
+/// fn finish(draft: Draft<'_>) -> Result<(), Error> {
+///     draft.kind("task_event").event_type("task_created").data("Patrulla")
+/// }
+/// ```
 #[must_use = "a message is sent by `data`"]
 #[derive(Debug)]
 pub struct Draft<'a> {
@@ -84,24 +115,54 @@ pub struct Draft<'a> {
 
 impl Draft<'_> {
     /// Of a state channel: which value this one replaces.
+    ///
+    /// ```
+    /// # use relevo_plugin::{Error, Messages};
+    /// fn tell(out: &mut Messages) -> Result<(), Error> {
+    ///     out.send("tasks:board").key("7").data("Patrulla")
+    /// }
+    /// ```
     pub fn key(mut self, key: &str) -> Self {
         self.head.key = self.write(key);
         self
     }
 
     /// What the client finds under `type`, like `task_event`. Without it, `event`.
+    ///
+    /// ```
+    /// # use relevo_plugin::{Error, Messages};
+    /// fn tell(out: &mut Messages) -> Result<(), Error> {
+    ///     out.send("tasks").kind("task_event").data("Patrulla")
+    /// }
+    /// ```
     pub fn kind(mut self, kind: &str) -> Self {
         self.head.kind = self.write(kind);
         self
     }
 
     /// What the client finds under `event_type`, like `task_created`. Without it, the same as `type`.
+    ///
+    /// ```
+    /// # use relevo_plugin::{Error, Messages};
+    /// fn tell(out: &mut Messages) -> Result<(), Error> {
+    ///     out.send("tasks").kind("task_event").event_type("task_created").data("Patrulla")
+    /// }
+    /// ```
     pub fn event_type(mut self, event_type: &str) -> Self {
         self.head.event_type = self.write(event_type);
         self
     }
 
-    /// Writes the data and sends the message.
+    /// Writes the data and sends the message. Data is whatever serde can write.
+    ///
+    /// ```
+    /// # use relevo_plugin::{Error, Messages};
+    /// #[derive(serde::Serialize)]
+    /// struct Task<'a> { id: i64, titulo: &'a str }
+    /// fn tell(out: &mut Messages) -> Result<(), Error> {
+    ///     out.send("tasks").data(&Task { id: 7, titulo: "Patrulla" })
+    /// }
+    /// ```
     ///
     /// # Errors
     /// Poison, if the data can't be written as JSON, like a map whose keys are no texts.

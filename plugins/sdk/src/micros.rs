@@ -1,8 +1,8 @@
 //! Moments, without a clock: a plugin knows only the times of its events.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A moment: microseconds since 1970-01-01 UTC. As JSON it is RFC 3339 with milliseconds.
+/// A moment: microseconds since 1970-01-01 UTC. As JSON it is RFC 3339, written with milliseconds.
 ///
 /// ```
 /// use relevo_plugin::Micros;
@@ -16,6 +16,11 @@ pub struct Micros(pub u64);
 
 impl Micros {
     /// Whole seconds since 1970.
+    ///
+    /// ```
+    /// # use relevo_plugin::Micros;
+    /// assert_eq!(Micros(1_999_999).seconds(), 1);
+    /// ```
     pub const fn seconds(self) -> u64 {
         self.0 / 1_000_000
     }
@@ -50,6 +55,11 @@ impl std::str::FromStr for Micros {
 }
 
 /// A text is no moment since 1970.
+///
+/// ```
+/// use relevo_plugin::{Micros, NoMoment};
+/// assert_eq!("yesterday".parse::<Micros>(), Err(NoMoment));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMoment;
 
@@ -117,6 +127,22 @@ impl std::fmt::Display for Micros {
 impl Serialize for Micros {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Micros {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Micros;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a moment since 1970 like 2026-11-25T01:02:03.456Z")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Micros, E> {
+                text.parse().map_err(|NoMoment| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
     }
 }
 

@@ -29,6 +29,13 @@ pub struct Patch {
 impl Patch {
     /// Sets a field of the row; `&()` is null, which takes it away.
     ///
+    /// ```
+    /// # use relevo_plugin::{Error, Patch};
+    /// fn hide(patch: &mut Patch) -> Result<(), Error> {
+    ///     patch.set("telefono", &())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// Poison, if the value can't be written as JSON.
     pub fn set<T: Serialize + ?Sized>(&mut self, field: &str, value: &T) -> Result<(), Error> {
@@ -41,6 +48,11 @@ impl Patch {
     }
 
     /// The plugins after this one don't see the event.
+    ///
+    /// ```
+    /// # use relevo_plugin::Patch;
+    /// Patch::default().drop_event();
+    /// ```
     pub fn drop_event(&mut self) {
         self.drop = true;
     }

@@ -29,7 +29,19 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The configuration as a type of your own.
+    /// The configuration as a type of your own. `deny_unknown_fields` tells an operator of a slip.
+    ///
+    /// ```
+    /// # use relevo_plugin::Setup;
+    /// #[derive(Debug, serde::Deserialize)]
+    /// #[serde(deny_unknown_fields, default)]
+    /// struct Config { minutes: u32 }
+    /// # impl Default for Config { fn default() -> Self { Self { minutes: 60 } } }
+    /// assert_eq!(Setup::default().config::<Config>()?.minutes, 60);
+    /// let wrong = Setup { config: r#"{"minuts":5}"#.into(), ..Setup::default() };
+    /// assert!(wrong.config::<Config>().unwrap_err().to_string().starts_with("config: unknown field `minuts`"));
+    /// # Ok::<(), relevo_plugin::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Config, if it doesn't fit.

@@ -25,13 +25,26 @@ const PAGE: u32 = 256;
 
 /// The value of a key.
 ///
+/// ```
+/// use relevo_plugin::state;
+/// assert_eq!(state::get::<Vec<u32>>("nothing there")?, None);
+/// # Ok::<(), relevo_plugin::Error>(())
+/// ```
+///
 /// # Errors
 /// Fatal, if the value is not of this type: an earlier version wrote another.
 pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Error> {
     host::get(key).map(|value| decode(key, &value)).transpose()
 }
 
-/// Sets a key.
+/// Sets a key, to whatever serde can write.
+///
+/// ```
+/// use relevo_plugin::state;
+/// state::set("last/7", &("PAUSED", 12))?;
+/// assert_eq!(state::get::<(String, u32)>("last/7")?, Some(("PAUSED".to_owned(), 12)));
+/// # Ok::<(), relevo_plugin::Error>(())
+/// ```
 ///
 /// # Errors
 /// Poison, if the value can't be written as JSON.
@@ -41,6 +54,14 @@ pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<(), Error> {
 }
 
 /// Deletes a key; it need not be there.
+///
+/// ```
+/// use relevo_plugin::state;
+/// state::set("a", &1)?;
+/// state::delete("a");
+/// assert_eq!(state::get::<u8>("a")?, None);
+/// # Ok::<(), relevo_plugin::Error>(())
+/// ```
 pub fn delete(key: &str) {
     host::delete(key);
 }
@@ -59,6 +80,12 @@ pub fn add(key: &str, by: i64) -> i64 {
 }
 
 /// What [`add`] made of a key; 0 where it never did.
+///
+/// ```
+/// use relevo_plugin::state;
+/// assert_eq!(state::count("rows")?, 0);
+/// # Ok::<(), relevo_plugin::Error>(())
+/// ```
 ///
 /// # Errors
 /// Fatal, if the key holds something else.
@@ -91,7 +118,13 @@ pub fn scan<T: DeserializeOwned>(prefix: &str) -> Scan<T> {
     }
 }
 
-/// See [`scan`].
+/// The entries that [`scan`] finds, one after the other.
+///
+/// ```
+/// use relevo_plugin::state::{Scan, scan};
+/// let entries: Scan<u32> = scan("open/");
+/// assert_eq!(entries.count(), 0);
+/// ```
 #[derive(Debug)]
 pub struct Scan<T> {
     prefix: String,

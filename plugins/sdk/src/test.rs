@@ -27,11 +27,13 @@
 //! assert_eq!((failed.event, failed.error), (Some(0), Error::poison("no such user")));
 //! ```
 
+mod batch;
 mod host;
 mod input;
 #[cfg(test)]
 mod tests;
 pub(crate) mod world;
 
+pub use batch::see;
 pub use host::{Failed, Patched, Sent, TestHost};
 pub use input::{Input, delete, insert, publish, snapshot, tick, truncate, update};

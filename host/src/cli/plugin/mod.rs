@@ -4,9 +4,16 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+mod bench;
+mod build;
+mod check;
+mod compiler;
 mod deploy;
+mod files;
 mod letters;
 mod list;
+mod new;
+mod sdk;
 mod steer;
 mod trial;
 
@@ -18,6 +25,14 @@ pub(super) struct Plugin {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Makes a project for a plugin, with a manifest and a test that passes.
+    New(new::New),
+    /// Compiles a plugin's project, and lays component and manifest side by side.
+    Build(build::Build),
+    /// Runs a plugin on generated, hostile and repeated events, and says what it can't take.
+    Check(check::Check),
+    /// Measures what a plugin costs for an event and for a batch.
+    Bench(bench::Bench),
     /// Brings a version to the running server: checked, tried on recorded events, then it takes over.
     Deploy(deploy::Deploy),
     /// Tries a version on recorded events and shows what it would make otherwise; changes nothing.
@@ -41,6 +56,10 @@ enum Command {
 impl Plugin {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::New(command) => command.run(),
+            Command::Build(command) => command.run(),
+            Command::Check(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Deploy(command) => command.run(),
             Command::Trial(command) => command.run(),
             Command::List(command) => command.run(),

@@ -77,8 +77,52 @@ fn json_in_a_text_column_is_looked_into() {
 #[test]
 fn an_error_says_what_was_there() {
     let row = read(r#"{"a":null,"b":[]}"#);
-    assert_eq!(row.text("a").unwrap_err().to_string(), "poison: a: is null, not a text");
-    assert_eq!(row.integer("b").unwrap_err().to_string(), "poison: b: is not an integer");
+    assert_eq!(row.text("a").unwrap_err().to_string(), "poison: a: is null; a text is wanted");
+    assert_eq!(row.integer("b").unwrap_err().to_string(), "poison: b: is []; an integer is wanted");
+}
+
+#[test]
+fn a_field_named_with_dots_comes_before_a_path_and_lists_are_walked_by_index() {
+    let row = read(r#"{"a.b":1,"a":{"b":2,"c":[{"d":3}]},"j":"[{\"k\":4}]","0":5}"#);
+    assert_eq!((row.integer("a.b"), row.integer("a.c.0.d"), row.integer("j.0.k")), (Ok(1), Ok(3), Ok(4)));
+    assert_eq!((row.pointer("/a/b").as_integer(), row.pointer("/0").as_integer()), (Some(2), Some(5)));
+    assert!(row.path("a.c.1").is_missing() && row.pointer("a").is_missing());
+    assert_eq!(row.text("a.x.y").unwrap_err().to_string(), "poison: a.x.y: there is no such field; a text is wanted");
+}
+
+#[test]
+fn typed_rows_name_the_field_that_does_not_fit() {
+    #[derive(Debug, serde::Deserialize)]
+    #[expect(dead_code, reason = "only its reading is looked at")]
+    struct Row {
+        id: i64,
+        zonas: Vec<String>,
+    }
+    let why = |text: &str| read(text).parse::<Row>().unwrap_err().to_string();
+    assert!(why(r#"{"id":"x","zonas":[]}"#).starts_with("poison: id: invalid type: string"));
+    assert!(why(r#"{"id":1,"zonas":["a",2]}"#).starts_with("poison: zonas[1]: invalid type: integer `2`"));
+    assert!(why(r#"{"id":1}"#).starts_with("poison: missing field `zonas`"));
+    assert!(why(r#"{"id":1,"zonas":[]} x"#).starts_with("poison: trailing characters"));
+    assert!(why("").starts_with("poison: EOF"));
+    let row = read(r#"{"z":"[\"a\",2]","n":null}"#);
+    assert_eq!(row.get::<String>("z").unwrap(), r#"["a",2]"#);
+    let found = row.get::<Vec<String>>("z").unwrap_err().to_string();
+    assert!(found.starts_with("poison: z[1]: invalid type: integer `2`"), "{found}");
+    assert_eq!(
+        row.get::<Vec<u8>>("x").unwrap_err().to_string(),
+        "poison: x: there is no such field; a value is wanted"
+    );
+    assert_eq!((row.get::<Option<u8>>("x"), row.get::<Option<u8>>("n")), (Ok(None), Ok(None)));
+}
+
+#[test]
+fn a_column_that_was_left_out_is_told_from_one_that_is_not_there() {
+    let row = Json::row(r#"{"id":1}"#, r#"["id",{"missing":{"foto":9,"a.b":8}}]"#);
+    let why = |path| row.text(path).unwrap_err().to_string();
+    assert_eq!(why("foto.x"), "poison: foto.x: its 9 bytes were too large, the row came without it; a text is wanted");
+    assert!(why("a.b").contains("its 8 bytes"));
+    assert_eq!(why("otra"), "poison: otra: there is no such field; a text is wanted");
+    assert_eq!(Json::row("", "").text("a").unwrap_err().to_string(), "poison: a: there is no row; a text is wanted");
 }
 
 #[test]

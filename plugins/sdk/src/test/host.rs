@@ -6,15 +6,22 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Input;
-use super::input::write;
+use super::batch::Writer;
 use super::world::{self, World};
 use crate::patches::Patches;
 use crate::role::{Aggregates, Enriches, Role, Routes};
 use crate::runner::Runner;
-use crate::types::{self, Batch, Span, Table, message_flag, patch_flag};
+use crate::types::{self, Batch, Span, message_flag, patch_flag};
 use crate::{Aggregate, Enrich, Error, Level, Messages, Route, Setup};
 
 /// A message that a plugin sent.
+///
+/// ```
+/// use relevo_plugin::test::Sent;
+/// fn outline(sent: &[Sent]) -> Vec<(&str, &str)> {
+///     sent.iter().map(|m| (m.channel.as_str(), m.event_type.as_str())).collect()
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sent {
     /// Index, in what was fed, of the event that it comes from.
@@ -34,6 +41,13 @@ pub struct Sent {
 }
 
 /// What an enricher did to an event.
+///
+/// ```
+/// use relevo_plugin::test::Patched;
+/// fn dropped(patched: &[Patched]) -> Vec<usize> {
+///     patched.iter().filter(|p| p.dropped).map(|p| p.event).collect()
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Patched {
     /// Index, in what was fed, of the event.
@@ -45,6 +59,14 @@ pub struct Patched {
 }
 
 /// A batch failed: its state was undone, and the instance replaced.
+///
+/// ```
+/// use relevo_plugin::Error;
+/// use relevo_plugin::test::Failed;
+/// fn is_poison(failed: &Failed) -> bool {
+///     failed.event.is_some() && matches!(failed.error, Error::Poison(_))
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     /// Index, in what was fed, of the poisonous event.
@@ -88,16 +110,24 @@ fn make<R: Role<Out: Into<Out>>>(setup: &Setup) -> Result<Box<dyn Instance>, typ
 
 /// Runs one plugin as the real host does: in batches, with state that is undone when one fails.
 /// What the plugin writes with `state` and reads with `lookup` is this host's own.
+///
+/// See [the module](super) for a whole test.
+///
+/// ```
+/// use relevo_plugin::Route;
+/// use relevo_plugin::test::TestHost;
+/// fn host<P: Route>() -> TestHost {
+///     let mut host = TestHost::route::<P>();
+///     host.row("usuarios", "10", serde_json::json!({ "nombre": "Ana" }));
+///     host
+/// }
+/// ```
 pub struct TestHost {
     make: Make,
     setup: Setup,
     instance: Option<Box<dyn Instance>>,
-    /// Tables that the instance was told of.
-    told: Vec<Table>,
-    told_sources: Vec<String>,
+    writer: Writer,
     world: World,
-    number: u64,
-    now: u64,
     replace_always: bool,
 }
 
@@ -109,16 +139,62 @@ impl std::fmt::Debug for TestHost {
 
 impl TestHost {
     /// A host for a plugin that routes.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert};
+    /// # use relevo_plugin::{Route, Error, Event, Messages, Patch, Setup, lookup};
+    /// # use serde_json::json;
+    /// # struct Mine;
+    /// # impl Route for Mine {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn route(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         let known = lookup::row("usuarios", event.key()).is_some();
+    /// #         out.send("known").data(&known)
+    /// #     }
+    /// # }
+    /// let host = TestHost::route::<Mine>();
+    /// ```
     pub fn route<P: Route>() -> Self {
         Self::new(make::<Routes<P>>)
     }
 
     /// A host for a plugin that folds.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert, tick};
+    /// # use relevo_plugin::{Aggregate, Error, Event, Messages, Setup, log, metrics, state, Level};
+    /// # use serde_json::json;
+    /// # struct Counter;
+    /// # impl Aggregate for Counter {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         log!(Level::Info, "{}", event.number());
+    /// #         metrics::add("events", 1);
+    /// #         metrics::set("level", 0.5);
+    /// #         out.send("counter").data(&state::add("rows", 1))
+    /// #     }
+    /// # }
+    /// let host = TestHost::aggregate::<Counter>();
+    /// ```
     pub fn aggregate<P: Aggregate>() -> Self {
         Self::new(make::<Aggregates<P>>)
     }
 
     /// A host for a plugin that enriches.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert};
+    /// # use relevo_plugin::{Enrich, Error, Event, Messages, Patch, Setup, lookup};
+    /// # use serde_json::json;
+    /// # struct Mine;
+    /// # impl Enrich for Mine {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn enrich(&mut self, _: &Event<'_>, patch: &mut Patch) -> Result<(), Error> {
+    /// #         patch.set("seen", &true)
+    /// #     }
+    /// # }
+    /// let host = TestHost::enrich::<Mine>();
+    /// ```
     pub fn enrich<P: Enrich>() -> Self {
         Self::new(make::<Enriches<P>>)
     }
@@ -128,16 +204,28 @@ impl TestHost {
             make,
             setup: Setup { pipeline: "test".into(), plugin: "test".into(), config: "{}".into() },
             instance: None,
-            told: Vec::new(),
-            told_sources: Vec::new(),
+            writer: Writer::new(),
             world: World::default(),
-            number: 0,
-            now: 1_700_000_000_000_000,
             replace_always: false,
         }
     }
 
     /// With this configuration.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert};
+    /// # use relevo_plugin::{Route, Error, Event, Messages, Patch, Setup, lookup};
+    /// # use serde_json::json;
+    /// # struct Mine;
+    /// # impl Route for Mine {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn route(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         let known = lookup::row("usuarios", event.key()).is_some();
+    /// #         out.send("known").data(&known)
+    /// #     }
+    /// # }
+    /// let host = TestHost::route::<Mine>().config(&json!({ "minutes": 5 }));
+    /// ```
     #[must_use]
     pub fn config(mut self, config: &Value) -> Self {
         self.setup.config = config.to_string();
@@ -146,6 +234,26 @@ impl TestHost {
 
     /// Replaces the instance before every batch, as the real host does now and then: what a plugin
     /// keeps outside `state` is lost at once.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert, tick};
+    /// # use relevo_plugin::{Aggregate, Error, Event, Messages, Setup, log, metrics, state, Level};
+    /// # use serde_json::json;
+    /// # struct Counter;
+    /// # impl Aggregate for Counter {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         log!(Level::Info, "{}", event.number());
+    /// #         metrics::add("events", 1);
+    /// #         metrics::set("level", 0.5);
+    /// #         out.send("counter").data(&state::add("rows", 1))
+    /// #     }
+    /// # }
+    /// let mut host = TestHost::aggregate::<Counter>().replace_always();
+    /// host.feed([tick(1)]).unwrap();
+    /// // What is in `state` stays.
+    /// assert_eq!(host.feed([tick(2)]).unwrap()[0].data, 2);
+    /// ```
     #[must_use]
     pub fn replace_always(mut self) -> Self {
         self.replace_always = true;
@@ -153,28 +261,120 @@ impl TestHost {
     }
 
     /// Puts a row into a reference table.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert};
+    /// # use relevo_plugin::{Route, Error, Event, Messages, Patch, Setup, lookup};
+    /// # use serde_json::json;
+    /// # struct Mine;
+    /// # impl Route for Mine {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn route(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         let known = lookup::row("usuarios", event.key()).is_some();
+    /// #         out.send("known").data(&known)
+    /// #     }
+    /// # }
+    /// let mut host = TestHost::route::<Mine>();
+    /// host.row("usuarios", "1", json!({ "nombre": "Ana" }));
+    /// assert_eq!(host.feed([insert("t", json!({ "id": 1 }))]).unwrap()[0].data, true);
+    /// ```
     pub fn row(&mut self, table: &str, key: &str, row: Value) {
         self.world.rows.insert((table.to_owned(), key.to_owned()), row.to_string());
     }
 
     /// Takes a row out of a reference table.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert};
+    /// # use relevo_plugin::{Route, Error, Event, Messages, Patch, Setup, lookup};
+    /// # use serde_json::json;
+    /// # struct Mine;
+    /// # impl Route for Mine {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn route(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         let known = lookup::row("usuarios", event.key()).is_some();
+    /// #         out.send("known").data(&known)
+    /// #     }
+    /// # }
+    /// let mut host = TestHost::route::<Mine>();
+    /// host.row("usuarios", "1", json!({ "nombre": "Ana" }));
+    /// host.remove_row("usuarios", "1");
+    /// assert_eq!(host.feed([insert("t", json!({ "id": 1 }))]).unwrap()[0].data, false);
+    /// ```
     pub fn remove_row(&mut self, table: &str, key: &str) {
         self.world.rows.remove(&(table.to_owned(), key.to_owned()));
     }
 
     /// Replaces the instance before the next batch.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert, tick};
+    /// # use relevo_plugin::{Aggregate, Error, Event, Messages, Setup, log, metrics, state, Level};
+    /// # use serde_json::json;
+    /// # struct Counter;
+    /// # impl Aggregate for Counter {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         log!(Level::Info, "{}", event.number());
+    /// #         metrics::add("events", 1);
+    /// #         metrics::set("level", 0.5);
+    /// #         out.send("counter").data(&state::add("rows", 1))
+    /// #     }
+    /// # }
+    /// let mut host = TestHost::aggregate::<Counter>();
+    /// host.feed([tick(1)]).unwrap();
+    /// host.replace();
+    /// assert_eq!(host.feed([tick(2)]).unwrap()[0].data, 2);
+    /// ```
     pub fn replace(&mut self) {
         self.instance = None;
-        self.told.clear();
-        self.told_sources.clear();
+        self.writer.forget();
     }
 
     /// Empties the state, as before a rebuild.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert, tick};
+    /// # use relevo_plugin::{Aggregate, Error, Event, Messages, Setup, log, metrics, state, Level};
+    /// # use serde_json::json;
+    /// # struct Counter;
+    /// # impl Aggregate for Counter {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         log!(Level::Info, "{}", event.number());
+    /// #         metrics::add("events", 1);
+    /// #         metrics::set("level", 0.5);
+    /// #         out.send("counter").data(&state::add("rows", 1))
+    /// #     }
+    /// # }
+    /// let mut host = TestHost::aggregate::<Counter>();
+    /// host.feed([tick(1)]).unwrap();
+    /// host.clear_state();
+    /// assert_eq!(host.feed([tick(2)]).unwrap()[0].data, 1);
+    /// ```
     pub fn clear_state(&mut self) {
         self.world.state.clear();
     }
 
     /// Runs one batch through a plugin that routes or folds.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert, tick};
+    /// # use relevo_plugin::{Aggregate, Error, Event, Messages, Setup, log, metrics, state, Level};
+    /// # use serde_json::json;
+    /// # struct Counter;
+    /// # impl Aggregate for Counter {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         log!(Level::Info, "{}", event.number());
+    /// #         metrics::add("events", 1);
+    /// #         metrics::set("level", 0.5);
+    /// #         out.send("counter").data(&state::add("rows", 1))
+    /// #     }
+    /// # }
+    /// let sent = TestHost::aggregate::<Counter>().feed([tick(1), tick(2)]).unwrap();
+    /// assert_eq!((sent[1].event, sent[1].channel.as_str(), &sent[1].data), (1, "counter", &json!(2)));
+    /// ```
     ///
     /// # Errors
     /// What the plugin answered.
@@ -190,6 +390,21 @@ impl TestHost {
 
     /// Runs one batch through an enricher.
     ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert};
+    /// # use relevo_plugin::{Enrich, Error, Event, Messages, Patch, Setup, lookup};
+    /// # use serde_json::json;
+    /// # struct Mine;
+    /// # impl Enrich for Mine {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn enrich(&mut self, _: &Event<'_>, patch: &mut Patch) -> Result<(), Error> {
+    /// #         patch.set("seen", &true)
+    /// #     }
+    /// # }
+    /// let patched = TestHost::enrich::<Mine>().patches([insert("t", json!({ "id": 1 }))]).unwrap();
+    /// assert_eq!(patched[0].body, json!({ "seen": true }));
+    /// ```
+    ///
     /// # Errors
     /// What the plugin answered.
     ///
@@ -204,6 +419,25 @@ impl TestHost {
 
     /// The state of a key.
     ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert, tick};
+    /// # use relevo_plugin::{Aggregate, Error, Event, Messages, Setup, log, metrics, state, Level};
+    /// # use serde_json::json;
+    /// # struct Counter;
+    /// # impl Aggregate for Counter {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         log!(Level::Info, "{}", event.number());
+    /// #         metrics::add("events", 1);
+    /// #         metrics::set("level", 0.5);
+    /// #         out.send("counter").data(&state::add("rows", 1))
+    /// #     }
+    /// # }
+    /// let mut host = TestHost::aggregate::<Counter>();
+    /// host.feed([tick(1)]).unwrap();
+    /// assert_eq!(host.state::<i64>("rows"), Some(1));
+    /// ```
+    ///
     /// # Panics
     /// If it is not of this type.
     pub fn state<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
@@ -212,22 +446,98 @@ impl TestHost {
     }
 
     /// All state, as texts.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert, tick};
+    /// # use relevo_plugin::{Aggregate, Error, Event, Messages, Setup, log, metrics, state, Level};
+    /// # use serde_json::json;
+    /// # struct Counter;
+    /// # impl Aggregate for Counter {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         log!(Level::Info, "{}", event.number());
+    /// #         metrics::add("events", 1);
+    /// #         metrics::set("level", 0.5);
+    /// #         out.send("counter").data(&state::add("rows", 1))
+    /// #     }
+    /// # }
+    /// let mut host = TestHost::aggregate::<Counter>();
+    /// host.feed([tick(1)]).unwrap();
+    /// assert_eq!(host.all_state()["rows"], "1");
+    /// ```
     pub fn all_state(&self) -> BTreeMap<String, String> {
         let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
         self.world.state.iter().map(|(key, value)| (key.clone(), text(value))).collect()
     }
 
     /// What the plugin logged.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert, tick};
+    /// # use relevo_plugin::{Aggregate, Error, Event, Messages, Setup, log, metrics, state, Level};
+    /// # use serde_json::json;
+    /// # struct Counter;
+    /// # impl Aggregate for Counter {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         log!(Level::Info, "{}", event.number());
+    /// #         metrics::add("events", 1);
+    /// #         metrics::set("level", 0.5);
+    /// #         out.send("counter").data(&state::add("rows", 1))
+    /// #     }
+    /// # }
+    /// let mut host = TestHost::aggregate::<Counter>();
+    /// host.feed([tick(1)]).unwrap();
+    /// assert_eq!(host.logged(), [(Level::Info, "1".to_owned())]);
+    /// ```
     pub fn logged(&self) -> &[(Level, String)] {
         &self.world.log
     }
 
     /// What the plugin added to a counter.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert, tick};
+    /// # use relevo_plugin::{Aggregate, Error, Event, Messages, Setup, log, metrics, state, Level};
+    /// # use serde_json::json;
+    /// # struct Counter;
+    /// # impl Aggregate for Counter {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         log!(Level::Info, "{}", event.number());
+    /// #         metrics::add("events", 1);
+    /// #         metrics::set("level", 0.5);
+    /// #         out.send("counter").data(&state::add("rows", 1))
+    /// #     }
+    /// # }
+    /// let mut host = TestHost::aggregate::<Counter>();
+    /// host.feed([tick(1), tick(2)]).unwrap();
+    /// assert_eq!(host.counter("events"), 2);
+    /// ```
     pub fn counter(&self, name: &str) -> u64 {
         self.world.counters.get(name).copied().unwrap_or_default()
     }
 
     /// What the plugin set a gauge to.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::{TestHost, insert, tick};
+    /// # use relevo_plugin::{Aggregate, Error, Event, Messages, Setup, log, metrics, state, Level};
+    /// # use serde_json::json;
+    /// # struct Counter;
+    /// # impl Aggregate for Counter {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn fold(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+    /// #         log!(Level::Info, "{}", event.number());
+    /// #         metrics::add("events", 1);
+    /// #         metrics::set("level", 0.5);
+    /// #         out.send("counter").data(&state::add("rows", 1))
+    /// #     }
+    /// # }
+    /// let mut host = TestHost::aggregate::<Counter>();
+    /// host.feed([tick(1)]).unwrap();
+    /// assert_eq!(host.gauge("level"), Some(0.5));
+    /// ```
     pub fn gauge(&self, name: &str) -> Option<f64> {
         self.world.gauges.get(name).copied()
     }
@@ -257,59 +567,10 @@ impl TestHost {
             Some(instance) => instance,
             None => (self.make)(&self.setup)?,
         };
-        let batch = self.batch(events);
+        let batch = self.writer.write(events);
         let out = instance.run(batch)?;
         self.instance = Some(instance);
         Ok(out)
-    }
-
-    fn batch(&mut self, events: Vec<Input>) -> Batch {
-        let mut batch = Batch::default();
-        for input in events {
-            self.number += 1;
-            self.now = input.at.unwrap_or(self.now);
-            let table = self.index_of(&input.table, &mut batch.tables);
-            let source = self.source_of(input.kind, &mut batch.sources);
-            let arena = &mut batch.arena;
-            batch.events.push(types::Event {
-                number: self.number,
-                committed_us: self.now,
-                transaction: self.number,
-                flags: input.flags,
-                source,
-                kind: input.kind,
-                operation: input.operation,
-                table,
-                key: write(arena, Some(input.key)),
-                before: write(arena, input.before.map(|row| row.to_string())),
-                after: write(arena, input.after.map(|row| row.to_string())),
-                changed: write(arena, input.meta.map(|meta| meta.to_string())),
-            });
-        }
-        batch
-    }
-
-    fn source_of(&mut self, kind: u8, new: &mut Vec<String>) -> u16 {
-        let name = ["db", "ingest", "clock"].get(usize::from(kind)).copied().unwrap_or("db");
-        let index = self.told_sources.iter().position(|source| source == name).unwrap_or_else(|| {
-            self.told_sources.push(name.into());
-            new.push(name.into());
-            self.told_sources.len() - 1
-        });
-        u16::try_from(index).unwrap_or(u16::MAX)
-    }
-
-    fn index_of(&mut self, name: &str, new: &mut Vec<Table>) -> u32 {
-        if name.is_empty() {
-            return 0;
-        }
-        let index = self.told.iter().position(|table| table.name == name).unwrap_or_else(|| {
-            let table = Table { schema: "main".into(), name: name.into() };
-            self.told.push(table.clone());
-            new.push(table);
-            self.told.len() - 1
-        });
-        u32::try_from(index).unwrap_or(u32::MAX)
     }
 }
 

@@ -1,0 +1,153 @@
+//! All checks of a plugin, in order.
+
+use std::path::Path;
+
+use super::generate;
+use super::hostile;
+use super::lane::{Usage, advice};
+use super::learn::learn;
+use super::repeat;
+use super::report::{Check, Report, bytes};
+use super::rows::Tables;
+use super::samples::Samples;
+use crate::config::Limits;
+use crate::event::Name;
+use crate::sandbox::{Manifest, Plugin, Role, Sandbox};
+
+/// What to prove with.
+#[derive(Debug)]
+pub struct Options {
+    /// Makes the generated events.
+    pub seed: u64,
+    /// How many are generated.
+    pub events: usize,
+    /// Use the samples as they are, instead of generated events.
+    pub only_samples: bool,
+}
+
+/// Proves the plugin `name` in `folder`.
+pub fn prove(
+    sandbox: &Sandbox,
+    folder: &Path,
+    name: &Name,
+    limits: &Limits,
+    samples: &Samples,
+    options: &Options,
+) -> Report {
+    let mut report = Report::new(name, options.seed);
+    let plugin = match sandbox.load(folder, name, limits) {
+        Ok(plugin) => plugin,
+        Err(error) => {
+            report.add(Check::failed("loads", error.to_string(), "nothing else can be checked before it loads"));
+            return report;
+        }
+    };
+    let role = match plugin.role() {
+        Role::Enrich => "enrich",
+        Role::Route => "route",
+        Role::Aggregate => "aggregate",
+    };
+    report.add(Check::ok("loads", format!("a component of contract 0.1, role {role}, {}", plugin.version().version)));
+    report.add(asks(&plugin));
+    if let Err(fault) = plugin.instantiate(&"check".into()) {
+        report.add(Check::failed("starts", fault.to_string(), advice(&fault)));
+        return report;
+    }
+    report.add(Check::ok("starts", "`init` accepts the manifest's [config]"));
+
+    let manifest = plugin.manifest();
+    let mut tables = Tables::new(manifest, samples);
+    let learned = learn(&plugin, samples, &mut tables, options.seed);
+    if !learned.is_empty() {
+        let advice = format!("real rows prove more: show some in {name}.samples.jsonl, a JSON object a line");
+        report.add(Check::note("columns", format!("learned from its errors: {}", learned.join(", ")), advice));
+    }
+    let events = match options.only_samples {
+        true => generate::recorded(samples),
+        false => generate::generated(manifest, samples, &mut tables, options.seed, options.events),
+    };
+    let lookup = generate::lookup(manifest, samples, &mut tables, options.seed);
+    let (checks, mut usage) = repeat::checks(&plugin, &lookup, &events, options.seed);
+    checks.into_iter().for_each(|check| report.add(check));
+    let (checks, used) = hostile::checks(&plugin, &lookup, &events, &mut tables, options.seed);
+    checks.into_iter().for_each(|check| report.add(check));
+    usage = usage.and(used);
+    report.add(limits_of(manifest, usage));
+    report
+}
+
+/// What it can use, against what its manifest asks for.
+fn asks(plugin: &Plugin) -> Check {
+    const NAME: &str = "asks for what it uses";
+    let imports = plugin.imports();
+    let uses = |name: &str| imports.iter().any(|import| import == name);
+    let manifest = plugin.manifest();
+    let found =
+        if imports.is_empty() { "uses nothing of the host".into() } else { format!("uses {}", imports.join(", ")) };
+    if uses("lookup") && manifest.lookup.is_empty() {
+        return Check::note(
+            NAME,
+            format!("{found}, and the manifest has no [lookup]"),
+            "a lookup would fail the batch: name the table and its columns under [lookup]",
+        );
+    }
+    if !uses("lookup") && !manifest.lookup.is_empty() {
+        let tables: Vec<&str> = manifest.lookup.keys().map(|table| &**table).collect();
+        let found = format!("{found}, and [lookup] names {}", tables.join(", "));
+        return Check::note(NAME, found, "the host would keep these tables in memory for nothing: take them out");
+    }
+    if plugin.role() != Role::Enrich && manifest.channels.is_empty() {
+        return Check::note(
+            NAME,
+            format!("{found}, and the manifest names no channels"),
+            "it can send nothing: name them under channels",
+        );
+    }
+    Check::ok(NAME, found)
+}
+
+fn limits_of(manifest: &Manifest, usage: Usage) -> Check {
+    const NAME: &str = "limits";
+    let limits = &manifest.limits;
+    let parts = [
+        (
+            "cpu",
+            usage.cpu.as_micros() as f64,
+            limits.cpu.as_micros() as f64,
+            format!("{:.1} of {:?}", usage.cpu.as_secs_f64() * 1e3, limits.cpu),
+        ),
+        ("memory", usage.memory as f64, limits.memory as f64, of_bytes(usage.memory, limits.memory)),
+        (
+            "output",
+            usage.output_bytes as f64,
+            limits.output_bytes as f64,
+            of_bytes(usage.output_bytes, limits.output_bytes),
+        ),
+        (
+            "messages",
+            usage.messages as f64,
+            f64::from(limits.output_messages),
+            format!("{} of {}", usage.messages, limits.output_messages),
+        ),
+        ("state", usage.state_bytes as f64, limits.state_bytes as f64, of_bytes(usage.state_bytes, limits.state_bytes)),
+    ];
+    let found = format!(
+        "at most, of a batch: {}",
+        parts.iter().map(|(name, _, _, text)| format!("{name} {text}")).collect::<Vec<_>>().join(", ")
+    );
+    let near: Vec<&str> =
+        parts.iter().filter(|(_, used, limit, _)| used * 2.0 > *limit).map(|(name, ..)| *name).collect();
+    if near.is_empty() {
+        return Check::ok(NAME, found);
+    }
+    let debug = if cfg!(debug_assertions) {
+        " (this relevo is built without optimisation, which makes the host slow)"
+    } else {
+        ""
+    };
+    Check::note(NAME, found, format!("more than half of it: {}{debug}", near.join(", ")))
+}
+
+fn of_bytes(used: u64, limit: u64) -> String {
+    format!("{} of {}", bytes(used), bytes(limit))
+}
