@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, watch};
 
-use super::deploy::{DeployError, Desk, Outcome};
+use super::deploy::Outcome;
+use super::desk::{DeployError, Desk};
 use crate::event::Name;
 use crate::store::{Origin, Package};
 

@@ -13,6 +13,7 @@ mod builtin;
 mod chain;
 mod commit;
 mod deploy;
+mod desk;
 mod failure;
 mod feed;
 mod folder;
@@ -34,7 +35,8 @@ mod worker;
 mod tests;
 
 pub use builtin::PUBLICATIONS;
-pub use deploy::{DeployError, Deployed, Desk, Outcome, PluginView};
+pub use deploy::{Deployed, InPipeline, Outcome};
+pub use desk::{DeployError, Desk, PluginView, TookOver};
 pub use health::{Health, Status};
 pub use supervisor::{Pipelines, StartError};
 pub use trial::{Difference, Report, SeenFault, Shown};

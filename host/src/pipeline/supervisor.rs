@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::breaker::Breaker;
 use super::builtin::PUBLICATIONS;
-use super::deploy::Desk;
+use super::desk::Desk;
 use super::folder;
 use super::health::{Board, Health, Status};
 use super::library::Library;

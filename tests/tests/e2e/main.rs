@@ -17,4 +17,5 @@ mod panel;
 mod process;
 mod resuming;
 mod slow_clients;
+mod swaps;
 mod tail;

@@ -1,0 +1,328 @@
+//! The operators' desk: what they see of plugins, and where they leave their wishes. Each wish becomes a
+//! control record; the pipeline heeds it at its place.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+
+use super::breaker::Breaker;
+use super::health::{Board, Health};
+use super::library::Library;
+use super::worker::{Context, Crash};
+use crate::config::Config;
+use crate::event::{Name, Number};
+use crate::journal::{Control, Journal, JournalError, LetterEnd, StoredLetter, Swap, SwapReason};
+use crate::store::{About, StoreError, VersionId};
+
+/// How many swaps of a plugin are told.
+const SWAPS: usize = 100;
+
+/// How many controls are read at once: a letter may be as large as a record.
+const PAGE: usize = 64;
+
+/// What a wish can't be done for.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    #[error(
+        "no [[pipeline]] in relevo.toml names the plugin {0}; add it to the plugins of one, and restart the server"
+    )]
+    NoPipeline(Name),
+    #[error("there is no pipeline {0:?}; there are: {1}")]
+    UnknownPipeline(String, String),
+    #[error("there is no version {wanted} of {plugin}; there are: {known}")]
+    UnknownVersion { plugin: Name, wanted: String, known: String },
+    #[error("there is no version of {0} to go back to")]
+    NoFormer(Name),
+    #[error("there is no dead letter {0}")]
+    UnknownLetter(Number),
+    #[error("{plugin} can't be used: {reason}")]
+    Refused { plugin: Name, reason: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// A plugin as operators see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PluginView {
+    pub plugin: Name,
+    pub pipelines: Vec<Health>,
+    pub versions: Vec<About>,
+    /// Who took over when, the newest last; as long as the journal keeps it.
+    pub swaps: Vec<TookOver>,
+    pub dead_letters: u64,
+}
+
+/// A version took the place of another.
+#[derive(Debug, Clone, Serialize)]
+pub struct TookOver {
+    /// The record's number: messages with a higher offset are the new version's.
+    pub offset: Number,
+    pub pipeline: Name,
+    pub version: Box<str>,
+    pub former: Box<str>,
+    /// The events after this number are the new version's.
+    pub cursor: Number,
+    pub why: SwapReason,
+    pub by: Box<str>,
+}
+
+/// A pipeline, as the desk knows it.
+pub(super) struct Known {
+    pub(super) name: Name,
+    plugins: Vec<Name>,
+    pub(super) board: Board,
+    pub(super) bell: Arc<Notify>,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) config: Arc<Config>,
+    pub(super) library: Arc<Library>,
+    pub(super) journal: Journal,
+    pub(super) handle: Handle,
+    stopping: watch::Receiver<bool>,
+    pipelines: Vec<Known>,
+    /// One deployment at a time: the second is tried against what the first left.
+    pub(super) deploying: tokio::sync::Mutex<()>,
+}
+
+impl Desk {
+    pub(super) fn new(
+        config: Arc<Config>,
+        library: Arc<Library>,
+        journal: Journal,
+        stopping: watch::Receiver<bool>,
+    ) -> Inner {
+        Inner {
+            config,
+            library,
+            journal,
+            handle: Handle::current(),
+            stopping,
+            pipelines: Vec::new(),
+            deploying: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn add(&mut self, name: Name, plugins: Vec<Name>, board: Board, bell: Arc<Notify>) {
+        self.pipelines.push(Known { name, plugins, board, bell });
+    }
+
+    pub(super) fn open(self) -> Desk {
+        Desk(Arc::new(self))
+    }
+
+    pub(super) fn of(&self, plugin: &str) -> Result<Vec<&Known>, DeployError> {
+        let found: Vec<&Known> =
+            self.pipelines.iter().filter(|known| known.plugins.iter().any(|name| **name == *plugin)).collect();
+        if found.is_empty() { Err(DeployError::NoPipeline(plugin.into())) } else { Ok(found) }
+    }
+
+    pub(super) fn pipeline(&self, name: &str) -> Result<&Known, DeployError> {
+        let names = || self.pipelines.iter().map(|known| known.name.as_ref()).collect::<Vec<_>>().join(", ");
+        let found = self.pipelines.iter().find(|known| *known.name == *name);
+        found.ok_or_else(|| DeployError::UnknownPipeline(name.into(), names()))
+    }
+
+    /// A context for a trial: what happens there counts nowhere else.
+    pub(super) fn aside(&self, known: &Known) -> Context {
+        let mut config = Config::clone(&self.config);
+        // What fails is what a trial is for.
+        config.plugins.retries = 0;
+        Context {
+            name: known.name.clone(),
+            plugins: known.plugins.clone(),
+            config: Arc::new(config),
+            library: self.library.clone(),
+            journal: self.journal.clone(),
+            handle: self.handle.clone(),
+            board: Board::new(known.name.clone()),
+            stopping: self.stopping.clone(),
+            bell: Arc::default(),
+            breaker: Breaker::new(u32::MAX),
+            skips: Mutex::new(BTreeSet::new()),
+            crash: Crash::default(),
+        }
+    }
+
+    /// The versions that serve, or did before, in any pipeline.
+    pub(super) fn in_use(&self, plugin: &str) -> Vec<VersionId> {
+        let serving: Vec<Box<str>> = self
+            .pipelines
+            .iter()
+            .flat_map(|known| known.board.read().versions)
+            .filter(|(name, _)| **name == *plugin)
+            .map(|(_, version)| version)
+            .collect();
+        let versions = self.library.versions().list(plugin);
+        versions.into_iter().filter(|about| serving.contains(&about.version)).map(|about| about.id).collect()
+    }
+}
+
+#[cfg(test)]
+impl Desk {
+    /// A desk without a pipeline behind it.
+    pub(crate) fn alone(config: &Config, journal: &Journal, folder: &std::path::Path) -> Self {
+        let config = Arc::new(Config { data: folder.into(), ..config.clone() });
+        let sandbox = Arc::new(crate::sandbox::Sandbox::new(&folder.join("compiled")).unwrap());
+        let library = Arc::new(Library::open(config.clone(), sandbox).unwrap());
+        Self::new(config, library, journal.clone(), watch::channel(false).1).open()
+    }
+}
+
+impl Desk {
+    /// All plugins that pipelines name.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub async fn plugins(&self) -> Result<Vec<PluginView>, DeployError> {
+        let names: BTreeSet<&Name> = self.0.pipelines.iter().flat_map(|known| &known.plugins).collect();
+        let mut views = Vec::new();
+        for plugin in names {
+            views.push(self.plugin(plugin).await?);
+        }
+        Ok(views)
+    }
+
+    /// One plugin: where it runs, its versions, its dead letters.
+    ///
+    /// # Errors
+    /// No pipeline names it; the journal's.
+    pub async fn plugin(&self, plugin: &str) -> Result<PluginView, DeployError> {
+        let pipelines = self.0.of(plugin)?;
+        let head = self.0.journal.head();
+        let health = |known: &&Known| {
+            let mut health = known.board.read();
+            health.lag = head.0.saturating_sub(health.cursor.0);
+            health
+        };
+        let counts = self.0.journal.dead_letter_count().await?;
+        let dead_letters = pipelines.iter().filter_map(|known| counts.get(&known.name)).sum();
+        Ok(PluginView {
+            plugin: plugin.into(),
+            swaps: self.swaps(plugin).await?,
+            pipelines: pipelines.iter().map(health).collect(),
+            versions: self.0.library.versions().list(plugin),
+            dead_letters,
+        })
+    }
+
+    async fn swaps(&self, plugin: &str) -> Result<Vec<TookOver>, DeployError> {
+        let (mut after, mut swaps) = (Number::ZERO, VecDeque::new());
+        loop {
+            let page = self.0.journal.controls(after, PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(swaps.into()) };
+            after = *last;
+            for (offset, control) in page {
+                let Control::Swapped { swap, former, cursor } = control else { continue };
+                if *swap.plugin != *plugin {
+                    continue;
+                }
+                let Swap { pipeline, version, why, by, .. } = *swap;
+                swaps.push_back(TookOver { offset, pipeline, version, former, cursor, why, by });
+                if swaps.len() > SWAPS {
+                    swaps.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Which version the plugins folder held when it was last looked at.
+    pub(super) fn seen(&self, plugin: &str) -> Option<VersionId> {
+        self.0.library.versions().seen(plugin)
+    }
+
+    /// Remembers what the plugins folder holds.
+    pub(super) fn see(&self, plugin: &str, id: &VersionId) -> Result<(), StoreError> {
+        self.0.library.versions().see(plugin, id)
+    }
+
+    /// The plugins that pipelines name.
+    pub(super) fn names(&self) -> BTreeSet<Name> {
+        self.0.pipelines.iter().flat_map(|known| known.plugins.iter().cloned()).collect()
+    }
+
+    /// Whether a plugin serves in any pipeline yet.
+    pub(super) fn serves(&self, plugin: &str) -> bool {
+        self.0.pipelines.iter().any(|known| known.board.read().answered.contains_key(plugin))
+    }
+
+    /// Has a pipeline stand still behind what was appended so far.
+    ///
+    /// # Errors
+    /// There is no such pipeline; the journal's.
+    pub async fn pause(&self, pipeline: &str, by: &str) -> Result<Number, DeployError> {
+        let pipeline = self.0.pipeline(pipeline)?.name.clone();
+        Ok(self.0.journal.control(Control::PauseWanted { pipeline, by: by.into() }).await?)
+    }
+
+    /// Has a paused pipeline go on; one that stands still because of a fault tries again at once.
+    ///
+    /// # Errors
+    /// There is no such pipeline; the journal's.
+    pub async fn resume(&self, pipeline: &str, by: &str) -> Result<Number, DeployError> {
+        let known = self.0.pipeline(pipeline)?;
+        let control = Control::ResumeWanted { pipeline: known.name.clone(), by: by.into() };
+        let place = self.0.journal.control(control).await?;
+        known.bell.notify_one();
+        Ok(place)
+    }
+
+    /// Lets an event go that holds a pipeline: it becomes a dead letter.
+    ///
+    /// # Errors
+    /// There is no such pipeline; the journal's.
+    pub async fn skip(&self, pipeline: &str, event: Number, by: &str) -> Result<Number, DeployError> {
+        let known = self.0.pipeline(pipeline)?;
+        let control = Control::SkipWanted { pipeline: known.name.clone(), event, by: by.into() };
+        let place = self.0.journal.control(control).await?;
+        known.bell.notify_one();
+        Ok(place)
+    }
+
+    /// Dead letters after a place, oldest first.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub async fn dead_letters(
+        &self,
+        pipeline: Option<&str>,
+        after: Number,
+        limit: usize,
+    ) -> Result<Vec<StoredLetter>, DeployError> {
+        Ok(self.0.journal.dead_letters(pipeline, after, limit).await?)
+    }
+
+    /// Has a letter's event tried again, as a late one.
+    ///
+    /// # Errors
+    /// There is no such letter; the journal's.
+    pub async fn replay(&self, letter: Number, by: &str) -> Result<Number, DeployError> {
+        let stored = self.0.journal.dead_letter(letter).await?.ok_or(DeployError::UnknownLetter(letter))?;
+        let control = Control::ReplayWanted { pipeline: stored.letter.pipeline, letter, by: by.into() };
+        Ok(self.0.journal.control(control).await?)
+    }
+
+    /// Lets a letter go for good.
+    ///
+    /// # Errors
+    /// There is no such letter; the journal's.
+    pub async fn drop_letter(&self, letter: Number, by: &str) -> Result<Number, DeployError> {
+        let stored = self.0.journal.dead_letter(letter).await?.ok_or(DeployError::UnknownLetter(letter))?;
+        let control =
+            Control::LetterClosed { pipeline: stored.letter.pipeline, letter, end: LetterEnd::Dropped, by: by.into() };
+        Ok(self.0.journal.control(control).await?)
+    }
+}
