@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigError};
 mod access;
 mod demo;
 mod detach;
+mod doctor;
 mod migrate;
 mod rebuild;
 mod serve;
@@ -30,10 +31,12 @@ struct Cli {
 enum Command {
     /// Runs the server.
     Serve(serve::Serve),
-    /// Makes or updates the example's tables in the sources' databases.
+    /// Makes or updates the example's tables in the sources' databases; `status` says how they stand.
     Migrate(migrate::Migrate),
     /// Takes the triggers and tables of capture out of the sources' databases; the server must be stopped.
     Detach(detach::Detach),
+    /// Looks at this machine and the settings, and says what is wrong and what to do; changes nothing.
+    Doctor(doctor::Doctor),
     /// Has the running server make a pipeline's state anew from the rows that are there.
     Rebuild(rebuild::Rebuild),
     /// Makes a token and prints it, alone on the last line.
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Migrate(command) => command.run(),
         Command::Detach(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Rebuild(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Tail(command) => command.run(),

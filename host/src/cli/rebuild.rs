@@ -2,19 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
-use axum::body::Body;
-use axum::http::{Request, StatusCode, Uri, header};
+use anyhow::bail;
+use axum::http::StatusCode;
 use clap::Args;
-use hyper_util::rt::TokioIo;
-use serde_json::Value;
-use tokio::net::TcpStream;
 
-use super::access::{Credential, address};
+use super::access::{Credential, address, post};
 use super::{Settings, runtime, say};
-
-/// The largest answer that is read, in bytes.
-const ANSWER: usize = 64 << 10;
 
 #[derive(Args)]
 pub(super) struct Rebuild {
@@ -48,30 +41,4 @@ impl Rebuild {
         say(format_args!("pipeline {} will be rebuilt; /readyz tells when it runs again", self.pipeline));
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Posts nothing to a path of the server, and reads its answer.
-async fn post(base: &str, path: &str, token: &str) -> anyhow::Result<(StatusCode, Value)> {
-    let base: Uri = base.trim_end_matches('/').parse().with_context(|| format!("--url {base} is no address"))?;
-    let Some(authority) = base.authority().filter(|_| base.scheme_str() == Some("http")) else {
-        bail!(
-            "--url {base}; allowed: http://HOST:PORT (run it on the server's machine where the network is not to be trusted)"
-        );
-    };
-    let port = authority.port_u16().unwrap_or(80);
-    let stream = TcpStream::connect((authority.host(), port))
-        .await
-        .with_context(|| format!("there is no server at {authority}; start it with `relevo serve`, or give --url"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
-    let request = Request::post(path)
-        .header(header::HOST, authority.as_str())
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
-        .body(Body::empty())
-        .with_context(|| format!("{path} is no path"))?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = axum::body::to_bytes(Body::new(response.into_body()), ANSWER).await?;
-    driver.abort();
-    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }

@@ -23,6 +23,7 @@ mod commit;
 mod embedded;
 mod fit;
 mod index;
+mod inspect;
 mod lock;
 mod open;
 mod prune;
@@ -38,7 +39,9 @@ mod tests;
 mod writer;
 
 pub use fit::fit;
-pub(crate) use lock::Lock;
+pub(crate) use inspect::{format, inspect};
+pub(crate) use lock::{Lock, in_use};
+pub(crate) use open::FORMAT;
 pub use record::*;
 
 /// Which life of the journal an offset belongs to. A new one starts only when records were lost:

@@ -5,6 +5,7 @@
 mod beginnings;
 mod changes;
 mod crashes;
+mod doctor;
 mod gad;
 mod gaps;
 mod hostile_plugins;
@@ -17,3 +18,4 @@ mod process;
 mod resuming;
 mod slow_clients;
 mod tail;
+mod upgrades;
