@@ -3,8 +3,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::{Context as _, bail};
+use axum::body::Body;
+use axum::http::request::Builder;
+use axum::http::{Request, StatusCode, Uri, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
 use crate::auth::{Secret, Tokens};
 use crate::config::Config;
+
+/// The largest answer that is read, in bytes.
+const ANSWER: usize = 64 << 20;
 
 /// Where tokens come from.
 pub(super) enum Credential {
@@ -54,4 +65,31 @@ pub(super) fn address(config: &Config) -> SocketAddr {
         });
     }
     address
+}
+
+/// Asks for a path of the server that everybody may ask for.
+pub(super) async fn get(base: &str, path: &str) -> anyhow::Result<(StatusCode, Value)> {
+    ask(base, Request::get(path), Body::empty()).await
+}
+
+/// Sends a request to the server, and reads its answer.
+pub(super) async fn ask(base: &str, request: Builder, body: Body) -> anyhow::Result<(StatusCode, Value)> {
+    let base: Uri = base.trim_end_matches('/').parse().with_context(|| format!("--url {base} is no address"))?;
+    let Some(authority) = base.authority().filter(|_| base.scheme_str() == Some("http")) else {
+        bail!(
+            "--url {base}; allowed: http://HOST:PORT (run it on the server's machine where the network is not to be trusted)"
+        );
+    };
+    let port = authority.port_u16().unwrap_or(80);
+    let stream = TcpStream::connect((authority.host(), port))
+        .await
+        .with_context(|| format!("there is no server at {authority}; start it with `relevo serve`, or give --url"))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::spawn(connection);
+    let request = request.header(header::HOST, authority.as_str()).body(body).context("that is no path")?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = axum::body::to_bytes(Body::new(response.into_body()), ANSWER).await?;
+    driver.abort();
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }

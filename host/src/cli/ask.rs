@@ -1,19 +1,14 @@
 //! Asks a running server over HTTP, as an operator: the commands that change what runs do.
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, Uri, header};
+use axum::http::{Method, Request, StatusCode, header};
 use clap::Args;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
-use super::access::{Credential, address};
+use super::access::{self, Credential, address};
 use super::{Settings, runtime};
 use crate::config::Config;
-
-/// The largest answer that is read, in bytes.
-const ANSWER: usize = 64 << 20;
 
 /// Which server, and who asks.
 #[derive(Args)]
@@ -68,23 +63,8 @@ async fn send(
     token: &str,
     content: Content,
 ) -> anyhow::Result<(StatusCode, Value)> {
-    let base: Uri = base.trim_end_matches('/').parse().with_context(|| format!("--url {base} is no address"))?;
-    let Some(authority) = base.authority().filter(|_| base.scheme_str() == Some("http")) else {
-        bail!(
-            "--url {base}; allowed: http://HOST:PORT (run it on the server's machine where the network is not to be trusted)"
-        );
-    };
-    let port = authority.port_u16().unwrap_or(80);
-    let stream = TcpStream::connect((authority.host(), port))
-        .await
-        .with_context(|| format!("there is no server at {authority}; start it with `relevo serve`, or give --url"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::HOST, authority.as_str())
-        .header(header::AUTHORIZATION, format!("Bearer {token}"));
+    let mut request =
+        Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
     let body = match content {
         Content::Nothing => Body::empty(),
         Content::Files(files) => {
@@ -94,11 +74,7 @@ async fn send(
             Body::from(form(&boundary, &files))
         }
     };
-    let response = sender.send_request(request.body(body).with_context(|| format!("{path} is no path"))?).await?;
-    let status = response.status();
-    let body = axum::body::to_bytes(Body::new(response.into_body()), ANSWER).await?;
-    driver.abort();
-    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    access::ask(base, request, body).await
 }
 
 fn form(boundary: &str, files: &[(&str, Vec<u8>)]) -> Vec<u8> {

@@ -1,17 +1,21 @@
-//! `relevo migrate`: makes the example's tables.
+//! `relevo migrate`: makes the example's tables; `relevo migrate status` says how they stand.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use super::{Settings, runtime};
+use super::{Settings, runtime, say};
 use crate::config::{Config, ConfigError, SourceSettings};
-use crate::example::{self, Example};
+use crate::example::{self, Example, Standing};
+use crate::journal;
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Migrate {
+    #[command(subcommand)]
+    action: Option<Action>,
     #[command(flatten)]
     settings: Settings,
     /// Also where the database holds other tables already.
@@ -22,8 +26,58 @@ pub(super) struct Migrate {
     seed: bool,
 }
 
+#[derive(Subcommand)]
+enum Action {
+    /// Says of each script when it was applied, and of the server's own journal its format. Changes nothing; exit
+    /// code 0: all are applied, 1: some are not.
+    Status(Status),
+}
+
+#[derive(Args)]
+struct Status {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Status {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.settings.load()?;
+        let mut all = true;
+        runtime()?.block_on(async {
+            for source in examples(&config)? {
+                say(format_args!("{}:", source.path.display()));
+                for (script, standing) in example::standing(source.example, &source.path).await? {
+                    all &= matches!(standing, Standing::Applied { .. });
+                    let how = match standing {
+                        Standing::Applied { at } => format!("applied  {at}"),
+                        Standing::Pending => "pending  run: relevo migrate".to_owned(),
+                        Standing::Changed { at } => {
+                            format!("changed  applied {at} in another form; changes belong in a new script")
+                        }
+                    };
+                    say(format_args!("  {script:<24} {how}"));
+                }
+            }
+            anyhow::Ok(())
+        })?;
+        let how = match journal::format(&config.data)? {
+            Some(found) if found == journal::FORMAT => format!("format {found}"),
+            Some(found) => {
+                all = false;
+                format!("format {found}; this relevo reads {}: run the version that wrote it", journal::FORMAT)
+            }
+            None => "there is none yet; the server makes it".to_owned(),
+        };
+        say(format_args!("{}:\n  {:<24} {how}", config.data.display(), "journal"));
+        Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
 impl Migrate {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(Action::Status(status)) = self.action {
+            return status.run();
+        }
         let config = self.settings.load()?;
         let sources = examples(&config)?;
         if sources.is_empty() {

@@ -13,6 +13,7 @@ mod access;
 mod ask;
 mod demo;
 mod detach;
+mod doctor;
 mod migrate;
 mod plugin;
 mod rebuild;
@@ -32,10 +33,12 @@ struct Cli {
 enum Command {
     /// Runs the server.
     Serve(serve::Serve),
-    /// Makes or updates the example's tables in the sources' databases.
+    /// Makes or updates the example's tables in the sources' databases; `status` says how they stand.
     Migrate(migrate::Migrate),
     /// Takes the triggers and tables of capture out of the sources' databases; the server must be stopped.
     Detach(detach::Detach),
+    /// Looks at this machine and the settings, and says what is wrong and what to do; changes nothing.
+    Doctor(doctor::Doctor),
     /// Has the running server make a pipeline's state anew from the rows that are there.
     Rebuild(rebuild::Rebuild),
     /// Makes, builds, checks, deploys, tries, watches and repairs plugins.
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Migrate(command) => command.run(),
         Command::Detach(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Rebuild(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Token(command) => command.run(),

@@ -13,6 +13,7 @@ pub mod human;
 mod read;
 mod settings;
 
+pub(crate) use read::nearest;
 pub use settings::*;
 
 /// The configuration that is used where there is no `relevo.toml`: the example domain.

@@ -113,7 +113,8 @@ fn at_line(name: &str, text: &str, error: &toml::de::Error) -> String {
     }
 }
 
-fn nearest<'a>(unknown: &str, known: &'a [String]) -> Option<&'a String> {
+/// The name that was probably meant.
+pub(crate) fn nearest<'a>(unknown: &str, known: &'a [String]) -> Option<&'a String> {
     known
         .iter()
         .map(|name| (strsim::damerau_levenshtein(unknown, name), name))

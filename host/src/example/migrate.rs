@@ -1,13 +1,15 @@
 //! Makes an example's tables in a SQLite file, and fills them. Keeps its hands off a database that
 //! holds somebody else's tables.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
-use super::Example;
+use super::{Example, Script};
+use crate::capture::sqlite::inspect::open_untouched;
 
 /// Why nothing was migrated.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +70,59 @@ pub async fn migrate(example: &Example, path: &Path, beside: bool) -> Result<usi
     Ok(ran)
 }
 
+/// What became of a script in a database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// RFC 3339.
+    Applied {
+        at: String,
+    },
+    Pending,
+    /// It was applied in another form than this relevo has.
+    Changed {
+        at: String,
+    },
+}
+
+/// How each script of an example stands in a database, in their order. Changes nothing, and makes no file.
+///
+/// # Errors
+/// If the database can't be read.
+pub async fn standing(example: &Example, path: &Path) -> Result<Vec<(String, Standing)>, MigrateError> {
+    let mut applied = BTreeMap::new();
+    if path.exists() {
+        let database_error = |cause| MigrateError::Database { path: path.to_owned(), cause };
+        let mut database = open_untouched(path).await.map_err(database_error)?;
+        let ours = sqlx::query("select 1 from sqlite_schema where type = 'table' and name = '_relevo_migrations'")
+            .fetch_optional(&mut database)
+            .await
+            .map_err(database_error)?;
+        if ours.is_some() {
+            let rows = sqlx::query("select name, hash, applied_at from _relevo_migrations")
+                .fetch_all(&mut database)
+                .await
+                .map_err(database_error)?;
+            applied.extend(rows.iter().map(|row| (row.get::<String, _>(0), (row.get::<String, _>(1), row.get(2)))));
+        }
+        let _ = database.close().await;
+    }
+    let stands = |script: &Script| {
+        let name = format!("{}/{}", example.name, script.name);
+        let standing = match applied.remove(&name) {
+            None => Standing::Pending,
+            Some((found, at)) if found == hash(script.sql) => Standing::Applied { at },
+            Some((_, at)) => Standing::Changed { at },
+        };
+        (name, standing)
+    };
+    Ok(example.migrations.iter().map(stands).collect())
+}
+
+/// What tells a script's forms apart.
+fn hash(sql: &str) -> String {
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, sql.as_bytes()).simple().to_string()
+}
+
 /// Fills the tables, once in the database's life. Returns whether it did now.
 ///
 /// # Errors
@@ -98,7 +153,7 @@ async fn run_once(
     sql: &'static str,
 ) -> Result<bool, MigrateError> {
     let database_error = |cause| MigrateError::Database { path: path.to_owned(), cause };
-    let hash = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, sql.as_bytes()).simple().to_string();
+    let hash = hash(sql);
     let applied = sqlx::query("select hash from _relevo_migrations where name = ?")
         .bind(name)
         .fetch_optional(&mut *database)
@@ -209,6 +264,25 @@ mod tests {
         run(&path, "update _relevo_migrations set hash = 'x' where name = 'gad/0002_efectivos'").await;
         let failed = migrate(example, &path, false).await.unwrap_err().to_string();
         assert!(failed.contains("gad/0002_efectivos"), "{failed}");
+    }
+
+    #[tokio::test]
+    async fn it_says_how_each_script_stands_and_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gad.db");
+        let example = find("gad").unwrap();
+        let all = standing(example, &path).await.unwrap();
+        assert!(all.len() == 3 && all.iter().all(|(_, standing)| *standing == Standing::Pending), "{all:?}");
+        assert!(!path.exists());
+        run(&path, "create table theirs (x)").await;
+        assert_eq!(standing(example, &path).await.unwrap()[0].1, Standing::Pending);
+        migrate(example, &path, true).await.unwrap();
+        let all = standing(example, &path).await.unwrap();
+        assert!(all.iter().all(|(_, standing)| matches!(standing, Standing::Applied { .. })), "{all:?}");
+        run(&path, "update _relevo_migrations set hash = 'x' where name = 'gad/0002_efectivos'").await;
+        let all = standing(example, &path).await.unwrap();
+        assert!(matches!(&all[1], (name, Standing::Changed { .. }) if name == "gad/0002_efectivos"), "{all:?}");
+        assert!(!folder.path().join("gad.db-wal").exists(), "nothing was left beside it");
     }
 
     #[test]

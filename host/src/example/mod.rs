@@ -4,7 +4,7 @@
 mod migrate;
 mod simulation;
 
-pub use migrate::{MigrateError, migrate, seed};
+pub use migrate::{MigrateError, Standing, migrate, seed, standing};
 pub use simulation::{Simulation, SimulationError};
 
 /// A domain as data. The host knows none: it runs scripts.

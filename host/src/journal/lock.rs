@@ -22,6 +22,12 @@ pub(crate) struct Lock {
     said: Vec<String>,
 }
 
+/// Whether a process has the journal in a folder open. Makes no file.
+pub(crate) fn in_use(folder: &Path) -> bool {
+    let Ok(file) = File::open(folder.join(FILE)) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 impl Lock {
     /// # Errors
     /// `Locked` if another process has it.

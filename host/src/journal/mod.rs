@@ -24,6 +24,7 @@ mod embedded;
 mod fit;
 mod index;
 mod letters;
+mod inspect;
 mod lock;
 mod open;
 mod prune;
@@ -41,7 +42,9 @@ mod wal;
 mod writer;
 
 pub use fit::fit;
-pub(crate) use lock::Lock;
+pub(crate) use inspect::{format, inspect};
+pub(crate) use lock::{Lock, in_use};
+pub(crate) use open::FORMAT;
 pub use record::*;
 
 /// Which life of the journal an offset belongs to. A new one starts only when records were lost:

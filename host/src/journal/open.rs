@@ -20,10 +20,10 @@ use crate::event::Number;
 use crate::message::ChannelName;
 
 /// "RLVO" in the file's header, and the format of what follows.
-const APPLICATION: i64 = 0x524c_564f;
-pub(super) const FORMAT: i64 = 2;
+pub(super) const APPLICATION: i64 = 0x524c_564f;
+pub(crate) const FORMAT: i64 = 2;
 
-const FILE: &str = "journal.db";
+pub(super) const FILE: &str = "journal.db";
 
 /// What makes one start of the machine different from another; None where it can't be read.
 pub(super) fn boot_id() -> Option<String> {
@@ -90,7 +90,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Looks at the file before SQLite does: it would take an unlucky foreign file for an empty one.
-fn check_header(path: &Path) -> Result<(), JournalError> {
+pub(super) fn check_header(path: &Path) -> Result<(), JournalError> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

@@ -5,6 +5,7 @@
 mod beginnings;
 mod changes;
 mod crashes;
+mod doctor;
 mod gad;
 mod gaps;
 mod hostile_plugins;
@@ -19,3 +20,4 @@ mod resuming;
 mod slow_clients;
 mod swaps;
 mod tail;
+mod upgrades;

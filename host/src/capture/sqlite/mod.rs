@@ -20,6 +20,7 @@ mod detach;
 mod error;
 mod form;
 mod index;
+pub mod inspect;
 mod install;
 mod others;
 mod place;

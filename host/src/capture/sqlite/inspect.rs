@@ -1,0 +1,79 @@
+//! Looks at a database as capture would, and changes nothing. `relevo doctor` calls this.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+
+use super::schema;
+use super::tables::{FORMAT, get, is_there};
+use super::triggers::PREFIX;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// SQLite's journal mode, in small letters.
+    pub mode: String,
+    /// Of what capture keeps there; None: nothing yet.
+    pub format: Option<String>,
+    /// The format that this version has.
+    pub reads: &'static str,
+    pub tables: Vec<InspectedTable>,
+    /// The user's own triggers: name and table.
+    pub triggers: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InspectedTable {
+    pub name: String,
+    /// A PRIMARY KEY is declared.
+    pub has_key: bool,
+    pub can_be_watched: bool,
+}
+
+/// # Errors
+/// What SQLite says.
+pub async fn inspect(path: &Path) -> sqlx::Result<Inspected> {
+    let mut db = open_untouched(path).await?;
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut db).await?;
+    let kept = is_there(&mut db, "_relevo_meta").await?;
+    let format = if kept { get(&mut db, "format").await? } else { None };
+    let mut tables = Vec::new();
+    for listed in schema::list(&mut db).await? {
+        // Views and virtual tables have no triggers of our kind, and nobody meant them.
+        if listed.kind != "table" {
+            continue;
+        }
+        let table = schema::read(&mut db, &listed).await?;
+        let has_key = !table.key.is_empty();
+        tables.push(InspectedTable { has_key, can_be_watched: has_key || table.rowid.is_some(), name: table.name });
+    }
+    let triggers =
+        sqlx::query("SELECT name, tbl_name FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 8) <> ?")
+            .bind(PREFIX)
+            .fetch_all(&mut db)
+            .await?;
+    let triggers = triggers.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<sqlx::Result<_>>()?;
+    db.close().await?;
+    Ok(Inspected { mode: mode.to_lowercase(), format, reads: FORMAT, tables, triggers })
+}
+
+/// A connection that makes no file. A database in WAL mode has two more files while somebody has it open; where
+/// they aren't, nobody has, and the file alone is read as it is.
+pub(crate) async fn open_untouched(path: &Path) -> sqlx::Result<SqliteConnection> {
+    let beside = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        Path::new(&name).exists()
+    };
+    let alone = !(beside("-wal") && beside("-shm"));
+    SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .immutable(alone)
+        .busy_timeout(Duration::from_secs(2))
+        .disable_statement_logging()
+        .connect()
+        .await
+}

@@ -1,0 +1,119 @@
+//! The plugins: is each pipeline's there, does it load, do the tables and channels exist that it names; and is
+//! there one that nobody uses.
+
+use std::path::{Path, PathBuf};
+
+use super::Finding;
+use crate::config::{Config, PipelineSettings};
+use crate::message::ChannelPattern;
+use crate::sandbox::{Manifest, Sandbox};
+
+pub(super) fn all(config: &Config) -> Vec<Finding> {
+    let mut findings = unused(config);
+    // Compiled code goes to a place of our own: nothing is changed where the server keeps its.
+    let scratch = Scratch(std::env::temp_dir().join(format!("relevo-doctor-{}", uuid::Uuid::new_v4().simple())));
+    let sandbox = match Sandbox::new(&scratch.0) {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            let remedy = "give the program memory, address space, and a temporary folder (TMPDIR)";
+            findings.push(Finding::problem("plugins", format!("none can be loaded: {error}"), remedy));
+            return findings;
+        }
+    };
+    for pipeline in &config.pipelines {
+        findings.extend(of_pipeline(config, &sandbox, pipeline));
+    }
+    findings
+}
+
+fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) -> Vec<Finding> {
+    let check = format!("pipeline {}", pipeline.name);
+    let folder = config.plugins_folder();
+    let mut findings = Vec::new();
+    for name in &pipeline.plugins {
+        match sandbox.load(&folder, name, &config.plugins.limits) {
+            Ok(plugin) => findings.extend(judge(&check, config, plugin.manifest())),
+            Err(error) => findings.push(Finding::problem(
+                check.clone(),
+                format!("plugin {name}: {error}"),
+                format!("put {name}.wasm and {name}.toml into {} (README.md, Write a plugin)", folder.display()),
+            )),
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(check, format!("its plugins load: {}", pipeline.plugins.join(", "))));
+    }
+    findings
+}
+
+fn judge(check: &str, config: &Config, manifest: &Manifest) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let plugin = &manifest.name;
+    for channel in manifest.channels.iter().filter_map(ChannelPattern::exact) {
+        if config.channel(&channel).is_none() {
+            let found = format!("plugin {plugin} sends to {channel}, for which there is no rule");
+            let remedy = format!("add to the settings: [[channel]] pattern = \"{channel}\" and who may read it");
+            findings.push(Finding::problem(check, found, remedy));
+        }
+    }
+    let all = config.sources.iter().any(|source| source.tables.is_empty());
+    let watched = |table: &str| {
+        all || config.sources.iter().flat_map(|s| &s.tables).any(|watched| watched.eq_ignore_ascii_case(table))
+    };
+    for table in manifest.events.keys().chain(manifest.lookup.keys()).filter(|table| !watched(table)) {
+        let found = format!("plugin {plugin} wants table {table}, which no source watches");
+        findings.push(Finding::problem(check, found, format!("add {table} to the tables of a [[source]]")));
+    }
+    findings
+}
+
+/// Components that are in no pipeline.
+fn unused(config: &Config) -> Vec<Finding> {
+    let used = |name: &str| config.pipelines.iter().flat_map(|p| &p.plugins).any(|plugin| **plugin == *name);
+    let mut names: Vec<String> = components(&config.plugins_folder()).collect();
+    names.retain(|name| !used(name));
+    names.sort();
+    let warn = |name: &String| {
+        let remedy = format!("add a [[pipeline]] with plugins = [\"{name}\"], or take {name}.wasm away");
+        Finding::warning(format!("plugin {name}"), "it is in no [[pipeline]]: it does nothing", remedy)
+    };
+    names.iter().map(warn).collect()
+}
+
+fn components(folder: &Path) -> impl Iterator<Item = String> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
+    let is_component = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "wasm");
+    files.filter(is_component).filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+}
+
+/// A folder that goes when it is dropped.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left in a temporary folder harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_is_missing_or_unused_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::load(None).unwrap();
+        config.plugins.folder = Some(folder.path().into());
+        config.pipelines.truncate(1);
+        std::fs::write(folder.path().join("other.wasm"), "").unwrap();
+        let findings = all(&config);
+        let [unused, missing] = &findings[..] else { panic!("{findings:?}") };
+        assert_eq!((unused.check.as_str(), unused.verdict), ("plugin other", Verdict::Warning));
+        assert_eq!((missing.check.as_str(), missing.verdict), ("pipeline tareas", Verdict::Problem));
+        assert!(missing.remedy.as_deref().unwrap().contains("tareas.wasm"), "{missing:?}");
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 1, "nothing was made beside it");
+    }
+}

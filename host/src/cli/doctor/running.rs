@@ -1,0 +1,114 @@
+//! Whether a server runs with these settings. If so it knows best how it is; if not, its port must be free.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use super::super::access::{address, get};
+use super::Finding;
+use crate::config::Config;
+use crate::journal;
+
+/// A server that doesn't answer within this doesn't answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, PartialEq)]
+pub(super) enum Running {
+    No,
+    /// What `/readyz` says.
+    Yes(Value),
+    /// The data folder is in use, but nobody answers.
+    Silent,
+    /// The data folder is free, but the port isn't.
+    PortTaken {
+        by_relevo: bool,
+        why: String,
+    },
+}
+
+impl Running {
+    pub(super) async fn look(config: &Config) -> Self {
+        let in_use = journal::in_use(&config.data);
+        let base = format!("http://{}", address(config));
+        let answer = async |path: &str| tokio::time::timeout(PATIENCE, get(&base, path)).await.ok()?.ok();
+        if in_use {
+            let ready = answer("/readyz").await.filter(|(_, said)| said["parts"].is_array());
+            return ready.map_or(Self::Silent, |(_, said)| Self::Yes(said));
+        }
+        // Given back at once.
+        match TcpListener::bind(config.listen).await {
+            Ok(_) => Self::No,
+            Err(error) => {
+                let ready = answer("/readyz").await;
+                let by_relevo = ready.is_some_and(|(status, said)| {
+                    [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(&status) && said["parts"].is_array()
+                });
+                Self::PortTaken { by_relevo, why: error.to_string() }
+            }
+        }
+    }
+
+    pub(super) fn findings(&self, config: &Config) -> Vec<Finding> {
+        let (check, listen): (_, SocketAddr) = ("server", config.listen);
+        match self {
+            Self::No => vec![Finding::ok(check, format!("it doesn't run, and {listen} is free for it"))],
+            Self::Silent => {
+                let found = format!("one uses {}, but doesn't answer at {listen}", config.data.display());
+                let remedy = "ask with the settings that it was started with (RELEVO_LISTEN, --config), or see its log";
+                vec![Finding::warning(check, found, remedy)]
+            }
+            Self::PortTaken { by_relevo: true, .. } => {
+                let found = format!("at {listen} runs a relevo with another data folder");
+                vec![Finding::problem(check, found, "set RELEVO_DATA to its folder, or RELEVO_LISTEN to another port")]
+            }
+            Self::PortTaken { by_relevo: false, why } => {
+                let remedy = "set RELEVO_LISTEN to an address of this machine and a free port";
+                vec![Finding::problem(check, format!("it can't listen at {listen}: {why}"), remedy)]
+            }
+            Self::Yes(said) => {
+                let parts = said["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let not_ready = parts.iter().filter(|part| part["ready"] != true).map(|part| {
+                    let (name, reason) = (part["name"].as_str().unwrap_or(check), part["reason"].as_str());
+                    Finding::problem(name, reason.unwrap_or("it isn't ready"), "see the server's log")
+                });
+                let runs = Finding::ok(check, format!("it runs at {listen}, with {} parts", parts.len()));
+                std::iter::once(runs).chain(not_ready).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Verdict;
+    use super::*;
+
+    #[test]
+    fn each_part_of_a_running_server_that_is_not_ready_is_a_problem() {
+        let config = Config::load(None).unwrap();
+        let said = json!({"parts": [
+            {"name": "source gad", "ready": true},
+            {"name": "pipeline panel", "ready": false, "reason": "plugin panel: no such file"},
+        ]});
+        let findings = Running::Yes(said).findings(&config);
+        assert_eq!(findings.len(), 2);
+        assert_eq!((findings[1].check.as_str(), findings[1].verdict), ("pipeline panel", Verdict::Problem));
+        assert!(findings[1].found.contains("no such file"));
+    }
+
+    #[test]
+    fn a_port_that_is_taken_has_the_remedy_for_who_has_it() {
+        let config = Config::load(None).unwrap();
+        for (by_relevo, remedy) in [(true, "RELEVO_DATA"), (false, "free port")] {
+            let finding = Running::PortTaken { by_relevo, why: "in use".into() }.findings(&config).remove(0);
+            assert!(finding.verdict == Verdict::Problem && finding.remedy.unwrap().contains(remedy));
+        }
+        assert_eq!(Running::Silent.findings(&config)[0].verdict, Verdict::Warning);
+        assert_eq!(Running::No.findings(&config)[0].verdict, Verdict::Ok);
+    }
+}

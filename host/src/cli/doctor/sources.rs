@@ -1,0 +1,160 @@
+//! The sources: is the database there, can it be watched, are the tables there, is the example up to date.
+
+use std::path::Path;
+
+use rustix::fs::{Access, access};
+
+use super::{Finding, folder};
+use crate::capture::sqlite::inspect::{Inspected, inspect};
+use crate::config::{Config, SourceSettings, nearest};
+use crate::example::{self, Standing};
+
+pub(super) async fn all(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for source in &config.sources {
+        let check = format!("source {}", source.name);
+        // The settings' check has seen that the URL can be used.
+        let Some(path) = source.sqlite_path(&config.data) else { continue };
+        if let Some(finding) = file(&check, source, &path) {
+            findings.push(finding);
+            continue;
+        }
+        findings.extend(folder::disk(&check, &path));
+        match inspect(&path).await {
+            Ok(found) => findings.extend(judge(&check, source, &found)),
+            Err(error) => {
+                let remedy = "it must be a SQLite database that no other program locks for long";
+                findings.push(Finding::problem(check.clone(), format!("{}: {error}", path.display()), remedy));
+                continue;
+            }
+        }
+        findings.extend(migrated(&check, source, &path).await);
+    }
+    findings
+}
+
+/// The file itself; None: it may be used.
+fn file(check: &str, source: &SourceSettings, path: &Path) -> Option<Finding> {
+    let shown = path.display();
+    if !path.exists() {
+        let remedy = match &source.example {
+            Some(_) => "relevo migrate".to_owned(),
+            None => {
+                format!("make it, or set the url of source {} (a relative path starts at the data folder)", source.name)
+            }
+        };
+        return Some(Finding::problem(check, format!("{shown} doesn't exist"), remedy));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // WAL mode needs two more files beside it.
+    let writable = access(path, Access::READ_OK | Access::WRITE_OK).and_then(|()| access(folder, Access::WRITE_OK));
+    writable.err().map(|error| {
+        let remedy =
+            "let the user that relevo runs as write the file and its folder: capture needs triggers and WAL mode";
+        Finding::problem(check, format!("{shown}: {error}"), remedy)
+    })
+}
+
+fn judge(check: &str, source: &SourceSettings, found: &Inspected) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let names: Vec<String> = found.tables.iter().map(|table| table.name.clone()).collect();
+    let is = |name: &str, table: &str| name.eq_ignore_ascii_case(table);
+    for wanted in &source.tables {
+        if !names.iter().any(|name| is(name, wanted)) {
+            let meant = nearest(wanted, &names).map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+            let remedy = format!("{meant}make the table, or take it out of the source's tables");
+            findings.push(Finding::problem(check, format!("there is no table {wanted}"), remedy));
+        }
+    }
+    let watched = |name: &str| source.tables.is_empty() || source.tables.iter().any(|table| is(name, table));
+    for table in found.tables.iter().filter(|table| watched(&table.name)) {
+        if !table.can_be_watched {
+            let found = format!("table {} has no key, or is no ordinary table: it can't be watched", table.name);
+            findings.push(Finding::problem(check, found, "declare a PRIMARY KEY"));
+        } else if !table.has_key {
+            let found = format!(
+                "table {} has no PRIMARY KEY: its rows are known by rowid, which VACUUM may change",
+                table.name
+            );
+            findings.push(Finding::warning(check, found, "declare a PRIMARY KEY"));
+        }
+    }
+    for (trigger, table) in found.triggers.iter().filter(|(_, table)| watched(table)) {
+        let found = format!("trigger {trigger} of your own on table {table}");
+        findings.push(Finding::warning(
+            check,
+            found,
+            "nothing, if docs/capture-sqlite.md, Your own triggers, suits you",
+        ));
+    }
+    match &found.format {
+        Some(format) if format != found.reads => {
+            let remedy =
+                "stop the server, run `relevo detach`, and start it: there is a gap then, and pipelines are rebuilt";
+            let found = format!("what capture keeps there has format {format}, this relevo reads {}", found.reads);
+            findings.push(Finding::problem(check, found, remedy));
+        }
+        _ if findings.iter().all(|finding| finding.verdict != super::Verdict::Problem) => {
+            let capture =
+                if found.format.is_some() { "capture is installed" } else { "the first start installs capture" };
+            findings.push(Finding::ok(check, format!("{} tables, {} mode; {capture}", found.tables.len(), found.mode)));
+        }
+        _ => {}
+    }
+    findings
+}
+
+async fn migrated(check: &str, source: &SourceSettings, path: &Path) -> Option<Finding> {
+    let example = example::find(source.example.as_deref()?).ok()?;
+    let scripts = match example::standing(example, path).await {
+        Ok(scripts) => scripts,
+        Err(error) => return Some(Finding::problem(check, error.to_string(), "relevo migrate status")),
+    };
+    let of = |is: fn(&Standing) -> bool| scripts.iter().find(|(_, standing)| is(standing)).map(|(name, _)| name);
+    if let Some(name) = of(|standing| matches!(standing, Standing::Changed { .. })) {
+        let remedy = "changes belong in a new script: use the version that applied it";
+        return Some(Finding::problem(check, format!("{name} was changed after it was applied"), remedy));
+    }
+    let name = of(|standing| *standing == Standing::Pending)?;
+    Some(Finding::problem(check, format!("the example's {name} is not applied"), "relevo migrate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::*;
+    use crate::capture::sqlite::inspect::InspectedTable;
+
+    fn table(name: &str, has_key: bool, can_be_watched: bool) -> InspectedTable {
+        InspectedTable { name: name.into(), has_key, can_be_watched }
+    }
+
+    fn judged(tables: Vec<InspectedTable>, format: Option<&str>, triggers: &[(&str, &str)]) -> Vec<Finding> {
+        let mut config = Config::load(None).unwrap();
+        let source = &mut config.sources[0];
+        source.tables = vec!["tareas".into()];
+        let triggers = triggers.iter().map(|(name, table)| ((*name).into(), (*table).into())).collect();
+        let found = Inspected { mode: "wal".into(), format: format.map(Into::into), reads: "2", tables, triggers };
+        judge("source gad", source, &found)
+    }
+
+    fn assert_is(findings: &[Finding], verdict: Verdict, text: &str) {
+        let fits = |f: &Finding| {
+            f.verdict == verdict && (f.found.contains(text) || f.remedy.as_deref().is_some_and(|r| r.contains(text)))
+        };
+        assert!(findings.iter().any(fits), "no {verdict:?} with {text}: {findings:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_tables_is_said_with_what_to_do() {
+        assert_is(&judged(vec![table("tarea", true, true)], None, &[]), Verdict::Problem, "did you mean tarea?");
+        assert_is(&judged(vec![table("tareas", false, false)], None, &[]), Verdict::Problem, "PRIMARY KEY");
+        assert_is(&judged(vec![table("tareas", false, true)], None, &[]), Verdict::Warning, "rowid");
+        let good = || vec![table("Tareas", true, true)];
+        assert_is(&judged(good(), None, &[]), Verdict::Ok, "the first start installs capture");
+        assert_is(&judged(good(), Some("2"), &[]), Verdict::Ok, "capture is installed");
+        assert_is(&judged(good(), Some("1"), &[]), Verdict::Problem, "relevo detach");
+        assert_is(&judged(good(), None, &[("audit", "tareas")]), Verdict::Warning, "audit");
+        assert_eq!(judged(good(), None, &[("audit", "others")]).len(), 1, "on a table that nobody watches");
+    }
+}

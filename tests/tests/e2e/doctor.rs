@@ -1,0 +1,144 @@
+//! `relevo doctor` finds what is wrong, says what to do, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use relevo_tests::server::{Ended, Process, Server};
+use relevo_tests::wait::SOON;
+use relevo_tests::world::World;
+use serde_json::Value;
+
+fn doctor(world: &World) -> Ended {
+    world.run(&["doctor"])
+}
+
+fn assert_finds(world: &World, verdict: &str, texts: &[&str]) {
+    let ended = doctor(world);
+    let code = i32::from(verdict == "PROBLEM");
+    assert_eq!(ended.status.code(), Some(code), "{}", ended.log);
+    // A finding is one line, and maybe one more with the remedy.
+    let lines: Vec<&str> = ended.log.lines().collect();
+    let findings = lines.windows(2).filter(|pair| pair[0].starts_with(verdict)).map(|pair| pair.join("\n"));
+    let fits = |finding: &String| texts.iter().all(|text| finding.contains(text));
+    assert!(findings.clone().any(|finding| fits(&finding)), "no {verdict} with {texts:?}:\n{}", ended.log);
+}
+
+/// Every file of a folder, with its bytes.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            found.insert(path.clone(), Vec::new());
+            found.extend(contents(&path));
+        } else {
+            found.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_healthy_machine_has_no_problem_and_nothing_is_changed() {
+    let world = World::new();
+    assert!(world.serve().stop(SOON).status.success());
+    let before = contents(&world.data());
+    let ended = doctor(&world);
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(ended.log.contains("\n0 problems") && ended.log.contains("capture is installed"), "{}", ended.log);
+    for pipeline in ["tareas", "efectivos", "panel"] {
+        assert!(ended.log.contains(&format!("pipeline {pipeline}: its plugins load")), "{}", ended.log);
+    }
+    let after = contents(&world.data());
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    assert!(before == after, "a file was changed");
+}
+
+#[test]
+fn where_nothing_was_ever_started_it_makes_nothing() {
+    let world = World::new();
+    std::fs::remove_dir_all(world.data().join("plugins")).unwrap();
+    let before = contents(&world.data());
+    assert_finds(&world, "PROBLEM", &["pipeline panel", "panel.wasm", "-> put panel.wasm and panel.toml into"]);
+    assert!(before == contents(&world.data()), "it made or changed something");
+}
+
+#[test]
+fn a_database_that_is_missing_or_lacks_a_table_has_its_remedy() {
+    let world = World::bare();
+    assert_finds(&world, "PROBLEM", &["source gad", "doesn't exist", "-> relevo migrate"]);
+    world.sql("create table usuarios (id integer primary key)");
+    assert_finds(
+        &world,
+        "PROBLEM",
+        &["source gad: the example's gad/0001_usuarios is not applied", "-> relevo migrate"],
+    );
+    let world = World::new();
+    world.sql("alter table tareas rename to tarea");
+    assert_finds(&world, "PROBLEM", &["there is no table tareas", "-> did you mean tarea?"]);
+}
+
+#[test]
+fn a_secret_that_others_may_read_has_its_remedy() {
+    let world = World::new().unset_environment("RELEVO_JWT_SECRET");
+    let secret = world.data().join("jwt.secret");
+    std::fs::write(&secret, "s".repeat(64)).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_finds(&world, "PROBLEM", &["secret: ", "-> chmod 600"]);
+    let ended = doctor(&world);
+    assert!(!ended.log.contains(&"s".repeat(64)), "the secret is shown:\n{}", ended.log);
+}
+
+#[test]
+fn settings_that_can_not_be_used_have_their_remedy() {
+    let world = World::bare().set("session.heartbeat = \"soon\"");
+    assert_finds(&world, "PROBLEM", &["settings: session.heartbeat", "-> allowed:"]);
+    let world = World::new().set_environment("RELEVO_LISTENS", "x");
+    assert_finds(&world, "warning", &["nobody reads RELEVO_LISTENS", "-> did you mean RELEVO_LISTEN?"]);
+}
+
+#[test]
+fn a_journal_that_is_damaged_has_its_remedy() {
+    let world = World::new();
+    std::fs::write(world.data().join("journal.db"), b"this was a journal once ".repeat(100)).unwrap();
+    assert_finds(&world, "PROBLEM", &["journal", "-> restore a backup"]);
+}
+
+#[test]
+fn a_port_that_another_program_has_is_a_problem() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap();
+    let world = World::new().set_environment("RELEVO_LISTEN", &address.to_string());
+    // It accepts and says nothing; who asks gives up.
+    drop(std::thread::spawn(move || other.incoming().for_each(drop)));
+    assert_finds(&world, "PROBLEM", &["server: it can't listen at", "-> set RELEVO_LISTEN"]);
+}
+
+#[test]
+fn a_server_that_runs_is_asked_how_it_is() {
+    let world = World::new();
+    std::fs::remove_file(world.data().join("plugins/panel.wasm")).unwrap();
+    let server = Server::listening(Process::start(world.command(&["serve"])));
+    server.wait_readyz("the plugin that is missing", |status, body| status == 503 && body.contains("plugin panel"));
+    let ask = |arguments: &[&str]| {
+        let mut command = world.command(arguments);
+        command.env("RELEVO_LISTEN", server.address.to_string());
+        Process::start(command).wait(Duration::from_secs(60))
+    };
+    let ended = ask(&["doctor", "--json"]);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    let report: Value = serde_json::from_str(&ended.log).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let of = |check: &str| findings.iter().find(|f| f["check"] == check).unwrap_or_else(|| panic!("{report}"));
+    assert_eq!(report["ok"], false);
+    assert_eq!(of("server")["verdict"], "ok");
+    let panel = of("pipeline panel");
+    assert!(panel["verdict"] == "problem" && panel["remedy"].is_string(), "{panel}");
+    assert!(panel["found"].as_str().unwrap().contains("panel.wasm"), "{panel}");
+    assert_eq!(server.get("/healthz").0, 200, "the server isn't harmed");
+    // Asked at another address it still sees that the folder is in use.
+    let ended = doctor(&world);
+    assert!(ended.log.contains("but doesn't answer at"), "{}", ended.log);
+}
