@@ -38,9 +38,9 @@ fn common() -> Config {
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_tail_call(false)
-        .wasm_extended_const(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false);
+    // Extended constants stay on: position-independent code needs them, as in components made of Python.
     config
 }
 

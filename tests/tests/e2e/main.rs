@@ -11,6 +11,8 @@ mod hostile_plugins;
 mod misuse;
 mod names;
 mod panel;
+mod plugin_authors;
+mod plugin_checks;
 mod process;
 mod resuming;
 mod slow_clients;
