@@ -44,7 +44,9 @@ impl Router for Echo {
 fn batch() -> Vec<BatchEvent> {
     let event = |number| {
         let notes = "Recorrida por la zona norte. ".repeat(7);
-        let row = format!(r#"{{"id":{number},"codigo":"T-{number}","estado":"IN_PROGRESS","prioridad":"HIGH","notas":"{notes}"}}"#);
+        let row = format!(
+            r#"{{"id":{number},"codigo":"T-{number}","estado":"IN_PROGRESS","prioridad":"HIGH","notas":"{notes}"}}"#
+        );
         let change = Change {
             schema: "main".into(),
             table: "tareas".into(),

@@ -55,8 +55,9 @@ class Out:
         self.items: list[Message] = []
 
     def send(self, event: int, channel: str, kind: str, event_type: str, data: object) -> None:
-        write = self.write
-        spans = write(channel), write(""), write(kind), write(event_type), write(json.dumps(data))
+        # Escapes for each letter beyond ASCII could make a large text too large for a message.
+        data, write = json.dumps(data, ensure_ascii=False), self.write
+        spans = write(channel), write(""), write(kind), write(event_type), write(data)
         self.items.append(Message(event, 0, *spans))
 
     def write(self, text: str) -> Span:

@@ -14,8 +14,8 @@ use super::error::LoadError;
 const SLOTS: u32 = 256;
 /// Functions that a component's table can hold.
 pub(super) const TABLE_ELEMENTS: usize = 20_000;
-/// Core instances of one component; a Rust component has about five.
-pub(super) const CORE_INSTANCES: usize = 32;
+/// Core instances of one component; a Rust component has about five, one made of Python 38.
+pub(super) const CORE_INSTANCES: usize = 64;
 
 /// Builds the engine: with pooled memory where the address space has room for it, else without.
 pub(super) fn build() -> Result<Engine, LoadError> {
