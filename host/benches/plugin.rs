@@ -42,7 +42,7 @@ impl Router for Echo {
 
 /// Inserts whose rows have about 300 bytes.
 fn batch() -> Vec<BatchEvent> {
-    let event = |number| {
+    let event = |number: u64| {
         let notes = "Recorrida por la zona norte. ".repeat(7);
         let row = format!(
             r#"{{"id":{number},"codigo":"T-{number}","estado":"IN_PROGRESS","prioridad":"HIGH","notas":"{notes}"}}"#
