@@ -50,7 +50,7 @@ fn components() -> PathBuf {
 }
 
 /// `target/`, from `target/PROFILE/deps/e2e-…` or `target/PROFILE/load`.
-fn target_folder() -> PathBuf {
+pub fn target_folder() -> PathBuf {
     profile_folder().parent().expect("a profile's folder lies in the target folder").to_owned()
 }
 

@@ -14,9 +14,9 @@ const RUNS: &[&[&str]] = &[
 ];
 
 pub(crate) fn run() -> Result<()> {
-    let of = RUNS.len() + 2;
+    let of = RUNS.len() + 3;
     steps::say(1, of, "plugins");
-    let ready = plugins::build(&wasm::compiler()?, plugins::SHIPPED)?;
+    let ready = plugins::build(&wasm::compiler()?, &[plugins::SHIPPED, plugins::FOR_TESTS].concat())?;
     steps::say(2, of, "the server and the load generator, optimised");
     steps::run(steps::cargo().args(["build", "--release", "--package", "relevo", "--package", "relevo-tests"]))?;
     let release = steps::target().join("release");
@@ -26,5 +26,8 @@ pub(crate) fn run() -> Result<()> {
         load.args(*arguments).env("RELEVO_BIN", release.join("relevo")).env("RELEVO_TEST_PLUGINS", &ready);
         steps::run(&mut load)?;
     }
-    Ok(())
+    steps::say(of, of, "an event through a plugin, against native code");
+    let mut cargo = steps::cargo();
+    cargo.args(["bench", "--package", "relevo", "--bench", "plugin"]).env("RELEVO_TEST_PLUGINS", &ready);
+    steps::run(&mut cargo)
 }

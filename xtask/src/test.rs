@@ -10,7 +10,7 @@ const FEATURES: [&str; 2] = ["--features", "relevo/failpoints"];
 pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
     // A filter names tests of the workspace.
     let with_python = filter.is_none();
-    let of = 3 + if only_tests { 0 } else { 3 } + usize::from(with_python);
+    let of = 3 + if only_tests { 0 } else { 3 } + if with_python { 2 } else { 0 };
     let mut step = 0;
     let mut say = |what: &str| {
         step += 1;
@@ -53,6 +53,8 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
     if with_python {
         say("the Python client");
         python::test(&server, &ready)?;
+        say("a plugin in Python");
+        python::plugin(&server)?;
     }
     Ok(())
 }

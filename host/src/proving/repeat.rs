@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::lane::{Lane, Made, Usage, advice};
-use super::report::Check;
+use super::report::{Check, count};
 use crate::event::Number;
 use crate::sandbox::{BatchEvent, Fault, Lookup, Plugin, Role};
 
@@ -55,14 +55,16 @@ pub(super) fn checks(plugin: &Plugin, lookup: &Lookup, events: &[BatchEvent], se
 
 fn ran(events: usize, batches: usize, run: &Run) -> Check {
     let found = format!(
-        "{events} events in {batches} batches made {}",
+        "{} in {} made {}",
+        count(events, "event", "events"),
+        count(batches, "batch", "batches"),
         count(run.made.len(), "message or patch", "messages or patches")
     );
     match run.refused.as_slice() {
         [] if run.made.is_empty() => Check::note(
             "runs",
             found,
-            "nothing came out: give rows that it knows in NAME.samples.jsonl or with --events",
+            "it sent nothing: give rows that it knows in NAME.samples.jsonl or with --events",
         ),
         [] => Check::ok("runs", found),
         [(number, why), ..] => {
@@ -75,10 +77,6 @@ fn ran(events: usize, batches: usize, run: &Run) -> Check {
             )
         }
     }
-}
-
-fn count(n: usize, one: &str, more: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {more}") }
 }
 
 fn go(

@@ -154,3 +154,38 @@ pub(super) fn changed(operation: Operation, before: Option<&str>, after: Option<
     let differs = after.iter().filter(|(name, value)| before.get(*name) != Some(value));
     differs.map(|(name, _)| name.as_str().into()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_made_after_samples_and_after_what_was_learned() {
+        let mut columns = Columns::default();
+        assert_eq!(columns.names(), BTreeSet::from(["id".to_owned()]));
+        columns.see(r#"{"id":1,"estado":"PAUSED"}"#);
+        assert!(
+            columns.guess("n", Holds::Integer)
+                && !columns.guess("n", Holds::Text)
+                && !columns.guess("estado", Holds::Text)
+        );
+        let mut random = fastrand::Rng::with_seed(1);
+        let rows: Vec<Row> = (0..100).map(|id| columns.row(id, &mut random)).collect();
+        assert!(
+            rows.iter().enumerate().all(|(id, row)| row["id"] == id && row["n"].is_i64() && row["estado"].is_string())
+        );
+        assert!(rows.iter().filter(|row| row["estado"] == "PAUSED").count() > 80);
+    }
+
+    #[test]
+    fn a_changed_row_keeps_its_key_and_names_what_changed() {
+        let mut columns = Columns::default();
+        columns.see(r#"{"id":"a","x":1,"y":2}"#);
+        let mut row = columns.row(3, &mut fastrand::Rng::with_seed(1));
+        assert_eq!(&*key(&Value::Object(row.clone())), "id-3");
+        columns.change(&mut row, &mut fastrand::Rng::with_seed(2));
+        assert_eq!(row["id"], "id-3");
+        let changed = changed(Operation::Update, Some(r#"{"a":1,"b":2}"#), Some(r#"{"a":1,"b":3,"c":4}"#));
+        assert_eq!(changed, ["b".into(), "c".into()] as [Box<str>; 2]);
+    }
+}

@@ -171,3 +171,47 @@ fn key_of(row: &str) -> Box<str> {
     let row: serde_json::Value = serde_json::from_str(row).unwrap_or_default();
     super::rows::key(&row)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Samples, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Samples::read(file.path()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn each_kind_of_line_is_read() {
+        let samples = read(
+            r#"{"table":"t","operation":"update","before":{"id":1,"a":1},"after":{"id":1,"a":2},"at":"1970-01-01T00:00:01Z"}
+
+            {"channel":"system","data":{"x":1}}
+            {"tick":5}
+            {"lookup":"u","key":"7","row":{"id":7}}
+            {"lookup":"u","row":{"id":8}}"#,
+        )
+        .unwrap();
+        let (Body::Change(change), Some(at)) = &samples.events[0] else { panic!("{samples:?}") };
+        assert_eq!((&*change.key, &change.changed, *at), ("1", &vec!["a".into()], Micros(1_000_000)));
+        let Body::Published(published) = &samples.events[1].0 else { panic!("{samples:?}") };
+        assert_eq!((&*published.kind, &*published.event_type, &*published.data), ("event", "event", r#"{"x":1}"#));
+        assert_eq!(samples.events[2], (Body::Tick { up_to: Micros(5) }, Some(Micros(5))));
+        assert_eq!(samples.lookup["u"].keys().map(|key| &**key).collect::<Vec<_>>(), ["7", "8"]);
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_named_with_what_is_allowed() {
+        for (text, wrong) in [
+            ("{}", "names no table, channel, tick or lookup"),
+            (r#"{"table":"t","operation":"upsert"}"#, r#""upsert" is no operation"#),
+            (r#"{"tick":"soon"}"#, r#""soon" is no moment"#),
+            (r#"{"lookup":"u"}"#, "needs \"row\""),
+            ("not json", "expected"),
+        ] {
+            let error = read(&format!("\n{text}")).unwrap_err();
+            assert!(error.contains(":2: ") && error.contains(wrong) && error.contains("allowed on a line"), "{error}");
+        }
+    }
+}

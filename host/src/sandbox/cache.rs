@@ -59,14 +59,19 @@ impl Cache {
         let mut engine_hash = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut engine_hash);
         let path = self.folder.join(format!("{hash}-{:016x}.{EXTENSION}", engine_hash.finish()));
-        if let Some(component) = read(&path).and_then(|code| deserialize(engine, &code, &path)) {
-            return Ok(component);
+        if let Some(code) = read(&path) {
+            match deserialize(engine, &code) {
+                Ok(component) => return Ok(component),
+                Err(error) => {
+                    tracing::warn!(file = %path.display(), %error, "compiled plugin can't be used; compiling again");
+                }
+            }
         }
         let code = engine.precompile_component(wasm)?;
         if let Err(error) = self.write(&path, &code) {
             tracing::warn!(file = %path.display(), %error, "compiled plugin not kept; it will be compiled again");
         }
-        deserialize(engine, &code, &path).ok_or_else(|| wasmtime::Error::msg("the compiled form can't be read back"))
+        deserialize(engine, &code)
     }
 
     /// Written beside and renamed, so that a crash leaves no half file under the name.
@@ -124,17 +129,11 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 }
 
 #[expect(unsafe_code, reason = "the one place where compiled code is taken in; see SAFETY")]
-fn deserialize(engine: &Engine, code: &[u8], path: &Path) -> Option<Component> {
+fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `code` was made by `Engine::precompile_component`: either just now by the caller, or it
     // comes from a file that only this user could write, in a folder that only this user can enter,
     // whose hash is right. The engine refuses code of another version or with other settings.
-    match unsafe { Component::deserialize(engine, code) } {
-        Ok(component) => Some(component),
-        Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "compiled plugin can't be used; compiling again");
-            None
-        }
-    }
+    unsafe { Component::deserialize(engine, code) }
 }
 
 #[cfg(test)]
@@ -190,7 +189,7 @@ mod tests {
         assert_eq!(cache.files().count(), 2);
         // Even under the other's name, the engine itself refuses it.
         let code = read(&only_of(&cache, &engine)).unwrap();
-        assert!(deserialize(&other, &code, Path::new("x")).is_none());
+        assert!(deserialize(&other, &code).is_err());
     }
 
     fn only_of(cache: &Cache, engine: &Engine) -> PathBuf {

@@ -14,8 +14,8 @@ use super::error::LoadError;
 const SLOTS: u32 = 256;
 /// Functions that a component's table can hold.
 pub(super) const TABLE_ELEMENTS: usize = 20_000;
-/// Core instances of one component; a Rust component has about five.
-pub(super) const CORE_INSTANCES: usize = 32;
+/// Core instances of one component; a Rust component has about five, one made of Python 38.
+pub(super) const CORE_INSTANCES: usize = 64;
 
 /// Builds the engine: with pooled memory where the address space has room for it, else without.
 pub(super) fn build() -> Result<Engine, LoadError> {
@@ -38,9 +38,9 @@ fn common() -> Config {
         .wasm_memory64(false)
         .wasm_multi_memory(false)
         .wasm_tail_call(false)
-        .wasm_extended_const(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false);
+    // Extended constants stay on: position-independent code needs them, as in components made of Python.
     config
 }
 

@@ -15,6 +15,8 @@ mod names;
 mod notices;
 mod page;
 mod panel;
+mod plugin_authors;
+mod plugin_checks;
 mod process;
 mod resuming;
 mod slow_clients;

@@ -173,6 +173,13 @@ fn misbehave(action: &str, index: u32, batch: &Batch, age: u64, out: &mut Out) -
         // Uses everything, and behaves.
         "work" => work(index, batch.text(event.key), out),
         "remember" => remember(index, age, out),
+        // What `relevo plugin check` has to find.
+        "hash-order" => out.send(index, "hostile", "", &hash_order().to_string()),
+        "batch-size" => out.send(index, "hostile", "", &batch.events.len().to_string()),
+        "careless" => {
+            let row: Value = serde_json::from_str(batch.text(event.after)).unwrap();
+            out.send(index, "hostile", "", &serde_json::json!(row["titulo"].as_str().unwrap()).to_string());
+        }
         other => return Err(Error::Config(format!("do = {other:?} is not known"))),
     }
     Ok(())
@@ -203,6 +210,11 @@ fn allocate() {
 fn wild_write() {
     // SAFETY: there is none; the sandbox has to stop it.
     unsafe { std::hint::black_box(u32::MAX as usize as *mut u8).write_volatile(1) };
+}
+
+/// The order of a `HashMap` changes with each map that an instance makes.
+fn hash_order() -> Value {
+    (0..20_u32).map(|n| (n, ())).collect::<std::collections::HashMap<_, _>>().into_keys().collect()
 }
 
 fn look_around() -> Value {

@@ -1,0 +1,134 @@
+//! What the sandbox costs: an event through a warm plugin, and the same work by a native trait object.
+//! Both in one run, in batches of 64, after `cargo xtask test` built the plugin; `cargo xtask bench` calls it.
+#![allow(clippy::expect_used, reason = "a measurement that can't go on stops with what went wrong")]
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use relevo::config::Limits;
+use relevo::event::{Body, Change, Event, Micros, Number, Operation, Position};
+use relevo::message::ChannelName;
+use relevo::sandbox::{BatchEvent, Draft, Lookup, Sandbox, State};
+
+const BATCH: u64 = 64;
+/// What the whole may cost more than native code, in ns an event.
+const TARGET: f64 = 300.0;
+
+/// What the plugin `hostile` does where it is told nothing else: the row goes to a channel, under its key.
+trait Router {
+    fn route(&mut self, event: &Event, index: usize, out: &mut Vec<Draft>);
+}
+
+struct Echo;
+
+impl Router for Echo {
+    fn route(&mut self, event: &Event, index: usize, out: &mut Vec<Draft>) {
+        let Body::Change(change) = &event.body else { return };
+        out.push(Draft {
+            event: index,
+            channel: ChannelName::new("hostile").expect("a name"),
+            key: Some(change.key.clone()),
+            deleted: false,
+            kind: "hostile".into(),
+            event_type: "hostile_event".into(),
+            data: change.after.clone().unwrap_or_else(|| "null".into()),
+        });
+    }
+}
+
+/// Inserts whose rows have about 300 bytes.
+fn batch() -> Vec<BatchEvent> {
+    let event = |number: u64| {
+        let notes = "Recorrida por la zona norte. ".repeat(7);
+        let row = format!(
+            r#"{{"id":{number},"codigo":"T-{number}","estado":"IN_PROGRESS","prioridad":"HIGH","notas":"{notes}"}}"#
+        );
+        let change = Change {
+            schema: "main".into(),
+            table: "tareas".into(),
+            operation: Operation::Insert,
+            key: number.to_string().into(),
+            before: None,
+            after: Some(row.into()),
+            changed: vec![],
+            missing: vec![],
+        };
+        let event = Event {
+            number: Number(number),
+            source: "gad".into(),
+            position: Position { commit: number, index: 0 },
+            committed_at: Micros(1_700_000_000_000_000 + number),
+            transaction: number,
+            last_of_transaction: true,
+            late: false,
+            body: Body::Change(change),
+        };
+        BatchEvent { event: Arc::new(event), after: None, rebuild: false }
+    };
+    (1..=BATCH).map(event).collect()
+}
+
+/// The component and a folder of its own for it: its manifest in the tests asks for other events.
+fn component() -> (PathBuf, tempfile::TempDir) {
+    let ready = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins/ready");
+    let ready = std::env::var_os("RELEVO_TEST_PLUGINS").map_or(ready, PathBuf::from);
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::copy(ready.join("hostile.wasm"), folder.path().join("hostile.wasm"))
+        .expect("hostile.wasm is built: run `cargo xtask bench`, or set RELEVO_TEST_PLUGINS");
+    let manifest = "name = 'hostile'\nversion = '1'\nevents = { tareas = ['insert'] }\nchannels = ['hostile']\n";
+    std::fs::write(folder.path().join("hostile.toml"), manifest).expect("a manifest");
+    (ready.join("compiled"), folder)
+}
+
+/// Measures `call`, which takes a batch; gives the median of ns an event.
+fn measure(criterion: &mut Criterion, name: &str, mut call: impl FnMut()) -> f64 {
+    let mut samples = Vec::new();
+    criterion.bench_function(name, |bencher| {
+        bencher.iter_custom(|events| {
+            let batches = events.div_ceil(BATCH);
+            let began = Instant::now();
+            (0..batches).for_each(|_| call());
+            let event = began.elapsed().as_nanos() as f64 / (batches * BATCH) as f64;
+            samples.push(event);
+            Duration::from_nanos((event * events as f64) as u64)
+        });
+    });
+    samples.sort_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let events = batch();
+
+    let mut router: Box<dyn Router> = black_box(Box::new(Echo));
+    let native = measure(&mut criterion, "an event, native", || {
+        let mut out = Vec::with_capacity(events.len());
+        for (index, item) in events.iter().enumerate() {
+            router.route(&item.event, index, &mut out);
+        }
+        black_box(out);
+    });
+
+    let (cache, folder) = component();
+    let sandbox = Sandbox::new(&cache).expect("a sandbox");
+    let plugin = sandbox.load(folder.path(), &"hostile".into(), &Limits::default()).expect("the plugin hostile");
+    let mut instance = plugin.instantiate(&"bench".into()).expect("an instance");
+    let mut state = State::new(BTreeMap::new(), Limits::default().state_bytes);
+    let lookup = Lookup::default();
+    let plugged = measure(&mut criterion, "an event, through a plugin", || {
+        black_box(instance.call(&events, &mut state, &lookup).expect("a batch"));
+    });
+
+    criterion.final_summary();
+    println!(
+        "an event in a batch of {BATCH}: native {native:.0} ns, through a plugin {plugged:.0} ns: {:.0} ns more (target: at \
+         most {TARGET:.0}), {:.1} times",
+        plugged - native,
+        plugged / native
+    );
+}
