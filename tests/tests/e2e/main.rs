@@ -18,3 +18,5 @@ mod process;
 mod resuming;
 mod slow_clients;
 mod tail;
+mod tour;
+mod wrongs;
