@@ -10,6 +10,7 @@ pub mod cli;
 pub mod client;
 pub mod follower;
 pub mod frame;
+pub mod old;
 pub mod oracle;
 pub mod panel;
 pub mod random;

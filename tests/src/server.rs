@@ -20,7 +20,8 @@ const SHOWN: usize = 80;
 pub struct Log(Arc<(Mutex<VecDeque<String>>, Condvar)>);
 
 impl Log {
-    fn follow(&self, from: impl Read + Send + 'static) -> std::thread::JoinHandle<()> {
+    /// Takes in what comes until its end, on a thread of its own.
+    pub fn follow(&self, from: impl Read + Send + 'static) -> std::thread::JoinHandle<()> {
         let log = self.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {

@@ -1,4 +1,4 @@
-"""Each example of the README, run as it stands."""
+"""Each example of the README, and the one program of the repository's README, run as they stand."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from test_tail import line
 from wait import soon, until
-from world import World, token
+from world import ROOT, World, token
 
 TEXT = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```python\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
@@ -19,9 +19,15 @@ EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```python\n(.*?)```", TEXT, re.DOTA
 
 @asynccontextmanager
 async def example(heading: str, world: World, folder: Path) -> AsyncIterator[Process]:
+    async with program(EXAMPLES[heading], world, folder) as process:
+        yield process
+
+
+@asynccontextmanager
+async def program(text: str, world: World, folder: Path) -> AsyncIterator[Process]:
     assert world.server is not None
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-u", "-c", EXAMPLES[heading]),
+        *(sys.executable, "-u", "-c", text),
         env={**os.environ, "RELEVO_URL": world.server.url, "RELEVO_TOKEN": token()},
         cwd=folder,
         stdout=PIPE,
@@ -87,3 +93,9 @@ async def test_commands(world: World, tmp_path: Path) -> None:
         assert re.fullmatch(r"\d+\.\d{3} s", ping)
         assert refusal.startswith("105 forbidden ")
         assert process.returncode == 0
+
+
+async def test_the_tour_s_program(world: World, tmp_path: Path) -> None:
+    (text,) = re.findall(r"^```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    async with program(text, world, tmp_path) as process:
+        assert "task_updated" in await first_line(process, world, "one")

@@ -55,6 +55,7 @@ pub struct Config {
     pub gad: GadSettings,
     #[serde(default)]
     pub notices: NoticeSettings,
+    #[serde(default)]
     pub page: PageSettings,
     #[serde(default)]
     pub plugins: PluginSettings,

@@ -1,152 +1,14 @@
 //! The two clients of the original system, as they are: the document's looks at `type` and says
 //! nothing, the code's looks at `event_type` and speaks. And a port of the original's own e2e cases.
-//! What they are served: docs/gad.md.
-
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+//! What they are served: docs/gad.md; what was wrong there and may not come back: wrongs.rs.
 
 use relevo_tests::client::{Client, Connect, narrow_stream};
-use relevo_tests::server::Server;
+use relevo_tests::old::{Old, PATHS, alert, assert_refused, bearer, publish};
 use relevo_tests::token::{SECRET, seconds_from_now, signed, token};
 use relevo_tests::wait::SOON;
 use relevo_tests::websocket::{Incoming, WebSocket};
 use relevo_tests::world::World;
 use serde_json::{Value, json};
-
-/// The document's path and the code's.
-const PATHS: [&str; 2] = ["/api/v1/ws/connect", "/ws/connect"];
-
-/// A socket without a subprotocol. Like any library it answers WebSocket pings; it keeps what came.
-struct Old {
-    socket: WebSocket,
-    answers_pings: bool,
-    pings: usize,
-    ended: Option<Incoming>,
-}
-
-impl Old {
-    fn open(address: SocketAddr, path: &str, headers: &[String]) -> Self {
-        Self::over(WebSocket::open(address, path, headers).expect("an upgrade"))
-    }
-
-    fn over(socket: WebSocket) -> Self {
-        Self { socket, answers_pings: true, pings: 0, ended: None }
-    }
-
-    /// As the document's client: the token in the query, not a word more.
-    fn document(server: &Server, user: &str, role: &str) -> Self {
-        Self::open(server.address, &format!("{}?token={}", PATHS[0], token(user, role)), &[])
-    }
-
-    /// As the code's client: the token in the header; the first frame must be the acknowledgement.
-    fn code(server: &Server, user: &str, role: &str) -> Self {
-        let mut client = Self::open(server.address, PATHS[1], &[bearer(&token(user, role))]);
-        let ack = client.next().expect("an acknowledgement");
-        assert_eq!(ack["event_type"], "connection_ack", "{ack}");
-        for field in ["connection_id", "connected_at", "server_time"] {
-            assert!(ack["data"][field].is_string(), "{ack}");
-        }
-        client
-    }
-
-    /// The next text frame; None: the connection has ended, or nothing came.
-    fn next_within(&mut self, within: Duration) -> Option<Value> {
-        let deadline = Instant::now() + within;
-        while self.ended.is_none() {
-            match self.socket.next(deadline.saturating_duration_since(Instant::now()))? {
-                Incoming::Text(text) => return Some(whole(&text)),
-                Incoming::Ping(payload) => {
-                    self.pings += 1;
-                    if self.answers_pings {
-                        let _ = self.socket.frame(10, &payload);
-                    }
-                }
-                Incoming::Pong(_) => {}
-                end @ (Incoming::Close(..) | Incoming::End) => self.ended = Some(end),
-                Incoming::Binary(bytes) => panic!("{} binary bytes", bytes.len()),
-            }
-        }
-        None
-    }
-
-    fn next(&mut self) -> Option<Value> {
-        self.next_within(SOON)
-    }
-
-    /// Reads on to a frame. Pings come without end: the deadline is for all of it.
-    fn until(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let mut came = Vec::new();
-        let deadline = Instant::now() + SOON;
-        while let Some(frame) = self.next_within(deadline.saturating_duration_since(Instant::now())) {
-            if fits(&frame) {
-                return frame;
-            }
-            came.push(frame);
-        }
-        panic!("waited for {what}; came: {came:#?}; ended: {:?}", self.ended);
-    }
-
-    /// What the document's client does: it switches on `type`.
-    fn until_type(&mut self, kind: &str) -> Value {
-        self.until(kind, |frame| frame["type"] == kind)
-    }
-
-    /// What the code's client does: it switches on `event_type`.
-    fn until_event(&mut self, event_type: &str) -> Value {
-        self.until(event_type, |frame| frame["event_type"] == event_type)
-    }
-
-    fn say(&mut self, event_type: &str, data: Value) {
-        let message =
-            json!({"event_type": event_type, "data": data, "timestamp": "2025-09-22T04:55:00", "client_id": "c"});
-        self.socket.text(&message.to_string()).expect("the socket takes a message");
-    }
-
-    /// Reads until all that it has by its role is live: an answer that is given in order has come.
-    fn live(mut self) -> Self {
-        self.say("unsubscribe", json!({"events": []}));
-        let answer = self.until_event("notification");
-        assert_eq!(answer["data"]["content"], "Desuscrito de 0 tipos de eventos");
-        self
-    }
-
-    fn end(mut self) -> Incoming {
-        let deadline = Instant::now() + SOON;
-        while self.next_within(deadline.saturating_duration_since(Instant::now())).is_some() {}
-        self.ended.expect("an end")
-    }
-}
-
-/// A frame, which must have the whole envelope and nothing else.
-fn whole(text: &str) -> Value {
-    let frame: Value = serde_json::from_str(text).expect("JSON");
-    let mut fields: Vec<&str> = frame.as_object().expect("an object").keys().map(String::as_str).collect();
-    fields.sort_unstable();
-    let wanted = ["data", "event_type", "message_id", "target_role", "target_user_id", "timestamp", "type"];
-    assert_eq!(fields, wanted, "{text}");
-    assert!(frame["data"].is_object(), "{text}");
-    frame
-}
-
-fn bearer(token: &str) -> String {
-    format!("Authorization: Bearer {token}")
-}
-
-fn assert_refused(client: Old, what: &str) {
-    match client.end() {
-        Incoming::Close(1008, reason) => assert!(!reason.is_empty(), "{what}: a reason"),
-        other => panic!("{what}: {other:?}"),
-    }
-}
-
-fn publish(native: &mut Client, channel: &str, event_type: &str, data: &Value) {
-    let answer = native.ask(json!({"type": "publish", "channel": channel, "event_type": event_type, "data": data}));
-    assert_eq!(answer.kind(), "published", "{}", answer.raw);
-}
-
-fn alert(title: &str) -> Value {
-    json!({"title": title, "content": "Todos a la base", "level": "alert"})
-}
 
 #[test]
 fn the_document_s_client_shows_all_without_subscribing() {
@@ -249,7 +111,7 @@ fn connecting_needs_a_good_token_and_the_header_wins() {
             // Another subprotocol is not ours.
             (format!("?token={good}"), vec!["Sec-WebSocket-Protocol: chat".into()]),
         ] {
-            let ack = open(&query, &headers).next().expect("an acknowledgement");
+            let ack = open(&query, &headers).next_frame().expect("an acknowledgement");
             assert_eq!(ack["type"], "connection_ack", "{ack}");
         }
     }
@@ -327,7 +189,7 @@ fn who_may_not_read_a_channel_does_not_get_it() {
     high.until_event("task_updated");
     let mut admin = Client::connect(server.address, &Connect::admin());
     publish(&mut admin, "system", "alert", &alert("después"));
-    let next = low.next().expect("the alert");
+    let next = low.next_frame().expect("the alert");
     assert_eq!(next["event_type"], "alert", "{next}");
     // An old client can't publish.
     low.say("alert", alert("falsa"));
@@ -350,21 +212,21 @@ fn a_filter_narrows_by_event_type() {
     all.until_event("task_updated");
     // The panel changes with it, and is not wanted either.
     world.sql("update tareas set estado = 'IN_PROGRESS' where id = 1");
-    assert_eq!(client.next().expect("a change")["event_type"], "task_status_changed");
+    assert_eq!(client.next_frame().expect("a change")["event_type"], "task_status_changed");
     all.until_event("dashboard_update");
     publish(&mut admin, "system", "warning", &alert("no"));
     publish(&mut admin, "system", "alert", &alert("sí"));
-    assert_eq!(client.next().expect("an alert")["event_type"], "alert");
+    assert_eq!(client.next_frame().expect("an alert")["event_type"], "alert");
     // What is for this user alone was sent to them, and comes.
     world.sql("update tareas set efectivos_asignados = '[1]' where id = 1");
-    let assigned = client.next().expect("an assignment");
+    let assigned = client.next_frame().expect("an assignment");
     assert_eq!((&assigned["event_type"], &assigned["target_user_id"]), (&json!("task_assigned"), &json!(2)));
     client.say("unsubscribe", json!({"events": ["alert"]}));
-    assert_eq!(client.next().expect("an answer")["data"]["content"], "Desuscrito de 1 tipos de eventos");
+    assert_eq!(client.next_frame().expect("an answer")["data"]["content"], "Desuscrito de 1 tipos de eventos");
     publish(&mut admin, "system", "alert", &alert("ya no"));
     all.until("the last alert", |f| f["data"]["title"] == "ya no");
     client.say("ping", json!({}));
-    assert_eq!(client.next().expect("an answer")["event_type"], "pong");
+    assert_eq!(client.next_frame().expect("an answer")["event_type"], "pong");
 }
 
 #[test]

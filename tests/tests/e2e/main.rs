@@ -23,3 +23,5 @@ mod slow_clients;
 mod swaps;
 mod tail;
 mod upgrades;
+mod tour;
+mod wrongs;
