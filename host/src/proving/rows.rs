@@ -74,7 +74,11 @@ impl Columns {
 
     /// Adds a column that no sample showed. True if it is new.
     pub(super) fn guess(&mut self, column: &str, holds: Holds) -> bool {
-        !self.seen.contains_key(column) && self.guessed.insert(column.to_owned(), holds).is_none()
+        let new = !self.seen.contains_key(column) && !self.guessed.contains_key(column);
+        if new {
+            self.guessed.insert(column.to_owned(), holds);
+        }
+        new
     }
 
     pub(super) fn names(&self) -> BTreeSet<String> {
