@@ -17,6 +17,8 @@ use crate::sandbox::{BatchEvent, Fault, Instance, Lookup, Output, Plugin, State,
 
 /// Events of a batch.
 const BATCH: usize = 64;
+/// The longest time of a batch that is told apart, in ns: a minute.
+const LONGEST: u64 = 60_000_000_000;
 /// Generated events; they come again and again.
 const EVENTS: usize = 64 * BATCH;
 
@@ -78,7 +80,7 @@ pub fn measure(
     // The first round warms up: the guest's memory grows to what it needs.
     batches.iter().try_for_each(|batch| bench.call(batch))?;
     (bench.messages, bench.largest) = (0, 0);
-    let mut times = Histogram::<u64>::new(3).map_err(|e| Fault::Init(e.to_string()))?;
+    let mut times = Histogram::<u64>::new_with_bounds(1, LONGEST, 3).map_err(|e| Fault::Init(e.to_string()))?;
     let mut events = 0;
     let (began, cpu) = (Instant::now(), thread_cpu_time());
     while began.elapsed() < time {

@@ -141,5 +141,5 @@ fn bench_tells_what_an_event_costs_and_in_which_build() {
     assert!(told.contains("ns of CPU time") && told.contains("limits.cpu") && told.contains(" build"), "{told}");
     let (_, json) = relevo(&["bench", component.to_str().unwrap(), "--time", "100ms", "--json"]);
     let measured: Value = serde_json::from_str(&json).unwrap();
-    assert!(measured["ns_an_event"].as_f64().unwrap() > 0.0 && measured["p99_us"].as_u64().is_some(), "{json}");
+    assert!(measured["ns_an_event"].as_f64().unwrap() > 0.0 && measured["p50_us"].as_u64().unwrap() > 0, "{json}");
 }
