@@ -62,9 +62,15 @@ impl Status {
         })?;
         let how = match journal::format(&config.data)? {
             Some(found) if found == journal::FORMAT => format!("format {found}"),
+            Some(found) if found < journal::FORMAT => {
+                format!("format {found}; the server brings it to {} when it starts", journal::FORMAT)
+            }
             Some(found) => {
                 all = false;
-                format!("format {found}; this relevo reads {}: run the version that wrote it", journal::FORMAT)
+                format!(
+                    "format {found}; this relevo reads {}: run the version that wrote it, or a newer one",
+                    journal::FORMAT
+                )
             }
             None => "there is none yet; the server makes it".to_owned(),
         };

@@ -1,7 +1,7 @@
 //! `/api/v1/plugins`: what operators do with plugins: look, deploy, try, roll back, pause.
 
 use axum::extract::multipart::MultipartError;
-use axum::extract::{DefaultBodyLimit, Multipart, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -67,11 +67,10 @@ async fn one(
 async fn deploy(
     State(parts): State<Parts>,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    form: Multipart,
+    request: Request,
 ) -> Result<Json<Deployed>, Refusal> {
-    let who = guard::operator(&parts, &headers)?;
-    let package = package(form).await?;
+    let who = guard::operator(&parts, request.headers())?;
+    let package = package(request).await?;
     info!(plugin = name, user = %who.user, bytes = package.component.len(), "a version is brought");
     Ok(Json(parts.desk.deploy(&name, package, &who.user, Origin::Http).await?))
 }
@@ -89,15 +88,15 @@ async fn trial(
     State(parts): State<Parts>,
     Path(name): Path<String>,
     Query(range): Query<Tried>,
-    headers: HeaderMap,
-    form: Multipart,
+    request: Request,
 ) -> Result<Json<Report>, Refusal> {
-    guard::operator(&parts, &headers)?;
-    let package = package(form).await?;
+    guard::operator(&parts, request.headers())?;
+    let package = package(request).await?;
     Ok(Json(parts.desk.trial(&name, &range.pipeline, package, range.from, range.to).await?))
 }
 
-async fn package(mut form: Multipart) -> Result<Package, Refusal> {
+/// Reads the form; who sent it is known.
+async fn package(request: Request) -> Result<Package, Refusal> {
     let refused = |error: MultipartError| {
         let name = if error.status() == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "bad_form" };
         let hint = "send multipart/form-data with the files component (NAME.wasm, at most plugins.component_bytes) and \
@@ -108,6 +107,8 @@ async fn package(mut form: Multipart) -> Result<Package, Refusal> {
         let message = format!("{message}; send the files component (NAME.wasm) and manifest (NAME.toml)");
         Refusal(StatusCode::BAD_REQUEST, "bad_form", message.into())
     };
+    let form = Multipart::from_request(request, &()).await;
+    let mut form = form.map_err(|error| bad(&error.body_text()))?;
     let (mut component, mut manifest) = (None, None);
     while let Some(field) = form.next_field().await.map_err(refused)? {
         match field.name() {

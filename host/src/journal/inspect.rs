@@ -29,7 +29,7 @@ pub(crate) struct Inspected {
 pub(crate) async fn inspect(folder: &Path) -> Result<Option<Inspected>, JournalError> {
     let path = folder.join(FILE);
     let Some(format) = format(folder)? else { return Ok(None) };
-    if format != FORMAT {
+    if format > FORMAT {
         return Err(JournalError::Format { path, found: format, reads: FORMAT });
     }
     let wrap = |e| classify(&path, e);

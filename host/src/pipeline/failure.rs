@@ -100,14 +100,14 @@ pub(super) fn settle(
     // The next piece is at the end.
     let mut todo = vec![Piece { items, through, retried: false }];
     while let Some(piece) = todo.pop() {
-        run.context.breaker.check()?;
         match run.with_retries(&piece)? {
-            None if piece.items.is_empty() => {}
-            None => run.context.breaker.good(),
             Some(blame) => run.divide(piece, &blame, &mut todo)?,
+            // What became a letter is passed now, and not before.
+            None if piece.items.is_empty() => run.context.breaker.check()?,
+            None => run.context.breaker.good(),
         }
     }
-    run.context.breaker.check()
+    Ok(())
 }
 
 struct Run<'a, S> {

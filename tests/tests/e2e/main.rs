@@ -22,6 +22,6 @@ mod resuming;
 mod slow_clients;
 mod swaps;
 mod tail;
-mod upgrades;
 mod tour;
+mod upgrades;
 mod wrongs;

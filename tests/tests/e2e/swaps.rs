@@ -95,7 +95,8 @@ fn deploy_under_writes(broken: impl Fn(usize) -> Option<&'static str>) {
         std::thread::sleep((BETWEEN * u32::try_from(n).expect("few")).saturating_sub(began.elapsed()));
         let (stamp, how) = (format!("v{n}"), broken(n));
         let file = version(&world, &stamp, how.unwrap_or_default());
-        let ended = world.run(&["plugin", "deploy", &file.display().to_string()]);
+        let url = format!("http://{}", server.address);
+        let ended = world.run(&["plugin", "deploy", "--url", &url, &file.display().to_string()]);
         assert_eq!(ended.status.code(), Some(i32::from(how.is_some())), "{stamp} {how:?}: {}", ended.log);
         if how.is_none() {
             good.insert(stamp);
