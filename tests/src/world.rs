@@ -35,6 +35,7 @@ pub const TASKS: &str = "
 pub struct World {
     root: TempDir,
     settings: Vec<String>,
+    auth: Vec<String>,
     rules: Vec<String>,
     tables: Vec<String>,
     environment: BTreeMap<String, String>,
@@ -44,8 +45,14 @@ impl World {
     /// Plugins are installed; the database doesn't exist yet.
     pub fn bare() -> Self {
         let root = tempfile::Builder::new().prefix("relevo-test-").tempdir().expect("a temporary folder");
-        let world =
-            Self { root, settings: Vec::new(), rules: Vec::new(), tables: Vec::new(), environment: BTreeMap::new() };
+        let world = Self {
+            root,
+            settings: Vec::new(),
+            auth: Vec::new(),
+            rules: Vec::new(),
+            tables: Vec::new(),
+            environment: BTreeMap::new(),
+        };
         std::fs::create_dir_all(world.data()).expect("the data folder");
         for plugin in ["tareas", "efectivos", "panel"] {
             world.install(plugin);
@@ -75,6 +82,13 @@ impl World {
     #[must_use]
     pub fn set(mut self, line: &str) -> Self {
         self.settings.push(line.to_owned());
+        self
+    }
+
+    /// Adds a line to the built-in `[auth]`, like `audience = "relevo"`.
+    #[must_use]
+    pub fn auth(mut self, line: &str) -> Self {
+        self.auth.push(line.to_owned());
         self
     }
 
@@ -153,7 +167,8 @@ impl World {
         let replaced: Vec<Option<String>> = self.rules.iter().map(|rule| pattern(rule)).collect();
         let blocks = BUILT_IN.split("\n[[");
         let kept = blocks.filter(|block| pattern(block).is_none() || !replaced.contains(&pattern(block)));
-        kept.collect::<Vec<_>>().join("\n[[")
+        let text = kept.collect::<Vec<_>>().join("\n[[");
+        text.replacen("[auth]\n", &format!("[auth]\n{}\n", self.auth.join("\n")), 1)
     }
 
     /// A command of the binary in this world.

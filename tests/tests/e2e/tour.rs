@@ -147,7 +147,7 @@ impl Terminal {
     /// Types a block and waits until it is done.
     fn run(&mut self, commands: &str, line: usize) {
         self.begin(commands);
-        let done = format!("the tour's block {} is done", self.typed);
+        let done = format!("tour: block {} is done", self.typed);
         // A command's last line may have no end.
         writeln!(self.input, "printf '\\n%s\\n' '{done}'").expect("the shell reads");
         until(&format!("README's block at line {line}"), Duration::from_secs(120), || {
