@@ -204,7 +204,7 @@ impl Worker<'_> {
         self.context.board.status(Status::Running);
         loop {
             if let Err(stop) = self.step() {
-                if matches!(stop, Stop::Quiet) {
+                if matches!(stop, Stop::Quiet | Stop::Broken { .. }) {
                     // At most a second's work is done again if this fails.
                     let _ = self.live.save(self.context);
                 }

@@ -239,7 +239,13 @@ impl Tour {
             let deadline = Instant::now() + SOON;
             while !shown().iter().any(|line| shows(line, wanted)) {
                 let late = Instant::now() > deadline;
-                assert!(!late, "README, line {}: never came: {wanted}\ncame:\n{}", block.line, shown().join("\n"));
+                assert!(
+                    !late,
+                    "README, line {}: never came: {wanted}\ncame:\n{}\nthe server's log:\n{}",
+                    block.line,
+                    shown().join("\n"),
+                    std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
+                );
                 std::thread::park_timeout(Duration::from_millis(5));
             }
         }
