@@ -26,9 +26,12 @@ pub(super) struct Operator {
 /// What is sent beside the path.
 pub(super) enum Content {
     Nothing,
-    /// `multipart/form-data`: name and content of each file.
-    Files(Vec<(&'static str, Vec<u8>)>),
+    /// `multipart/form-data`.
+    Files(Files),
 }
+
+/// Name and content of each file.
+pub(super) type Files = Vec<(&'static str, Vec<u8>)>;
 
 impl Operator {
     pub(super) fn config(&self) -> anyhow::Result<Config> {

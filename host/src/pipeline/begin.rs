@@ -2,6 +2,7 @@
 //! if it is new, from the rows that are there.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::ahead::Ahead;
 use super::chain::Chain;
@@ -111,8 +112,8 @@ impl<'a> Worker<'a> {
         versions.retain(|name, _| first.contains_key(name));
         let mut changed = versions.len() != known;
         for (name, active) in first {
-            if !versions.contains_key(&name) {
-                versions.insert(name, active);
+            if let Entry::Vacant(place) = versions.entry(name) {
+                place.insert(active);
                 changed = true;
             }
         }

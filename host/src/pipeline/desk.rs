@@ -96,14 +96,14 @@ pub(super) struct Inner {
     pub(super) deploying: tokio::sync::Mutex<()>,
 }
 
-impl Desk {
+impl Inner {
     pub(super) fn new(
         config: Arc<Config>,
         library: Arc<Library>,
         journal: Journal,
         stopping: watch::Receiver<bool>,
-    ) -> Inner {
-        Inner {
+    ) -> Self {
+        Self {
             config,
             library,
             journal,
@@ -113,9 +113,7 @@ impl Desk {
             deploying: tokio::sync::Mutex::default(),
         }
     }
-}
 
-impl Inner {
     pub(super) fn add(&mut self, name: Name, plugins: Vec<Name>, board: Board, bell: Arc<Notify>) {
         self.pipelines.push(Known { name, plugins, board, bell });
     }
@@ -178,7 +176,7 @@ impl Desk {
         let config = Arc::new(Config { data: folder.into(), ..config.clone() });
         let sandbox = Arc::new(crate::sandbox::Sandbox::new(&folder.join("compiled")).unwrap());
         let library = Arc::new(Library::open(config.clone(), sandbox).unwrap());
-        Self::new(config, library, journal.clone(), watch::channel(false).1).open()
+        Inner::new(config, library, journal.clone(), watch::channel(false).1).open()
     }
 }
 

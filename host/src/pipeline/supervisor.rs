@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::breaker::Breaker;
 use super::builtin::PUBLICATIONS;
-use super::desk::Desk;
+use super::desk::{Desk, Inner};
 use super::folder;
 use super::health::{Board, Health, Status};
 use super::library::Library;
@@ -72,7 +72,7 @@ impl Pipelines {
 
         let library = Arc::new(Library::open(config.clone(), sandbox)?);
         let (stop, stopping) = watch::channel(false);
-        let mut desk = Desk::new(config.clone(), library.clone(), journal.clone(), stopping.clone());
+        let mut desk = Inner::new(config.clone(), library.clone(), journal.clone(), stopping.clone());
         let mut boards = Vec::new();
         let mut threads = Vec::new();
         for settings in pipelines {

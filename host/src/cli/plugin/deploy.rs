@@ -8,7 +8,7 @@ use axum::http::Method;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::ask::{Content, Operator};
+use crate::cli::ask::{Content, Files, Operator};
 use crate::cli::say;
 
 #[derive(Args)]
@@ -28,7 +28,7 @@ impl Deploy {
 }
 
 /// A plugin's name and its two files, as the server takes them.
-pub(super) fn read(file: &Path) -> anyhow::Result<(String, Vec<(&'static str, Vec<u8>)>)> {
+pub(super) fn read(file: &Path) -> anyhow::Result<(String, Files)> {
     let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     let component = std::fs::read(file).with_context(|| format!("{}", file.display()))?;
     let beside = file.with_extension("toml");
