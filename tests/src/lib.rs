@@ -11,6 +11,7 @@ pub mod follower;
 pub mod frame;
 pub mod oracle;
 pub mod panel;
+pub mod postgres;
 pub mod random;
 pub mod server;
 pub mod token;

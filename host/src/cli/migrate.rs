@@ -1,6 +1,5 @@
 //! `relevo migrate`: makes the example's tables.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -8,7 +7,7 @@ use clap::Args;
 
 use super::{Settings, runtime};
 use crate::config::{Config, ConfigError, SourceSettings};
-use crate::example::{self, Example};
+use crate::example::{self, Database, Example};
 
 #[derive(Args)]
 pub(super) struct Migrate {
@@ -31,12 +30,12 @@ impl Migrate {
         }
         runtime()?.block_on(async {
             for source in sources {
-                let ran = example::migrate(source.example, &source.path, self.example).await?;
-                println!("{}: {ran} new of {} scripts", source.path.display(), source.example.migrations.len());
+                let ExampleSource { example, database, .. } = source;
+                let ran = example::migrate(example, &database, self.example).await?;
+                println!("{database}: {ran} new of {} scripts", example.scripts(&database).migrations.len());
                 if self.seed {
-                    let what =
-                        if example::seed(source.example, &source.path).await? { "seeded" } else { "has its rows" };
-                    println!("{}: {what}", source.path.display());
+                    let what = if example::seed(example, &database).await? { "seeded" } else { "has its rows" };
+                    println!("{database}: {what}");
                 }
             }
             Ok(ExitCode::SUCCESS)
@@ -48,7 +47,7 @@ impl Migrate {
 pub(super) struct ExampleSource<'a> {
     pub source: &'a SourceSettings,
     pub example: &'static Example,
-    pub path: PathBuf,
+    pub database: Database,
 }
 
 pub(super) fn examples(config: &Config) -> Result<Vec<ExampleSource<'_>>, ConfigError> {
@@ -62,9 +61,11 @@ pub(super) fn examples(config: &Config) -> Result<Vec<ExampleSource<'_>>, Config
         };
         let example = example::find(name).map_err(wrong)?;
         // The settings' check has seen that the URL can be used.
-        if let Some(path) = source.sqlite_path(&config.data) {
-            found.push(ExampleSource { source, example, path });
-        }
+        let database = match source.sqlite_path(&config.data) {
+            Some(path) => Database::Sqlite(path),
+            None => Database::Postgres(source.url.clone()),
+        };
+        found.push(ExampleSource { source, example, database });
     }
     Ok(found)
 }

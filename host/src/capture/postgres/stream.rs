@@ -1,0 +1,469 @@
+//! One session with a PostgreSQL source: from where the journal stands to the newest commit, and on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use sqlx::PgConnection;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::event::{Micros, Name, Number, Operation};
+use crate::failpoint;
+use crate::journal::Appended;
+
+use super::super::SourceState;
+use super::super::error::CaptureError;
+use super::super::source::Source;
+use super::super::taking::{Taken, Taking};
+use super::super::waiting::Waiting;
+use super::catalog::{Table, Types};
+use super::connect::Address;
+use super::decode::{DecodeError, Message, RelationMessage, decode};
+use super::place::{begin, place};
+use super::preflight::{self, Preflight, Server, Weight};
+use super::pulse::Pulse;
+use super::relation::Relation;
+use super::slot;
+use super::transaction::{Transactions, lsn};
+use super::transport::{Received, Transport, Wire};
+
+/// How often a position without events is written to the journal: each is a record.
+const SAVE: Duration = Duration::from_secs(5);
+
+/// Between two looks at the tables.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// The shortest time between two heartbeats, and how many may stay without an answer.
+const FASTEST: Duration = Duration::from_millis(100);
+const UNANSWERED: u32 = 3;
+/// Heartbeats may be quick; a connection isn't given up in less than this.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A source whose database is open.
+pub(crate) struct Session<'a, T> {
+    pub(super) source: &'a Source,
+    pub(super) address: Address,
+    pub(super) server: Server,
+    /// For the catalog.
+    db: PgConnection,
+    pub(super) transport: T,
+    /// Those that are watched.
+    pub(super) tables: Vec<Arc<Table>>,
+    types: Types,
+    /// By OID, as the stream described them last; None for tables that aren't ours.
+    relations: HashMap<u32, Option<Arc<Relation>>>,
+    pub(super) transactions: Transactions,
+    waiting: Waiting,
+    durable: watch::Receiver<Number>,
+    /// All transactions whose commit is before this LSN are in the journal; snapshots wait for it.
+    pub(super) streamed: watch::Sender<u64>,
+    /// Asks for a heartbeat.
+    pub(super) beat: Arc<Notify>,
+    danger: watch::Receiver<Option<String>>,
+    unanswered: watch::Sender<u32>,
+    heard: Instant,
+    saved: Instant,
+    looked: Instant,
+    pub(super) tasks: JoinSet<Option<Taken>>,
+    pub(super) taking: Taking,
+    /// What keeps tables from being watched.
+    problems: Vec<String>,
+    /// What keeps pipelines from getting the rows that they want.
+    unmet: Vec<String>,
+}
+
+/// Opens the database, makes publication and slot, and finds the place where the journal stands.
+pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureError> {
+    let settings = &source.settings;
+    let address = Address::parse(&settings.url)?;
+    let (mut db, mut watcher) = (address.connect().await?, address.connect().await?);
+    let Preflight { server, tables, findings } = preflight::look(&mut db, settings).await?;
+    let blocks: Vec<String> = findings.iter().filter(|f| f.weight == Weight::Blocks).map(ToString::to_string).collect();
+    if !blocks.is_empty() {
+        return Err(CaptureError::NotReady(blocks.join("; ")));
+    }
+    for finding in findings.iter().filter(|f| f.weight == Weight::Advice) {
+        tracing::warn!(source = %settings.name, "{finding}");
+    }
+    let problems = findings.iter().filter(|f| f.weight == Weight::Table).map(ToString::to_string).collect();
+    let known = source.journal.source(&settings.name).await?;
+    let added = slot::publish(&mut db, &settings.publication(), &tables, &server).await?;
+    if known.is_some() {
+        tell_of_unseen(source, &mut db, &added).await?;
+    }
+    let place = place(source, &mut db, &mut watcher, &server).await?;
+    let wire = address.replication(&settings.slot(), &settings.publication(), place.start);
+    let transport = Wire::start(wire).await?;
+    tracing::info!(source = %settings.name, from = lsn(place.start), tables = tables.len(), "streaming");
+
+    let (danger, danger_seen) = watch::channel(None);
+    let unanswered = watch::Sender::new(0);
+    let beat = Arc::new(Notify::new());
+    let pulse = Pulse {
+        address: address.clone(),
+        slot: settings.slot(),
+        every: settings.tick.max(FASTEST),
+        now: Arc::clone(&beat),
+        danger,
+        unanswered: unanswered.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        pulse.run().await;
+        None
+    });
+    let transactions = Transactions::new(&settings.name, source.record_bytes, &server, &place);
+    let mut session = Session {
+        source,
+        address,
+        server,
+        db,
+        transport,
+        tables: tables.into_iter().map(Arc::new).collect(),
+        types: Types::default(),
+        relations: HashMap::new(),
+        streamed: watch::Sender::new(transactions.streamed()),
+        transactions,
+        waiting: Waiting::default(),
+        durable: source.journal.watch_durable(),
+        beat,
+        danger: danger_seen,
+        unanswered,
+        heard: Instant::now(),
+        saved: Instant::now(),
+        looked: Instant::now(),
+        tasks,
+        taking: Taking::default(),
+        problems: Vec::new(),
+        unmet: Vec::new(),
+    };
+    session.say_problems(problems);
+    session.say();
+    Ok(session)
+}
+
+/// A table that comes into the publication had rows that nobody told of.
+async fn tell_of_unseen(source: &Source, db: &mut PgConnection, added: &[&Table]) -> Result<(), CaptureError> {
+    for table in added {
+        let sql = format!("SELECT EXISTS (SELECT FROM {})", table.quoted());
+        if sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *db).await? {
+            let reason = format!("table {} is watched from now on, and it has rows already", table.shown());
+            source.tell_gap(&reason).await?;
+        }
+    }
+    Ok(())
+}
+
+impl<T: Transport> Session<'_, T> {
+    /// Delivers changes until told to stop.
+    ///
+    /// # Errors
+    /// Ends the session; [`CaptureError::remedy`] says what then.
+    pub(crate) async fn run(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), CaptureError> {
+        let mut requests = self.source.requests.subscribe();
+        self.serve();
+        loop {
+            let received = match self.transport.next().now_or_never() {
+                Some(received) => received?,
+                None => {
+                    self.rest().await?;
+                    requests.borrow_and_update();
+                    self.serve();
+                    tokio::select! {
+                        biased;
+                        _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+                        received = self.transport.next() => received?,
+                        Some(taken) = self.tasks.join_next() => {
+                            self.finish(taken.ok().flatten());
+                            continue;
+                        }
+                        _ = requests.changed() => continue,
+                        _ = self.durable.changed() => continue,
+                        Ok(()) = self.danger.changed() => {
+                            self.say();
+                            continue;
+                        }
+                        // What is due then, `rest` does.
+                        () = tokio::time::sleep(self.source.settings.tick.max(FASTEST)) => continue,
+                    }
+                }
+            };
+            self.take(received).await?;
+            if self.transactions.full() {
+                self.append_full().await?;
+                if *shutdown.borrow() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, received: Received) -> Result<(), CaptureError> {
+        self.heard = Instant::now();
+        self.unanswered.send_if_modified(|beats| std::mem::take(beats) > 0);
+        match received {
+            Received::Begin { commit, xid, committed_at } => {
+                if self.transactions.begin(commit, xid, committed_at).is_err() {
+                    return Err(self.strange().await?);
+                }
+            }
+            Received::Data(bytes) => self.message(&bytes).await?,
+            Received::Commit => self.transactions.commit(),
+            Received::Alive { end, answer } => {
+                if answer && self.transactions.reached(end) {
+                    self.append_done().await?;
+                } else if self.transactions.waiting() == 0 && self.transactions.behind().is_none() {
+                    self.streamed.send_if_modified(|streamed| {
+                        let news = end > *streamed;
+                        *streamed = end.max(*streamed);
+                        news
+                    });
+                }
+            }
+            Received::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// The stream does not go on where the journal stands.
+    async fn strange(&mut self) -> Result<CaptureError, CaptureError> {
+        let reason = "the database was restored or replaced: the last transaction that was read is no longer in it";
+        self.source.tell_gap(reason).await?;
+        let start = slot::find(&mut self.db, &self.source.settings.slot()).await?.map_or(0, |slot| slot.confirmed);
+        begin(self.source, &self.server, start, self.transactions.committed_at()).await?;
+        Ok(CaptureError::Mismatch(reason.into()))
+    }
+
+    async fn message(&mut self, bytes: &[u8]) -> Result<(), CaptureError> {
+        let lsn_of = |session: &Self| session.transactions.open_commit().map_or_else(String::new, lsn);
+        match decode(bytes)? {
+            Message::Relation(message) => self.relation(&message).await?,
+            Message::Insert { relation, new } => {
+                let changes = match self.known(relation)? {
+                    Some(relation) => {
+                        fits(&relation, &new)?;
+                        let made = relation.insert(Operation::Insert, &new);
+                        Some(made.map_err(|_| untold(&relation, lsn_of(self)))?)
+                    }
+                    None => None,
+                };
+                self.transactions.row(changes)?;
+            }
+            Message::Update { relation, old, new } => {
+                let (first, second) = match self.known(relation)? {
+                    Some(relation) => {
+                        fits(&relation, &new)?;
+                        let made = relation.update(old.as_ref(), &new);
+                        made.map_err(|_| untold(&relation, lsn_of(self)))?
+                    }
+                    None => (None, None),
+                };
+                self.transactions.row(first.into_iter().chain(second))?;
+            }
+            Message::Delete { relation, old } => {
+                let changes = match self.known(relation)? {
+                    Some(relation) => {
+                        fits(&relation, &old.values)?;
+                        let made = relation.delete(&old);
+                        Some(made.map_err(|_| untold(&relation, lsn_of(self)))?)
+                    }
+                    None => None,
+                };
+                self.transactions.row(changes)?;
+            }
+            Message::Truncate { relations } => {
+                for relation in relations {
+                    let changes = self.known(relation)?.map(|relation| relation.truncate());
+                    self.transactions.row(changes)?;
+                }
+            }
+            Message::Other => {}
+        }
+        Ok(())
+    }
+
+    fn known(&self, id: u32) -> Result<Option<Arc<Relation>>, CaptureError> {
+        match self.relations.get(&id) {
+            Some(relation) => Ok(relation.clone()),
+            None => Err(DecodeError::Unknown("table", '?').into()),
+        }
+    }
+
+    /// The stream describes a table before its first row, and again when it changed.
+    async fn relation(&mut self, message: &RelationMessage<'_>) -> Result<(), CaptureError> {
+        let is_it = |table: &&Arc<Table>| *table.schema == *message.schema && *table.name == *message.table;
+        let Some(table) = self.tables.iter().find(is_it).cloned() else {
+            self.relations.insert(message.id, None);
+            return Ok(());
+        };
+        let settings = &self.source.settings;
+        let relation = self.types.streamed(&mut self.db, message, &table, settings).await?;
+        if let Some(Some(before)) = self.relations.get(&message.id)
+            && let Some(what) = unseen(before, &relation)
+        {
+            let reason = format!("table {}: {what}, and nobody told of its values", table.shown());
+            self.source.tell_gap(&reason).await?;
+            self.looked = Instant::now() - LOOK;
+        }
+        self.relations.insert(message.id, Some(Arc::new(relation)));
+        Ok(())
+    }
+
+    /// Nothing more has come: what is whole is appended, and what is due is done.
+    async fn rest(&mut self) -> Result<(), CaptureError> {
+        if self.transactions.has_events() || (self.transactions.has_news() && self.saved.elapsed() >= SAVE) {
+            self.append_done().await?;
+        } else {
+            self.acknowledge();
+        }
+        if self.transactions.behind().is_none() {
+            self.source.at(self.transactions.committed_at(), Duration::ZERO);
+        }
+        while let Some(taken) = self.tasks.try_join_next() {
+            self.finish(taken.ok().flatten());
+        }
+        if *self.unanswered.borrow() >= UNANSWERED && self.heard.elapsed() >= PATIENCE {
+            return Err(CaptureError::Silent { seconds: self.heard.elapsed().as_secs() });
+        }
+        if self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            self.look().await?;
+        }
+        Ok(())
+    }
+
+    /// Appends as much as makes room.
+    async fn append_full(&mut self) -> Result<(), CaptureError> {
+        if let Some(at) = self.transactions.behind() {
+            let age = Micros::now().0.saturating_sub(at.0);
+            self.source.lags(Duration::from_micros(age), self.transactions.waiting() as u64);
+        }
+        if self.transactions.has_events() {
+            self.append_done().await?;
+        }
+        if self.transactions.full()
+            && let Some(chunk) = self.transactions.take_chunk()
+        {
+            failpoint::hit(failpoint::APPEND_BEFORE);
+            self.source.journal.append(chunk).await?;
+            failpoint::hit(failpoint::APPEND_AFTER);
+        }
+        self.acknowledge();
+        Ok(())
+    }
+
+    async fn append_done(&mut self) -> Result<(), CaptureError> {
+        let Some(append) = self.transactions.take_done() else { return Ok(()) };
+        if let Appended::Applied { last, .. } | Appended::Already(last) = self.source.journal.append(append).await? {
+            self.waiting.push(last, self.transactions.kept());
+        }
+        self.saved = Instant::now();
+        self.streamed.send_replace(self.transactions.streamed());
+        self.acknowledge();
+        Ok(())
+    }
+
+    /// Lets the server forget what the journal keeps durably.
+    fn acknowledge(&mut self) {
+        let durable = *self.durable.borrow_and_update();
+        if let Some(lsn) = self.waiting.take(durable) {
+            failpoint::hit(failpoint::ACKNOWLEDGE_BEFORE);
+            self.transport.acknowledge(lsn);
+            failpoint::hit(failpoint::ACKNOWLEDGE_AFTER);
+        }
+    }
+
+    /// Follows the catalog: tables that came, went, or can be watched now.
+    async fn look(&mut self) -> Result<(), CaptureError> {
+        let settings = &self.source.settings;
+        let Preflight { tables, findings, .. } = preflight::look(&mut self.db, settings).await?;
+        let added = slot::publish(&mut self.db, &settings.publication(), &tables, &self.server).await?;
+        tell_of_unseen(self.source, &mut self.db, &added).await?;
+        self.tables = tables.into_iter().map(Arc::new).collect();
+        let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).collect();
+        self.say_problems(problems);
+        self.say();
+        Ok(())
+    }
+
+    fn say_problems(&mut self, problems: Vec<String>) {
+        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            tracing::error!(source = %self.source.settings.name, "{problem}");
+        }
+        self.problems = problems;
+    }
+
+    /// Says what keeps pipelines from getting the rows that they want.
+    pub(super) fn say_unmet(&mut self, unmet: Vec<String>) {
+        if self.unmet != unmet {
+            for problem in unmet.iter().filter(|problem| !self.unmet.contains(problem)) {
+                tracing::error!(source = %self.source.settings.name, "{problem}");
+            }
+            self.unmet = unmet;
+            self.say();
+        }
+    }
+
+    /// Shows all that stands in the way: one must not believe that all is captured while a table
+    /// isn't.
+    fn say(&self) {
+        let danger = self.danger.borrow().clone();
+        let problems: Vec<&str> =
+            self.problems.iter().chain(&self.unmet).chain(&danger).map(String::as_str).collect();
+        self.source.say(match problems.as_slice() {
+            [] => SourceState::Running,
+            problems => SourceState::Failed { reason: problems.join("; ").into() },
+        });
+    }
+
+    pub(super) fn incarnation(&self) -> Name {
+        Name::clone(self.transactions.incarnation())
+    }
+}
+
+/// The stream's own word: a row has as many values as its table has columns.
+fn fits(relation: &Relation, values: &[super::decode::Datum<'_>]) -> Result<(), DecodeError> {
+    if values.len() == relation.columns.len() { Ok(()) } else { Err(DecodeError::Short) }
+}
+
+fn untold(relation: &Relation, lsn: String) -> CaptureError {
+    CaptureError::Untold { table: format!("{}.{}", relation.schema, relation.table), lsn }
+}
+
+/// What a table has that came in with values without a row being told of, if anything. A column that went
+/// is no such thing; one that came is, unless the stream can't know either (it may be all null): better a
+/// rebuild too many.
+fn unseen(before: &Relation, now: &Relation) -> Option<String> {
+    let known = |name: &str| before.columns.iter().find(|column| *column.name == *name);
+    now.columns.iter().filter(|column| !column.excluded).find_map(|column| match known(&column.name) {
+        None => Some(format!("column {} is new", column.name)),
+        Some(former) if former.excluded => Some(format!("column {} isn't excluded any more", column.name)),
+        Some(former) if former.oid != column.oid => Some(format!("column {} has another type", column.name)),
+        Some(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::value::Kind;
+    use super::super::relation::Column;
+    use super::*;
+
+    fn relation(columns: &[(&str, u32)]) -> Relation {
+        let columns = columns.iter().map(|(name, oid)| Column::new(name, *oid, Kind::Text, true, false)).collect();
+        Relation::new("public".into(), "t".into(), columns, b'f', &["id".to_owned()])
+    }
+
+    #[test]
+    fn a_column_that_came_or_became_another_is_unseen_and_one_that_went_is_not() {
+        let before = relation(&[("id", 20), ("v", 25)]);
+        assert_eq!(unseen(&before, &before), None);
+        assert_eq!(unseen(&before, &relation(&[("id", 20)])), None);
+        let came = unseen(&before, &relation(&[("id", 20), ("v", 25), ("w", 25)]));
+        assert_eq!(came.as_deref(), Some("column w is new"));
+        let other = unseen(&before, &relation(&[("id", 20), ("v", 1043)]));
+        assert_eq!(other.as_deref(), Some("column v has another type"));
+    }
+}
