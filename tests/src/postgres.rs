@@ -145,9 +145,10 @@ impl Postgres {
 
     /// Runs SQL from a file, meanwhile.
     pub fn meanwhile(&self, sql: &str) -> Child {
-        let file = self.folder.path().join(format!("script-{:p}.sql", sql));
+        let file = tempfile::NamedTempFile::new_in(self.folder.path()).expect("a file").into_temp_path();
+        let file = file.keep().expect("it goes with the folder");
         std::fs::write(&file, sql).expect("a script can be written");
-        let mut psql = self.psql(DATABASE, "select 1");
+        let mut psql = self.psql(DATABASE, "set synchronous_commit = on");
         psql.arg("-f").arg(file).stdout(Stdio::piped());
         psql.spawn().expect("psql runs")
     }
@@ -187,9 +188,9 @@ fn account() -> Option<(u32, u32)> {
 
 /// Where `initdb` and `postgres` are: `RELEVO_POSTGRES_BIN`, the PATH, or where Debian keeps them.
 fn binaries() -> PathBuf {
-    let has = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("postgres").is_file();
+    let has = |folder: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|program| folder.join(program).is_file());
     if let Some(folder) = std::env::var_os("RELEVO_POSTGRES_BIN").map(PathBuf::from) {
-        assert!(has(&folder), "RELEVO_POSTGRES_BIN={} holds no initdb and postgres", folder.display());
+        assert!(has(&folder), "RELEVO_POSTGRES_BIN={} holds no initdb, postgres and psql", folder.display());
         return folder;
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -198,5 +199,5 @@ fn binaries() -> PathBuf {
         .unwrap_or_default();
     debian.sort();
     let mut folders = std::env::split_paths(&path).chain(debian.into_iter().rev());
-    folders.find(has).expect("these tests need PostgreSQL's server: apt-get install postgresql, or set RELEVO_POSTGRES_BIN")
+    folders.find(has).expect("these tests need PostgreSQL's server: apt-get install postgresql-15, or set RELEVO_POSTGRES_BIN")
 }

@@ -261,7 +261,7 @@ mod tests {
             (Kind::Integer, "-9007199254740991", "-9007199254740991"),
             (Kind::Integer, "9007199254740992", "\"9007199254740992\""),
             (Kind::Float, "0.1", "0.1"),
-            (Kind::Float, "1e+300", "1e300"),
+            (Kind::Float, "1e+300", "1e+300"),
             (Kind::Float, "NaN", "\"NaN\""),
             (Kind::Float, "-Infinity", "\"-Infinity\""),
             (Kind::Numeric, "1.50", "1.50"),
