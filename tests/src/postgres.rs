@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::cli::Script;
+
 /// How long a server may take to come up, or to stop.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -151,6 +153,14 @@ impl Postgres {
         let mut psql = self.psql(DATABASE, "set synchronous_commit = on");
         psql.arg("-f").arg(file).stdout(Stdio::piped());
         psql.spawn().expect("psql runs")
+    }
+
+    /// A `psql` process that works on a script.
+    pub fn script(&self, sql: &str) -> Script {
+        let mut psql = Command::new(self.bin.join("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", DATABASE, "-h"]);
+        psql.arg(self.folder.path());
+        Script::feed(psql, sql)
     }
 
     fn log(&self) -> PathBuf {

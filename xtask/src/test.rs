@@ -16,12 +16,13 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
         step += 1;
         steps::say(step, of, what);
     };
-    say("the compiler for plugins (wasm32-wasip2), and the programs sqlite3 and python3");
+    say("the compiler for plugins (wasm32-wasip2), and the programs sqlite3, PostgreSQL and python3");
     if with_python {
         // Now rather than at the end, a quarter of an hour later.
         python::need()?;
     }
     tools::need("sqlite3", "sqlite3")?;
+    tools::need_postgres()?;
     let compiler = wasm::compiler()?;
     say("plugins: those that ship, and those that misbehave");
     let ready = plugins::build(&compiler, &[plugins::SHIPPED, plugins::FOR_TESTS].concat())?;

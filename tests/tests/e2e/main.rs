@@ -11,6 +11,7 @@ mod hostile_plugins;
 mod misuse;
 mod names;
 mod panel;
+mod postgres;
 mod process;
 mod resuming;
 mod slow_clients;

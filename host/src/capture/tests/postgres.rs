@@ -390,7 +390,9 @@ async fn a_slot_that_is_not_what_it_was_is_a_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_source_moves_its_slot_and_lets_the_server_stop() {
-    let mut host = Host::new(TABLE).await;
+    let mut host = Host::over(Postgres::start(), "tables = [\"t\"]").await;
+    host.sql(TABLE);
+    host.start().await;
     let place = "select confirmed_flush_lsn - '0/0' from pg_replication_slots where slot_name = 'relevo_s'";
     let before: u64 = host.sql(place).parse().unwrap();
     // Nothing of ours is written, but much else.
