@@ -25,6 +25,8 @@ pub struct Postgres {
     bin: PathBuf,
     settings: Vec<String>,
     server: Option<Child>,
+    /// Of TCP, and of the socket's name.
+    port: u16,
 }
 
 /// How a server is stopped.
@@ -46,7 +48,7 @@ impl Postgres {
     pub fn with(settings: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("relevo-pg-").tempdir().expect("a temporary folder");
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut this = Self { folder, bin: binaries(), settings, server: None };
+        let mut this = Self { folder, bin: binaries(), settings, server: None, port: 5432 };
         // Its superuser can't run a server: another account owns the folder then.
         if let Some((user, group)) = account() {
             std::os::unix::fs::chown(this.folder.path(), Some(user), Some(group)).expect("root may give a folder away");
@@ -118,16 +120,54 @@ impl Postgres {
         }
     }
 
+    /// Starts it anew with TLS, a certificate of its own for 127.0.0.1 (needs `openssl`), and passwords over TCP.
+    /// Returns the port and the certificate's file.
+    pub fn serve_tls(&mut self) -> (u16, PathBuf) {
+        self.down(Stop::Immediate);
+        // Free now, and nobody else's in the next moment.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let port = free.expect("a free port").port();
+        let (certificate, key) = (self.folder.path().join("cert.pem"), self.folder.path().join("key.pem"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=relevo test", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .expect("these tests need openssl: apt-get install openssl");
+        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+        if let Some((user, group)) = account() {
+            std::os::unix::fs::chown(&key, Some(user), Some(group)).expect("root may give a file away");
+        }
+        let own = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&key, own).expect("the key is ours");
+        let rules = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(self.data().join("pg_hba.conf"), rules).expect("the rules can be written");
+        let more = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", certificate.display()),
+            format!("ssl_key_file={}", key.display()),
+        ];
+        self.settings.extend(more);
+        self.port = port;
+        self.up();
+        (port, certificate)
+    }
+
     /// The address of a database.
     pub fn url(&self, database: &str) -> String {
         let socket = self.folder.path().display().to_string().replace('/', "%2F");
-        format!("postgres://{USER}@{socket}/{database}")
+        format!("postgres://{USER}@{socket}:{}/{database}", self.port)
     }
 
     fn psql(&self, database: &str, sql: &str) -> Command {
         let mut psql = Command::new(self.bin.join("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database, "-h"]);
-        psql.arg(self.folder.path()).args(["-c", sql]).stdin(Stdio::null());
+        psql.arg(self.folder.path()).arg("-p").arg(self.port.to_string()).args(["-c", sql]).stdin(Stdio::null());
         psql
     }
 
@@ -159,7 +199,7 @@ impl Postgres {
     pub fn script(&self, sql: &str) -> Script {
         let mut psql = Command::new(self.bin.join("psql"));
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", DATABASE, "-h"]);
-        psql.arg(self.folder.path());
+        psql.arg(self.folder.path()).arg("-p").arg(self.port.to_string());
         Script::feed(psql, sql)
     }
 

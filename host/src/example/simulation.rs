@@ -209,6 +209,37 @@ mod tests {
         assert!(new > 0, "no task was planned");
     }
 
+    #[tokio::test]
+    async fn every_step_runs_on_postgres_too_and_leaves_task_1_alone() {
+        let server = relevo_tests::postgres::Postgres::start();
+        let at = Database::Postgres(server.url(relevo_tests::postgres::DATABASE));
+        let example = find("gad").unwrap();
+        assert_eq!(migrate(example, &at, false).await.unwrap(), 3);
+        assert_eq!(migrate(example, &at, false).await.unwrap(), 0);
+        assert!(seed(example, &at).await.unwrap() && !seed(example, &at).await.unwrap());
+        let mut simulation = Simulation::open(example.postgres.simulation, &at, None).await.unwrap();
+        let before = server.sql("select * from tareas where id = 1");
+        for round in 0..40 {
+            for step in &simulation.script.steps {
+                let done = simulation.database.step(&step.sql).await;
+                done.unwrap_or_else(|e| panic!("{}, round {round}: {e}", step.name));
+            }
+        }
+        assert_eq!(server.sql("select * from tareas where id = 1"), before);
+        assert!(server.sql("select count(*) from tareas where id > 15").parse::<u64>().unwrap() > 0, "no task was planned");
+        let names = |sqlite: &str, postgres: &str| -> [Vec<String>; 2] {
+            [sqlite, postgres].map(|file| {
+                let script: Script = toml::from_str(file).unwrap();
+                script.steps.iter().map(|step| format!("{} {}", step.name, step.weight)).collect()
+            })
+        };
+        let [sqlite, postgres] = names(example.sqlite.simulation, example.postgres.simulation);
+        assert_eq!(sqlite, postgres, "one day, two databases");
+        server.sql("drop table _relevo_migrations");
+        let refused = migrate(example, &at, false).await.unwrap_err().to_string();
+        assert!(refused.contains("efectivos, tareas, usuarios") && refused.contains("--example"), "{refused}");
+    }
+
     #[test]
     fn steps_are_chosen_by_weight() {
         let step = |name: &str, weight| Step { name: name.into(), weight, sql: String::new() };

@@ -11,7 +11,7 @@ use super::super::error::CaptureError;
 
 /// What every session has, whatever the server's, the database's and the role's settings are: a type has
 /// one text form then. `row_security = off` refuses to show some of the rows instead of hiding the others.
-const PINNED: [(&str, &str); 7] = [
+const PINNED: [(&str, &str); 8] = [
     ("datestyle", "ISO"),
     ("intervalstyle", "postgres"),
     ("timezone", "UTC"),
@@ -20,6 +20,7 @@ const PINNED: [(&str, &str); 7] = [
     ("row_security", "off"),
     // No reader may be cut off while it waits for the journal.
     ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
 ];
 
 /// As servers list it among their sessions.

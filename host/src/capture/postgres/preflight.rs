@@ -87,9 +87,17 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
         if settings.tables.is_empty() { !ours } else { settings.tables.iter().any(|entry| table.is(entry)) }
     };
     let published = super::slot::published(db, &settings.publication()).await?;
+    if server.major >= 18 && published.as_ref().is_some_and(|published| !published.generated) {
+        let publication = settings.publication();
+        let what = format!(
+            "publication {publication} leaves generated columns out: PostgreSQL refuses UPDATEs of tables that have some and a full replica identity"
+        );
+        let mend = format!("ALTER PUBLICATION {} SET (publish_generated_columns = stored);", quote(&publication));
+        findings.push(Finding { weight: Weight::Table, what, mend: Some(mend) });
+    }
     for table in all.into_iter().filter(wanted) {
         let is_published = published.as_ref().is_some_and(|published| published.has(&table));
-        if judge(&table, server.major, is_published, settings, &mut findings) {
+        if judge(&table, is_published, settings, &mut findings) {
             tables.push(table);
         }
     }
@@ -172,7 +180,6 @@ async fn server(
 /// Whether a table can be watched.
 fn judge(
     table: &Table,
-    major: i32,
     published: bool,
     settings: &SourceSettings,
     findings: &mut Vec<Finding>,
@@ -181,8 +188,6 @@ fn judge(
     let mut find = |what: String, mend: Option<String>| {
         findings.push(Finding { weight: Weight::Table, what: format!("table {shown}: {what}"), mend });
     };
-    let before = |findings: &Vec<Finding>| findings.len();
-    let _ = before;
     let mut watched = true;
     for column in table.excluded(settings) {
         if !table.columns.iter().any(|c| *c.name == **column) {
@@ -211,11 +216,8 @@ fn judge(
     };
     let mend: Vec<String> = not_full.iter().map(|(name, _)| full(name)).collect();
     let mend = (!mend.is_empty()).then(|| mend.join(" "));
-    let generated = table.columns.iter().any(|column| column.generated);
     if not_full.is_empty() {
-        if generated && major >= 18 && !published {
-            // See `slot::ensure`: the publication is made so that it carries them.
-        }
+        // As it should be.
     } else if not_full.len() < table.identities.len() {
         let names = not_full.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         find(format!("{names} and its other parts have different replica identities, so that old values can't be trusted; it is not watched"), mend);

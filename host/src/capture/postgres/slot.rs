@@ -13,6 +13,8 @@ use super::preflight::Server;
 #[derive(Debug)]
 pub(crate) struct Published {
     all: bool,
+    /// It carries stored generated columns; before PostgreSQL 18 none does.
+    pub generated: bool,
     /// OIDs of its tables.
     tables: Vec<u32>,
 }
@@ -26,7 +28,8 @@ impl Published {
 /// The publication, if it is there.
 pub(crate) async fn published(db: &mut PgConnection, name: &str) -> Result<Option<Published>, CaptureError> {
     let row = sqlx::query(
-        "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid) \
+        "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
+           to_jsonb(p) ->> 'pubgencols' = 's' \
          FROM pg_publication p WHERE p.pubname = $1",
     )
     .bind(name)
@@ -34,7 +37,9 @@ pub(crate) async fn published(db: &mut PgConnection, name: &str) -> Result<Optio
     .await?;
     let Some(row) = row else { return Ok(None) };
     let tables: Vec<sqlx::postgres::types::Oid> = row.try_get(1)?;
-    Ok(Some(Published { all: row.try_get(0)?, tables: tables.into_iter().map(|oid| oid.0).collect() }))
+    let generated: Option<bool> = row.try_get(2)?;
+    let generated = generated.unwrap_or_default();
+    Ok(Some(Published { all: row.try_get(0)?, generated, tables: tables.into_iter().map(|oid| oid.0).collect() }))
 }
 
 /// Brings the publication in line with the tables; returns those that it newly has.

@@ -38,8 +38,9 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The shortest time between two heartbeats, and how many may stay without an answer.
 const FASTEST: Duration = Duration::from_millis(100);
 const UNANSWERED: u32 = 3;
-/// Heartbeats may be quick; a connection isn't given up in less than this.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A connection isn't given up in less than this: a server that reads through much WAL which isn't for us
+/// says so only every 30 s (half of its default `wal_sender_timeout`).
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A source whose database is open.
 pub(crate) struct Session<'a, T> {
@@ -193,6 +194,10 @@ impl<T: Transport> Session<'_, T> {
             self.take(received).await?;
             if self.transactions.full() {
                 self.append_full().await?;
+                // There may be no rest for long.
+                self.rest().await?;
+                requests.borrow_and_update();
+                self.serve();
                 if *shutdown.borrow() {
                     return Ok(());
                 }
@@ -305,7 +310,7 @@ impl<T: Transport> Session<'_, T> {
         {
             let reason = format!("table {}: {what}, and nobody told of its values", table.shown());
             self.source.tell_gap(&reason).await?;
-            self.looked = Instant::now() - LOOK;
+            self.looked = Instant::now().checked_sub(LOOK).unwrap_or(self.looked);
         }
         self.relations.insert(message.id, Some(Arc::new(relation)));
         Ok(())
@@ -318,7 +323,7 @@ impl<T: Transport> Session<'_, T> {
         } else {
             self.acknowledge();
         }
-        if self.transactions.behind().is_none() {
+        if self.transactions.waiting() == 0 && self.transactions.behind().is_none() {
             self.source.at(self.transactions.committed_at(), Duration::ZERO);
         }
         while let Some(taken) = self.tasks.try_join_next() {
@@ -350,7 +355,6 @@ impl<T: Transport> Session<'_, T> {
             self.source.journal.append(chunk).await?;
             failpoint::hit(failpoint::APPEND_AFTER);
         }
-        self.acknowledge();
         Ok(())
     }
 
@@ -381,6 +385,9 @@ impl<T: Transport> Session<'_, T> {
         let Preflight { tables, findings, .. } = preflight::look(&mut self.db, settings).await?;
         let added = slot::publish(&mut self.db, &settings.publication(), &tables, &self.server).await?;
         tell_of_unseen(self.source, &mut self.db, &added).await?;
+        for gone in self.tables.iter().filter(|known| tables.iter().all(|table| table.oid != known.oid)) {
+            self.source.tell_gap(&format!("table {} was dropped, or is not watched any more", gone.shown())).await?;
+        }
         self.tables = tables.into_iter().map(Arc::new).collect();
         let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).collect();
         self.say_problems(problems);

@@ -451,6 +451,32 @@ async fn a_new_column_is_a_gap_and_its_values_come_from_then_on() {
     assert!(host.gaps().await[0].contains("column w is new"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_and_passwords_come_by_the_address_and_no_superuser_is_needed() {
+    let mut database = Postgres::start();
+    let (port, certificate) = database.serve_tls();
+    database.sql("create role watcher login replication password 'p@ss/w+rd'; grant create on database gad to watcher; grant create on schema public to watcher; set role watcher");
+    database.sql("set role watcher; create table t (id bigint primary key, v text); alter table t replica identity full");
+    let mut host = Host::over(database, "tables = [\"t\"]").await;
+    let address = format!("postgres://watcher:p%40ss%2Fw+rd@127.0.0.1:{port}/gad?sslmode=verify-full&sslrootcert=");
+    host.settings[0].url = format!("{address}{}", certificate.display());
+    host.start().await;
+    host.sql("insert into t values (1, 'a')");
+    host.changes_until("1").await;
+    assert_eq!(host.snapshot("p").await[0].events.len(), 1);
+    let encrypted = host.sql("select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'watcher'");
+    assert_eq!(encrypted, "t");
+    host.kill();
+    host.settings[0].url = format!("postgres://watcher:wrong@127.0.0.1:{port}/gad?sslmode=require");
+    host.begin();
+    host.failed("password authentication failed").await;
+    host.kill();
+    // Somebody else's certificate.
+    host.settings[0].url = format!("postgres://watcher:p%40ss%2Fw+rd@127.0.0.1:{port}/gad?sslmode=verify-full");
+    host.begin();
+    host.failed("certificate").await;
+}
+
 #[test]
 fn a_position_below_the_consistent_point_is_contained() {
     let contains = Position { commit: 799, index: u32::MAX };
