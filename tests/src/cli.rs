@@ -28,12 +28,10 @@ impl Script {
 
     /// A script for a command that reads it from its input.
     pub fn feed(mut command: Command, sql: &str) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("the tests need {command:?}: {e} (Debian: apt-get install sqlite3 postgresql-15)"));
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|e| {
+                panic!("the tests need {command:?}: {e} (Debian: apt-get install sqlite3 postgresql-15)")
+            });
         let mut input = child.stdin.take().expect("stdin is piped");
         let sql = sql.to_owned();
         let feeder = std::thread::spawn(move || {

@@ -62,9 +62,9 @@ pub fn counted(world: &World) -> BTreeMap<String, Value> {
     let groups = GROUPS.iter().map(|(name, sql)| {
         let json = match world.postgres {
             None => world.sql(sql),
-            Some(_) => {
-                world.sql(&sql.replace("json_object(", "json_build_object(").replace("json_group_object", "json_object_agg"))
-            }
+            Some(_) => world.sql(
+                &sql.replace("json_object(", "json_build_object(").replace("json_group_object", "json_object_agg"),
+            ),
         };
         ((*name).to_owned(), serde_json::from_str(&json).expect("JSON from the database"))
     });

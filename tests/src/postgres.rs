@@ -85,7 +85,9 @@ impl Postgres {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).expect("a log");
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
-        for setting in ["listen_addresses=", "wal_level=logical", "fsync=off", "max_wal_senders=10", "shared_buffers=32MB"] {
+        for setting in
+            ["listen_addresses=", "wal_level=logical", "fsync=off", "max_wal_senders=10", "shared_buffers=32MB"]
+        {
             command.args(["-c", setting]);
         }
         for setting in &self.settings {
@@ -156,6 +158,26 @@ impl Postgres {
         self.port = port;
         self.up();
         (port, certificate)
+    }
+
+    /// Stops the server, and puts a copy of all that it has aside.
+    pub fn back_up(&mut self) {
+        self.down(Stop::Fast);
+        self.copy("data", "backup");
+        self.up();
+    }
+
+    /// Puts the copy in the place of what is there.
+    pub fn restore(&mut self) {
+        self.down(Stop::Immediate);
+        std::fs::remove_dir_all(self.data()).expect("the folder is ours");
+        self.copy("backup", "data");
+        self.up();
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let copied = Command::new("cp").arg("-a").arg(from).arg(to).current_dir(self.folder.path()).status();
+        assert!(copied.is_ok_and(|status| status.success()), "{from} can't be copied");
     }
 
     /// The address of a database.
@@ -249,5 +271,7 @@ fn binaries() -> PathBuf {
         .unwrap_or_default();
     debian.sort();
     let mut folders = std::env::split_paths(&path).chain(debian.into_iter().rev());
-    folders.find(has).expect("these tests need PostgreSQL's server: apt-get install postgresql-15, or set RELEVO_POSTGRES_BIN")
+    folders
+        .find(has)
+        .expect("these tests need PostgreSQL's server: apt-get install postgresql-15, or set RELEVO_POSTGRES_BIN")
 }

@@ -64,8 +64,14 @@ impl World {
     /// Plugins are installed; the database doesn't exist yet.
     pub fn bare() -> Self {
         let root = tempfile::Builder::new().prefix("relevo-test-").tempdir().expect("a temporary folder");
-        let world =
-            Self { root, settings: Vec::new(), rules: Vec::new(), tables: Vec::new(), environment: BTreeMap::new(), postgres: None };
+        let world = Self {
+            root,
+            settings: Vec::new(),
+            rules: Vec::new(),
+            tables: Vec::new(),
+            environment: BTreeMap::new(),
+            postgres: None,
+        };
         std::fs::create_dir_all(world.data()).expect("the data folder");
         for plugin in ["tareas", "efectivos", "panel"] {
             world.install(plugin);

@@ -41,7 +41,10 @@ pub(crate) fn need_postgres() -> Result<()> {
     }
     // Debian would make and start a server of its own: nobody has asked for one.
     let folder = std::path::Path::new("/etc/postgresql-common");
-    if steps::on_path("apt-get") && !folder.join("createcluster.conf").exists() && std::fs::create_dir_all(folder).is_ok() {
+    if steps::on_path("apt-get")
+        && !folder.join("createcluster.conf").exists()
+        && std::fs::create_dir_all(folder).is_ok()
+    {
         let _ = std::fs::write(folder.join("createcluster.conf"), "create_main_cluster = false\n");
     }
     need("initdb", "postgresql")

@@ -92,7 +92,9 @@ impl CaptureError {
         let retry = |seconds| Remedy::Retry { at_most: Duration::from_secs(seconds) };
         match self {
             Self::Mismatch(_) | Self::Replaced(_) => Remedy::Reopen,
-            Self::Address(_) | Self::PostgresAddress(_) | Self::Format { .. } | Self::Journal(JournalError::Closed) => Remedy::Stop,
+            Self::Address(_) | Self::PostgresAddress(_) | Self::Format { .. } | Self::Journal(JournalError::Closed) => {
+                Remedy::Stop
+            }
             Self::Missing(_) | Self::SlotInUse { .. } => retry(1),
             // Somebody may be about to write again, or to make room.
             Self::Journal(_) | Self::Io(_) | Self::Wire(_) | Self::Silent { .. } | Self::NotReady(_) => retry(5),

@@ -28,7 +28,8 @@ pub(super) async fn prepare(config: &Config, beside: bool) -> anyhow::Result<()>
 pub(super) async fn start(config: &Config, server: &Server) -> anyhow::Result<()> {
     for source in examples(config)? {
         let bell = server.bell(&source.source.name);
-        let simulation = Simulation::open(source.example.scripts(&source.database).simulation, &source.database, bell).await?;
+        let simulation =
+            Simulation::open(source.example.scripts(&source.database).simulation, &source.database, bell).await?;
         tokio::spawn(simulation.run(server.closing()));
         say(format_args!("simulating a working day in {}", source.database));
     }

@@ -133,10 +133,13 @@ fn each_wrong_value_is_named() {
         (&format!("[gad]\ndashboard = \"a\"\n{channel}"), "gad.dashboard"),
         ("[[source]]\nname = \"a b\"\nurl = \"sqlite:a\"", "source[0].name"),
         ("[[source]]\nname = \"clock\"\nurl = \"sqlite:a\"", "source[0].name"),
-        ("[[source]]\nname = \"a\"\nurl = \"postgres://x\"", "source[0].url"),
+        ("[[source]]\nname = \"a\"\nurl = \"mysql://x\"", "source[0].url"),
         ("[[source]]\nname = \"a\"\nurl = \"sqlite:\"", "source[0].url"),
         ("[[source]]\nname = \"a\"", "source[0]"),
         (&format!("{source}tick = 0"), "source[0].tick"),
+        (&format!("{source}slot = \"Mine\""), "source[0].slot"),
+        (&format!("{source}publication = \"\""), "source[0].publication"),
+        ("[[source]]\nname = \"a\"\nurl = \"postgres://u:p@h:x/d\"", "source[0].url"),
         (&format!("{source}poll = 0"), "source[0].poll"),
         (&format!("{source}tables = [\"t\", \"t\"]"), "source[0].tables"),
         (&format!("{source}tables = [\"t\"]\nexclude = {{ u = [\"x\"] }}"), "source[0].exclude"),
@@ -201,4 +204,13 @@ fn a_short_secret_is_refused_without_being_shown() {
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Some(Path::new("/nowhere/relevo.toml"))).expect_err("not there");
     assert_eq!(error.name, "/nowhere/relevo.toml");
+}
+
+#[test]
+fn a_password_in_an_address_is_never_shown() {
+    for url in ["postgres://u:geheim@h:x/d", "postgres://u:geheim@h/d?sslmode=no", "mysql://u:geheim@h/d"] {
+        let text = format!("[[source]]\nname = \"a\"\nurl = \"{url}\"");
+        let error = Config::from_text(&text, |_| None).unwrap_err().to_string();
+        assert!(!error.contains("geheim") && error.contains("postgres://USER:PASSWORD@HOST/DATABASE"), "{error}");
+    }
 }

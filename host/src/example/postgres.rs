@@ -64,12 +64,7 @@ pub(super) async fn seed(example: &Example, url: &str, at: &str) -> Result<bool,
 }
 
 /// Runs a script unless it was run before.
-async fn run_once(
-    database: &mut PgConnection,
-    at: &str,
-    name: &str,
-    sql: &'static str,
-) -> Result<bool, MigrateError> {
+async fn run_once(database: &mut PgConnection, at: &str, name: &str, sql: &'static str) -> Result<bool, MigrateError> {
     let wrong = |cause| MigrateError::Database { at: at.to_owned(), cause };
     let applied = sqlx::query("select hash from _relevo_migrations where name = $1")
         .bind(name)

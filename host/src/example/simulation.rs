@@ -201,11 +201,8 @@ mod tests {
         let after: String = sqlx::query(rows).fetch_one(&mut database).await.unwrap().get(0);
         assert_eq!(before, after);
         assert_eq!(sqlx::query(task).fetch_all(&mut database).await.unwrap().len(), 1);
-        let new: i64 = sqlx::query("select count(*) from tareas where id > 15")
-            .fetch_one(&mut database)
-            .await
-            .unwrap()
-            .get(0);
+        let new: i64 =
+            sqlx::query("select count(*) from tareas where id > 15").fetch_one(&mut database).await.unwrap().get(0);
         assert!(new > 0, "no task was planned");
     }
 
@@ -226,7 +223,10 @@ mod tests {
             }
         }
         assert_eq!(server.sql("select * from tareas where id = 1"), before);
-        assert!(server.sql("select count(*) from tareas where id > 15").parse::<u64>().unwrap() > 0, "no task was planned");
+        assert!(
+            server.sql("select count(*) from tareas where id > 15").parse::<u64>().unwrap() > 0,
+            "no task was planned"
+        );
         let names = |sqlite: &str, postgres: &str| -> [Vec<String>; 2] {
             [sqlite, postgres].map(|file| {
                 let script: Script = toml::from_str(file).unwrap();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
-use super::migrate::{MigrateError, SEED, hash, shortened};
 use super::Example;
+use super::migrate::{MigrateError, SEED, hash, shortened};
 
 /// What was applied, and to which content: one row a script.
 const APPLIED: &str = "create table if not exists _relevo_migrations (
@@ -109,7 +109,8 @@ async fn run_once(
 /// A connection to the example's file. WAL, so that writers and the capture don't wait for each other.
 pub(super) async fn open(path: &Path) -> Result<SqliteConnection, MigrateError> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|cause| MigrateError::Io { at: folder.display().to_string(), cause })?;
+        std::fs::create_dir_all(folder)
+            .map_err(|cause| MigrateError::Io { at: folder.display().to_string(), cause })?;
     }
     SqliteConnectOptions::new()
         .filename(path)

@@ -54,9 +54,10 @@ impl Table {
 
     /// Whether an entry of the settings' `tables` means it.
     pub(crate) fn is(&self, entry: &str) -> bool {
-        self.shown() == entry || (self.schema.len() + 1 + self.name.len() == entry.len() && {
-            entry.split_once('.').is_some_and(|(schema, name)| *schema == *self.schema && *name == *self.name)
-        })
+        self.shown() == entry
+            || (self.schema.len() + 1 + self.name.len() == entry.len() && {
+                entry.split_once('.').is_some_and(|(schema, name)| *schema == *self.schema && *name == *self.name)
+            })
     }
 
     /// The columns that never enter.
@@ -124,9 +125,7 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
             owned: row.try_get(6)?,
             primary: row.try_get(7)?,
             identities,
-            columns: columns
-                .map(|((name, oid), generated)| TableColumn { name, oid: oid.0, generated })
-                .collect(),
+            columns: columns.map(|((name, oid), generated)| TableColumn { name, oid: oid.0, generated }).collect(),
         })
     };
     Ok(rows.iter().map(table).collect::<sqlx::Result<_>>()?)

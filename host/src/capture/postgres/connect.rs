@@ -122,10 +122,9 @@ mod tests {
 
     #[test]
     fn one_address_serves_both_connections() {
-        let address = Address::parse(
-            "postgres://ana:p%40s+s@db.example:5433/shop?sslmode=verify-full&sslrootcert=/etc/ca.pem",
-        )
-        .unwrap();
+        let address =
+            Address::parse("postgres://ana:p%40s+s@db.example:5433/shop?sslmode=verify-full&sslrootcert=/etc/ca.pem")
+                .unwrap();
         let config = address.replication("relevo_shop", "relevo_shop", 7);
         assert_eq!((config.host.as_str(), config.port, config.user.as_str()), ("db.example", 5433, "ana"));
         assert_eq!((config.password.as_str(), config.database.as_str()), ("p@s+s", "shop"));

@@ -241,7 +241,11 @@ mod tests {
         prop::collection::vec(prop::option::of(prop::option::of(".{0,20}")), 0..6)
     }
 
-    fn update(relation: u32, old: Option<(bool, &[Option<Option<String>>])>, new: &[Option<Option<String>>]) -> Vec<u8> {
+    fn update(
+        relation: u32,
+        old: Option<(bool, &[Option<Option<String>>])>,
+        new: &[Option<Option<String>>],
+    ) -> Vec<u8> {
         let mut bytes = vec![b'U'];
         bytes.extend(relation.to_be_bytes());
         if let Some((whole, old)) = old {
@@ -253,7 +257,8 @@ mod tests {
         bytes
     }
 
-    const RELATION: &[u8] = b"R\0\0\x40\x01public\0t\0f\0\x02\x01id\0\0\0\0\x14\xff\xff\xff\xff\0v\0\0\0\0\x19\xff\xff\xff\xff";
+    const RELATION: &[u8] =
+        b"R\0\0\x40\x01public\0t\0f\0\x02\x01id\0\0\0\0\x14\xff\xff\xff\xff\0v\0\0\0\0\x19\xff\xff\xff\xff";
 
     #[test]
     fn a_relation_is_read() {

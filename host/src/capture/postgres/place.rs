@@ -76,7 +76,9 @@ fn resume(known: &SourceState, server: &Server, slot: Option<&Slot>, flushed: u6
         return Err("the replication slot was lost: the server kept no more WAL for it (max_slot_wal_keep_size)".into());
     }
     if slot.confirmed > mark.reached {
-        return Err("the replication slot was made anew, moved by somebody else, or the journal is an older copy".into());
+        return Err(
+            "the replication slot was made anew, moved by somebody else, or the journal is an older copy".into()
+        );
     }
     if flushed < known.position.commit {
         return Err("the database was restored: it has not come as far as what was read of it".into());
@@ -98,9 +100,8 @@ pub(crate) async fn place(
     let known = source.journal.source(&source.settings.name).await?;
     let slot = slot::find(db, &name).await?;
     if let Some(known) = &known {
-        let flushed: i64 = sqlx::query_scalar("SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::int8")
-            .fetch_one(&mut *db)
-            .await?;
+        let flushed: i64 =
+            sqlx::query_scalar("SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::int8").fetch_one(&mut *db).await?;
         match resume(known, server, slot.as_ref(), flushed.cast_unsigned()) {
             Ok(mut place) => {
                 if place.mark.whole {
@@ -140,12 +141,7 @@ async fn in_use(db: &mut PgConnection, name: &str, slot: Option<&Slot>) -> Resul
 
 /// Begins an incarnation where the slot stands. The journal is told at once: otherwise, if we were killed
 /// now, the next start would begin anew and pass over what came between.
-pub(crate) async fn begin(
-    source: &Source,
-    server: &Server,
-    start: u64,
-    least: Micros,
-) -> Result<Place, CaptureError> {
+pub(crate) async fn begin(source: &Source, server: &Server, start: u64, least: Micros) -> Result<Place, CaptureError> {
     // Positions of one slot rise for ever; those of the next one may be the same.
     let incarnation = Name::from(uuid::Uuid::new_v4().simple().to_string());
     let mark = Mark {

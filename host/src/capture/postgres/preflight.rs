@@ -135,7 +135,9 @@ async fn server(
     }
     let level = text(1)?;
     if level != "logical" {
-        let what = format!("wal_level is {level}: the server does not write what logical replication needs; restart it after this");
+        let what = format!(
+            "wal_level is {level}: the server does not write what logical replication needs; restart it after this"
+        );
         find(Weight::Blocks, what, Some("ALTER SYSTEM SET wal_level = 'logical';".into()));
     }
     if row.try_get(2)? {
@@ -143,8 +145,13 @@ async fn server(
         find(Weight::Blocks, what.into(), None);
     }
     if text(3)? == "off" {
-        let what = "synchronous_commit is off: changes are seen only when the WAL is flushed, up to 0.6 s after their commit";
-        find(Weight::Advice, what.into(), Some("ALTER SYSTEM SET synchronous_commit = on; SELECT pg_reload_conf();".into()));
+        let what =
+            "synchronous_commit is off: changes are seen only when the WAL is flushed, up to 0.6 s after their commit";
+        find(
+            Weight::Advice,
+            what.into(),
+            Some("ALTER SYSTEM SET synchronous_commit = on; SELECT pg_reload_conf();".into()),
+        );
     }
     if text(4)? == "-1" {
         let what = "max_slot_wal_keep_size has no limit: while relevo is stopped the server keeps all WAL, until its disk is full; with a limit relevo loses its place instead, says so (gap), and rebuilds";
@@ -178,12 +185,7 @@ async fn server(
 }
 
 /// Whether a table can be watched.
-fn judge(
-    table: &Table,
-    published: bool,
-    settings: &SourceSettings,
-    findings: &mut Vec<Finding>,
-) -> bool {
+fn judge(table: &Table, published: bool, settings: &SourceSettings, findings: &mut Vec<Finding>) -> bool {
     let shown = table.shown();
     let mut find = |what: String, mend: Option<String>| {
         findings.push(Finding { weight: Weight::Table, what: format!("table {shown}: {what}"), mend });
@@ -196,11 +198,20 @@ fn judge(
         }
     }
     if table.unlogged {
-        find("it is unlogged, so nothing of it is replicated".into(), Some(format!("ALTER TABLE {} SET LOGGED;", table.quoted())));
+        find(
+            "it is unlogged, so nothing of it is replicated".into(),
+            Some(format!("ALTER TABLE {} SET LOGGED;", table.quoted())),
+        );
         watched = false;
     }
     if !table.readable {
-        find("the role may not read it".into(), Some(format!("GRANT SELECT ON {} TO CURRENT_USER; -- instead of CURRENT_USER: the role of relevo", table.quoted())));
+        find(
+            "the role may not read it".into(),
+            Some(format!(
+                "GRANT SELECT ON {} TO CURRENT_USER; -- instead of CURRENT_USER: the role of relevo",
+                table.quoted()
+            )),
+        );
         watched = false;
     }
     if !published && !table.owned {
@@ -220,7 +231,12 @@ fn judge(
         // As it should be.
     } else if not_full.len() < table.identities.len() {
         let names = not_full.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
-        find(format!("{names} and its other parts have different replica identities, so that old values can't be trusted; it is not watched"), mend);
+        find(
+            format!(
+                "{names} and its other parts have different replica identities, so that old values can't be trusted; it is not watched"
+            ),
+            mend,
+        );
         watched = false;
     } else if table.primary.is_empty() && not_full.iter().any(|(_, identity)| *identity != b'i') {
         find("it has neither a primary key nor a full replica identity: if it were published, PostgreSQL would refuse its UPDATEs and DELETEs; it is not watched".into(), mend);
@@ -229,7 +245,8 @@ fn judge(
         find("its replica identity is not FULL, so that its events lack the old values".into(), mend);
     }
     if watched && table.primary.is_empty() {
-        let what = "it has no primary key: whole rows are its keys, and each update is a delete and an insert".to_owned();
+        let what =
+            "it has no primary key: whole rows are its keys, and each update is a delete and an insert".to_owned();
         let finding = Finding { weight: Weight::Advice, what: format!("table {shown}: {what}"), mend: None };
         findings.push(finding);
     }

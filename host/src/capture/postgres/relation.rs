@@ -142,10 +142,7 @@ impl Relation {
             (None, _) => !self.key.contains(&at),
         };
         let columns = self.columns.iter().enumerate();
-        columns
-            .filter(|(at, column)| !column.excluded && differs(*at))
-            .map(|(_, column)| column.name.clone())
-            .collect()
+        columns.filter(|(at, column)| !column.excluded && differs(*at)).map(|(_, column)| column.name.clone()).collect()
     }
 
     /// The value at a place: one that an update left as it was is taken from the old row.
@@ -184,13 +181,7 @@ impl Relation {
 
     /// The row, and the names of what can't be in it. Of one that isn't whole, only the replica identity is
     /// known.
-    fn json(
-        &self,
-        values: &Values<'_>,
-        old: Option<&Values<'_>>,
-        whole: bool,
-        missing: &mut Vec<Missing>,
-    ) -> Box<str> {
+    fn json(&self, values: &Values<'_>, old: Option<&Values<'_>>, whole: bool, missing: &mut Vec<Missing>) -> Box<str> {
         let mut out = String::with_capacity(256);
         out.push('{');
         for (at, column) in self.columns.iter().enumerate().filter(|(_, column)| !column.excluded) {
@@ -245,8 +236,7 @@ mod tests {
     #[test]
     fn an_update_has_both_rows_and_names_what_differs() {
         let old = whole(&[Text("1"), Text("x"), Text("s")]);
-        let (change, second) =
-            relation(b'f', &["id"]).update(Some(&old), &[Text("1"), Null, Text("other")]).unwrap();
+        let (change, second) = relation(b'f', &["id"]).update(Some(&old), &[Text("1"), Null, Text("other")]).unwrap();
         let change = change.unwrap();
         assert_eq!((&*change.key, second), ("1", None));
         assert_eq!(change.before.as_deref(), Some(r#"{"id":1,"v":"x"}"#));

@@ -123,11 +123,15 @@ impl Snapshot {
         // Before 18, and without the publication's consent, the stream doesn't have generated columns.
         let generated = self.server.major >= 18;
         let relation = types.stored(db, table, &self.settings, generated).await?;
-        let columns: Vec<String> = relation.columns.iter().map(|column| match column.excluded {
-            // Of no use to us: it needn't leave the database.
-            true => "NULL".to_owned(),
-            false => quote(&column.name),
-        }).collect();
+        let columns: Vec<String> = relation
+            .columns
+            .iter()
+            .map(|column| match column.excluded {
+                // Of no use to us: it needn't leave the database.
+                true => "NULL".to_owned(),
+                false => quote(&column.name),
+            })
+            .collect();
         let only = if table.partitioned { "" } else { "ONLY " };
         let list = if columns.is_empty() { "NULL".to_owned() } else { columns.join(", ") };
         let sql = format!("SELECT {list} FROM {only}{}", table.quoted());

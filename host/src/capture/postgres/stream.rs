@@ -417,8 +417,7 @@ impl<T: Transport> Session<'_, T> {
     /// isn't.
     fn say(&self) {
         let danger = self.danger.borrow().clone();
-        let problems: Vec<&str> =
-            self.problems.iter().chain(&self.unmet).chain(&danger).map(String::as_str).collect();
+        let problems: Vec<&str> = self.problems.iter().chain(&self.unmet).chain(&danger).map(String::as_str).collect();
         self.source.say(match problems.as_slice() {
             [] => SourceState::Running,
             problems => SourceState::Failed { reason: problems.join("; ").into() },
@@ -454,8 +453,8 @@ fn unseen(before: &Relation, now: &Relation) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::value::Kind;
     use super::super::relation::Column;
+    use super::super::value::Kind;
     use super::*;
 
     fn relation(columns: &[(&str, u32)]) -> Relation {

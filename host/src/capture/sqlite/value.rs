@@ -45,7 +45,8 @@ impl<'a> Value<'a> {
             "INTEGER" => Decode::<sqlx::Sqlite>::decode(raw).map(Self::Integer),
             "REAL" => Decode::<sqlx::Sqlite>::decode(raw).map(Self::Real),
             "TEXT" => Decode::<sqlx::Sqlite>::decode(raw).map(Self::Text),
-            _ => Decode::<sqlx::Sqlite>::decode(raw).map(|bytes| Large::read(bytes, mark).map_or(Self::Blob(bytes), Self::Large)),
+            _ => Decode::<sqlx::Sqlite>::decode(raw)
+                .map(|bytes| Large::read(bytes, mark).map_or(Self::Blob(bytes), Self::Large)),
         };
         value.map_err(sqlx::Error::Decode)
     }

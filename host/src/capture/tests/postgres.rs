@@ -114,7 +114,8 @@ impl Host {
 
     /// Asks for the rows of `t`, and waits for them.
     async fn snapshot(&self, pipeline: &str) -> Vec<Append> {
-        let control = Control::SnapshotWanted { pipeline: pipeline.into(), source: "s".into(), tables: vec!["t".into()] };
+        let control =
+            Control::SnapshotWanted { pipeline: pipeline.into(), source: "s".into(), tables: vec!["t".into()] };
         let number = self.journal.control(control).await.unwrap();
         let is_of = |append: &Append| append.snapshot.as_ref().is_some_and(|part| part.request == number);
         let is_last = |record: &Record| matches!(&record.body, RecordBody::Append(a) if is_of(a) && a.complete);
@@ -145,8 +146,7 @@ async fn inserts_updates_and_deletes_come_with_both_rows() {
     host.sql("insert into t values (1, 'a'), (2, 'b')");
     host.sql("update t set v = 'c' where id = 1; delete from t where id = 2; insert into t values (3, null)");
     let all = host.changes_until("3").await;
-    let told: Vec<_> =
-        all.iter().map(|c| (c.operation, &*c.key, c.before.as_deref(), c.after.as_deref())).collect();
+    let told: Vec<_> = all.iter().map(|c| (c.operation, &*c.key, c.before.as_deref(), c.after.as_deref())).collect();
     assert_eq!(
         told,
         [
@@ -211,8 +211,14 @@ fn writes(seed: u64, count: u64) -> String {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let id = (random >> 33) % 50;
         let _ = match (random >> 40) % 10 {
-            0..6 => writeln!(sql, "insert into t values ({id}, 'w{seed}-{n}') on conflict (id) do update set v = excluded.v;"),
-            6..8 => writeln!(sql, "begin; update t set v = 'u{seed}-{n}' where id = {id}; update t set v = v || '!' where id = ({id} + 7) % 50; commit;"),
+            0..6 => writeln!(
+                sql,
+                "insert into t values ({id}, 'w{seed}-{n}') on conflict (id) do update set v = excluded.v;"
+            ),
+            6..8 => writeln!(
+                sql,
+                "begin; update t set v = 'u{seed}-{n}' where id = {id}; update t set v = v || '!' where id = ({id} + 7) % 50; commit;"
+            ),
             8 => writeln!(sql, "begin; delete from t where id = {id}; insert into t values (1000000, 'x'); rollback;"),
             _ => writeln!(sql, "delete from t where id = {id};"),
         };
@@ -236,7 +242,10 @@ fn streamed<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<&'a Change> 
 async fn crashes_of_either_side_lose_nothing_and_double_nothing() {
     let mut host = Host::new(TABLE).await;
     for round in 0..6 {
-        let mut writers = [host.database.meanwhile(&writes(round * 2 + 1, 300)), host.database.meanwhile(&writes(round * 2 + 2, 300))];
+        let mut writers = [
+            host.database.meanwhile(&writes(round * 2 + 1, 300)),
+            host.database.meanwhile(&writes(round * 2 + 2, 300)),
+        ];
         for _ in 0..3 {
             // At any moment: what counts is that it is in the midst of writes.
             tokio::time::sleep(Duration::from_millis(15 + 17 * round)).await;
@@ -299,7 +308,9 @@ async fn a_snapshot_in_the_midst_of_writes_is_exact_against_the_stream() {
 async fn a_large_transaction_comes_in_chunks_and_becomes_visible_at_once() {
     const ROWS: u64 = 50_000;
     let mut host = Host::new(TABLE).await;
-    let mut writer = host.database.meanwhile(&format!("insert into t select n, repeat('x', 100) from generate_series(1, {ROWS}) as n;"));
+    let mut writer = host
+        .database
+        .meanwhile(&format!("insert into t select n, repeat('x', 100) from generate_series(1, {ROWS}) as n;"));
     // In the midst of it, as likely as not.
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -389,6 +400,76 @@ async fn a_slot_that_is_not_what_it_was_is_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_was_restored_or_is_another_one_is_a_gap() {
+    let mut host = Host::new(TABLE).await;
+    host.sql("insert into t values (1, 'a')");
+    host.changes_until("1").await;
+    host.kill();
+    host.database.back_up();
+    host.start().await;
+    host.sql("insert into t values (2, 'lost')");
+    host.changes_until("2").await;
+    host.kill();
+    // It has gone on since, beyond where it was read to.
+    host.database.restore();
+    host.sql("insert into t select n, repeat('other', 100) from generate_series(100, 2000) as n");
+    assert_eq!(host.gaps().await, Vec::<String>::new());
+    host.begin();
+    host.sql("insert into t values (3, 'c')");
+    host.changes_until("3").await;
+    let gaps = host.gaps().await;
+    assert!(gaps.len() == 1 && gaps[0].contains("restored or replaced"), "{gaps:?}");
+    host.kill();
+
+    // Restored, and not gone on.
+    host.database.restore();
+    host.begin();
+    host.health(|health| health.state == SourceState::Running).await;
+    assert!(host.gaps().await.len() == 2, "{:?}", host.gaps().await);
+    host.kill();
+
+    let other = Postgres::start();
+    other.sql(TABLE);
+    host.settings[0].url = other.url(DATABASE);
+    host.start().await;
+    assert!(host.gaps().await[2].contains("another one"), "{:?}", host.gaps().await);
+}
+
+/// The most memory that this process has held, in bytes.
+fn most_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_of_300_000_rows_takes_no_memory_to_speak_of() {
+    let mut host = Host::over(Postgres::start(), "").await;
+    host.sql(TABLE);
+    let small = JournalSettings { memory: 64 << 10, ..JournalSettings::default() };
+    host.journal.close().await;
+    let folder = tempfile::tempdir().unwrap();
+    host.journal = Journal::open(folder.path(), &small, &[]).await.unwrap();
+    host.start().await;
+    host.sql("insert into t values (0, 'first')");
+    host.changes_until("0").await;
+    let before = most_memory();
+    host.sql("insert into t select n, repeat('x', 200) from generate_series(1, 300000) as n");
+    // Its end is known by what comes after it.
+    let clock = host.health(|_| true).await.watermark;
+    host.health(|health| health.watermark > clock && health.lag.is_zero()).await;
+    let wait = async {
+        while host.journal.source("s").await.unwrap().unwrap().position.index < 600_000 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(4 * LONG, wait).await.expect("the transaction never came");
+    let grown = (most_memory() - before) >> 20;
+    println!("{grown} MiB more for 300,000 rows");
+    assert!(grown < 48, "{grown} MiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_idle_source_moves_its_slot_and_lets_the_server_stop() {
     let mut host = Host::over(Postgres::start(), "tables = [\"t\"]").await;
     host.sql(TABLE);
@@ -456,7 +537,8 @@ async fn tls_and_passwords_come_by_the_address_and_no_superuser_is_needed() {
     let mut database = Postgres::start();
     let (port, certificate) = database.serve_tls();
     database.sql("create role watcher login replication password 'p@ss/w+rd'; grant create on database gad to watcher; grant create on schema public to watcher; set role watcher");
-    database.sql("set role watcher; create table t (id bigint primary key, v text); alter table t replica identity full");
+    database
+        .sql("set role watcher; create table t (id bigint primary key, v text); alter table t replica identity full");
     let mut host = Host::over(database, "tables = [\"t\"]").await;
     let address = format!("postgres://watcher:p%40ss%2Fw+rd@127.0.0.1:{port}/gad?sslmode=verify-full&sslrootcert=");
     host.settings[0].url = format!("{address}{}", certificate.display());
@@ -464,7 +546,8 @@ async fn tls_and_passwords_come_by_the_address_and_no_superuser_is_needed() {
     host.sql("insert into t values (1, 'a')");
     host.changes_until("1").await;
     assert_eq!(host.snapshot("p").await[0].events.len(), 1);
-    let encrypted = host.sql("select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'watcher'");
+    let encrypted =
+        host.sql("select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'watcher'");
     assert_eq!(encrypted, "t");
     host.kill();
     host.settings[0].url = format!("postgres://watcher:wrong@127.0.0.1:{port}/gad?sslmode=require");
