@@ -122,24 +122,20 @@ impl Postgres {
         }
     }
 
-    /// Starts it anew with TLS, a certificate of its own for 127.0.0.1 (needs `openssl`), and passwords over TCP.
-    /// Returns the port and the certificate's file.
+    /// Starts it anew with TLS, a certificate for 127.0.0.1 (made by `openssl`), and passwords over TCP.
+    /// Returns the port and the file of the authority that signed.
     pub fn serve_tls(&mut self) -> (u16, PathBuf) {
         self.down(Stop::Immediate);
         // Free now, and nobody else's in the next moment.
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = free.expect("a free port").port();
-        let (certificate, key) = (self.folder.path().join("cert.pem"), self.folder.path().join("key.pem"));
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-            .args(["-subj", "/CN=relevo test", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"])
-            .arg("-keyout")
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate)
-            .output()
-            .expect("these tests need openssl: apt-get install openssl");
-        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+        let (root, certificate, key) = (self.file("ca.pem"), self.file("cert.pem"), self.file("key.pem"));
+        std::fs::write(self.file("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost").expect("a file can be written");
+        self.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=CA -keyout ca.key -out ca.pem");
+        self.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout key.pem -out request.pem");
+        self.openssl(
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem",
+        );
         if let Some((user, group)) = account() {
             std::os::unix::fs::chown(&key, Some(user), Some(group)).expect("root may give a file away");
         }
@@ -157,7 +153,20 @@ impl Postgres {
         self.settings.extend(more);
         self.port = port;
         self.up();
-        (port, certificate)
+        (port, root)
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let made = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(self.folder.path())
+            .output()
+            .expect("these tests need openssl: apt-get install openssl");
+        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Stops the server, and puts a copy of all that it has aside.

@@ -23,6 +23,7 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
     }
     tools::need("sqlite3", "sqlite3")?;
     tools::need_postgres()?;
+    tools::need("openssl", "openssl")?;
     let compiler = wasm::compiler()?;
     say("plugins: those that ship, and those that misbehave");
     let ready = plugins::build(&compiler, &[plugins::SHIPPED, plugins::FOR_TESTS].concat())?;
