@@ -487,7 +487,9 @@ async fn an_idle_source_moves_its_slot_and_lets_the_server_stop() {
     let health = host.health(|health| health.watermark.0 > 0).await;
     host.health(|later| later.watermark > health.watermark).await;
     // A server that stops waits for its replicas.
+    let began = std::time::Instant::now();
     host.database.down(Stop::Fast);
+    assert!(began.elapsed() < Duration::from_secs(8), "it waited for us for {:?}", began.elapsed());
     host.failed("").await;
     host.database.up();
     host.sql("insert into t values (1, 'a')");
@@ -540,7 +542,7 @@ async fn tls_and_passwords_come_by_the_address_and_no_superuser_is_needed() {
     database
         .sql("set role watcher; create table t (id bigint primary key, v text); alter table t replica identity full");
     let mut host = Host::over(database, "tables = [\"t\"]").await;
-    let address = format!("postgres://watcher:p%40ss%2Fw+rd@127.0.0.1:{port}/gad?sslmode=verify-full&sslrootcert=");
+    let address = format!("postgres://watcher:p%40ss%2Fw+rd@localhost:{port}/gad?sslmode=verify-full&sslrootcert=");
     host.settings[0].url = format!("{address}{}", certificate.display());
     host.start().await;
     host.sql("insert into t values (1, 'a')");
@@ -550,12 +552,12 @@ async fn tls_and_passwords_come_by_the_address_and_no_superuser_is_needed() {
         host.sql("select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'watcher'");
     assert_eq!(encrypted, "t");
     host.kill();
-    host.settings[0].url = format!("postgres://watcher:wrong@127.0.0.1:{port}/gad?sslmode=require");
+    host.settings[0].url = format!("postgres://watcher:wrong@localhost:{port}/gad?sslmode=require");
     host.begin();
     host.failed("password authentication failed").await;
     host.kill();
     // Somebody else's certificate.
-    host.settings[0].url = format!("postgres://watcher:p%40ss%2Fw+rd@127.0.0.1:{port}/gad?sslmode=verify-full");
+    host.settings[0].url = format!("postgres://watcher:p%40ss%2Fw+rd@localhost:{port}/gad?sslmode=verify-full");
     host.begin();
     host.failed("certificate").await;
 }
