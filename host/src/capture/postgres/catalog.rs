@@ -135,6 +135,17 @@ fn first_byte(text: &str) -> u8 {
     text.bytes().next().unwrap_or_default()
 }
 
+/// Waits until others see what a transaction did. It is streamed as soon as its commit is in the WAL, and that
+/// is a moment before the catalog shows a table that it made: until then it holds its own lock.
+pub(crate) async fn until_visible(db: &mut PgConnection, xid: u32) -> Result<(), CaptureError> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' \
+               AND transactionid = $1::text::xid AND mode = 'ExclusiveLock' AND granted)";
+    while sqlx::query_scalar::<_, bool>(sql).bind(xid.to_string()).fetch_one(&mut *db).await? {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
 /// How the values of types are written; asked once for each type.
 #[derive(Debug, Default)]
 pub(crate) struct Types(HashMap<u32, Kind>);

@@ -3,7 +3,7 @@
 //!
 //! `connect` the address, `preflight` what stands in the way, `catalog` tables and types, `slot` what is
 //! made in the database, `place` where to go on, `transport` and `decode` the stream, `relation` and
-//! `value` its rows, `transaction` what becomes of them, `pulse` heartbeats, `snapshot` and `serve` the rows
+//! `value` its rows, `transaction` what becomes of them, `pulse` heartbeats, `watched` which tables, `snapshot` and `serve` the rows
 //! that are there; `stream` holds all of it together.
 
 use tokio::sync::watch;
@@ -25,6 +25,7 @@ mod stream;
 mod transaction;
 mod transport;
 mod value;
+mod watched;
 
 pub use decode::DecodeError;
 pub use preflight::{Finding, Weight, preflight};

@@ -87,6 +87,17 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
         if settings.tables.is_empty() { !ours } else { settings.tables.iter().any(|entry| table.is(entry)) }
     };
     let published = super::slot::published(db, &settings.publication()).await?;
+    if published.as_ref().is_some_and(|published| !published.complete) {
+        let publication = settings.publication();
+        let what = format!(
+            "publication {publication} leaves changes out (an operation, rows, columns, or the partitions' root)"
+        );
+        let mend = format!(
+            "ALTER PUBLICATION {} SET (publish = 'insert, update, delete, truncate', publish_via_partition_root = true); -- and add its tables without WHERE and without columns",
+            quote(&publication)
+        );
+        findings.push(Finding { weight: Weight::Blocks, what, mend: Some(mend) });
+    }
     if server.major >= 18 && published.as_ref().is_some_and(|published| !published.generated) {
         let publication = settings.publication();
         let what = format!(

@@ -13,6 +13,8 @@ use super::preflight::Server;
 #[derive(Debug)]
 pub(crate) struct Published {
     all: bool,
+    /// Everything that happens to its tables is in it, under the names of partitions' roots.
+    pub complete: bool,
     /// It carries stored generated columns; before PostgreSQL 18 none does.
     pub generated: bool,
     /// OIDs of its tables.
@@ -29,7 +31,10 @@ impl Published {
 pub(crate) async fn published(db: &mut PgConnection, name: &str) -> Result<Option<Published>, CaptureError> {
     let row = sqlx::query(
         "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
-           to_jsonb(p) ->> 'pubgencols' = 's' \
+           to_jsonb(p) ->> 'pubgencols' = 's', \
+           p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot AND NOT EXISTS ( \
+             SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid \
+             AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL)) \
          FROM pg_publication p WHERE p.pubname = $1",
     )
     .bind(name)
@@ -39,7 +44,13 @@ pub(crate) async fn published(db: &mut PgConnection, name: &str) -> Result<Optio
     let tables: Vec<sqlx::postgres::types::Oid> = row.try_get(1)?;
     let generated: Option<bool> = row.try_get(2)?;
     let generated = generated.unwrap_or_default();
-    Ok(Some(Published { all: row.try_get(0)?, generated, tables: tables.into_iter().map(|oid| oid.0).collect() }))
+    let complete = row.try_get(3)?;
+    Ok(Some(Published {
+        all: row.try_get(0)?,
+        complete,
+        generated,
+        tables: tables.into_iter().map(|oid| oid.0).collect(),
+    }))
 }
 
 /// Brings the publication in line with the tables; returns those that it newly has.

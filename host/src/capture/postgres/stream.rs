@@ -13,14 +13,13 @@ use crate::event::{Micros, Name, Number, Operation};
 use crate::failpoint;
 use crate::journal::Appended;
 
-use super::super::SourceState;
 use super::super::error::CaptureError;
 use super::super::source::Source;
 use super::super::taking::{Taken, Taking};
 use super::super::waiting::Waiting;
 use super::catalog::{Table, Types};
 use super::connect::Address;
-use super::decode::{DecodeError, Message, RelationMessage, decode};
+use super::decode::{DecodeError, Message, decode};
 use super::place::{begin, place};
 use super::preflight::{self, Preflight, Server, Weight};
 use super::pulse::Pulse;
@@ -28,12 +27,13 @@ use super::relation::Relation;
 use super::slot;
 use super::transaction::{Transactions, lsn};
 use super::transport::{Received, Transport, Wire};
+use super::watched::tell_of_unseen;
 
 /// How often a position without events is written to the journal: each is a record.
 const SAVE: Duration = Duration::from_secs(5);
 
 /// Between two looks at the tables.
-const LOOK: Duration = Duration::from_secs(10);
+pub(super) const LOOK: Duration = Duration::from_secs(10);
 
 /// The shortest time between two heartbeats, and how many may stay without an answer.
 const FASTEST: Duration = Duration::from_millis(100);
@@ -48,13 +48,13 @@ pub(crate) struct Session<'a, T> {
     pub(super) address: Address,
     pub(super) server: Server,
     /// For the catalog.
-    db: PgConnection,
+    pub(super) db: PgConnection,
     pub(super) transport: T,
     /// Those that are watched.
     pub(super) tables: Vec<Arc<Table>>,
-    types: Types,
+    pub(super) types: Types,
     /// By OID, as the stream described them last; None for tables that aren't ours.
-    relations: HashMap<u32, Option<Arc<Relation>>>,
+    pub(super) relations: HashMap<u32, Option<Arc<Relation>>>,
     pub(super) transactions: Transactions,
     waiting: Waiting,
     durable: watch::Receiver<Number>,
@@ -62,17 +62,17 @@ pub(crate) struct Session<'a, T> {
     pub(super) streamed: watch::Sender<u64>,
     /// Asks for a heartbeat.
     pub(super) beat: Arc<Notify>,
-    danger: watch::Receiver<Option<String>>,
+    pub(super) danger: watch::Receiver<Option<String>>,
     unanswered: watch::Sender<u32>,
     heard: Instant,
     saved: Instant,
-    looked: Instant,
+    pub(super) looked: Instant,
     pub(super) tasks: JoinSet<Option<Taken>>,
     pub(super) taking: Taking,
     /// What keeps tables from being watched.
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
     /// What keeps pipelines from getting the rows that they want.
-    unmet: Vec<String>,
+    pub(super) unmet: Vec<String>,
 }
 
 /// Opens the database, makes publication and slot, and finds the place where the journal stands.
@@ -143,18 +143,6 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
     session.say_problems(problems);
     session.say();
     Ok(session)
-}
-
-/// A table that comes into the publication had rows that nobody told of.
-async fn tell_of_unseen(source: &Source, db: &mut PgConnection, added: &[&Table]) -> Result<(), CaptureError> {
-    for table in added {
-        let sql = format!("SELECT EXISTS (SELECT FROM {})", table.quoted());
-        if sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *db).await? {
-            let reason = format!("table {} is watched from now on, and it has rows already", table.shown());
-            source.tell_gap(&reason).await?;
-        }
-    }
-    Ok(())
 }
 
 impl<T: Transport> Session<'_, T> {
@@ -296,26 +284,6 @@ impl<T: Transport> Session<'_, T> {
         }
     }
 
-    /// The stream describes a table before its first row, and again when it changed.
-    async fn relation(&mut self, message: &RelationMessage<'_>) -> Result<(), CaptureError> {
-        let is_it = |table: &&Arc<Table>| *table.schema == *message.schema && *table.name == *message.table;
-        let Some(table) = self.tables.iter().find(is_it).cloned() else {
-            self.relations.insert(message.id, None);
-            return Ok(());
-        };
-        let settings = &self.source.settings;
-        let relation = self.types.streamed(&mut self.db, message, &table, settings).await?;
-        if let Some(Some(before)) = self.relations.get(&message.id)
-            && let Some(what) = unseen(before, &relation)
-        {
-            let reason = format!("table {}: {what}, and nobody told of its values", table.shown());
-            self.source.tell_gap(&reason).await?;
-            self.looked = Instant::now().checked_sub(LOOK).unwrap_or(self.looked);
-        }
-        self.relations.insert(message.id, Some(Arc::new(relation)));
-        Ok(())
-    }
-
     /// Nothing more has come: what is whole is appended, and what is due is done.
     async fn rest(&mut self) -> Result<(), CaptureError> {
         if self.transactions.has_events() || (self.transactions.has_news() && self.saved.elapsed() >= SAVE) {
@@ -379,51 +347,6 @@ impl<T: Transport> Session<'_, T> {
         }
     }
 
-    /// Follows the catalog: tables that came, went, or can be watched now.
-    async fn look(&mut self) -> Result<(), CaptureError> {
-        let settings = &self.source.settings;
-        let Preflight { tables, findings, .. } = preflight::look(&mut self.db, settings).await?;
-        let added = slot::publish(&mut self.db, &settings.publication(), &tables, &self.server).await?;
-        tell_of_unseen(self.source, &mut self.db, &added).await?;
-        for gone in self.tables.iter().filter(|known| tables.iter().all(|table| table.oid != known.oid)) {
-            self.source.tell_gap(&format!("table {} was dropped, or is not watched any more", gone.shown())).await?;
-        }
-        self.tables = tables.into_iter().map(Arc::new).collect();
-        let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).collect();
-        self.say_problems(problems);
-        self.say();
-        Ok(())
-    }
-
-    fn say_problems(&mut self, problems: Vec<String>) {
-        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
-            tracing::error!(source = %self.source.settings.name, "{problem}");
-        }
-        self.problems = problems;
-    }
-
-    /// Says what keeps pipelines from getting the rows that they want.
-    pub(super) fn say_unmet(&mut self, unmet: Vec<String>) {
-        if self.unmet != unmet {
-            for problem in unmet.iter().filter(|problem| !self.unmet.contains(problem)) {
-                tracing::error!(source = %self.source.settings.name, "{problem}");
-            }
-            self.unmet = unmet;
-            self.say();
-        }
-    }
-
-    /// Shows all that stands in the way: one must not believe that all is captured while a table
-    /// isn't.
-    fn say(&self) {
-        let danger = self.danger.borrow().clone();
-        let problems: Vec<&str> = self.problems.iter().chain(&self.unmet).chain(&danger).map(String::as_str).collect();
-        self.source.say(match problems.as_slice() {
-            [] => SourceState::Running,
-            problems => SourceState::Failed { reason: problems.join("; ").into() },
-        });
-    }
-
     pub(super) fn incarnation(&self) -> Name {
         Name::clone(self.transactions.incarnation())
     }
@@ -436,40 +359,4 @@ fn fits(relation: &Relation, values: &[super::decode::Datum<'_>]) -> Result<(), 
 
 fn untold(relation: &Relation, lsn: String) -> CaptureError {
     CaptureError::Untold { table: format!("{}.{}", relation.schema, relation.table), lsn }
-}
-
-/// What a table has that came in with values without a row being told of, if anything. A column that went
-/// is no such thing; one that came is, unless the stream can't know either (it may be all null): better a
-/// rebuild too many.
-fn unseen(before: &Relation, now: &Relation) -> Option<String> {
-    let known = |name: &str| before.columns.iter().find(|column| *column.name == *name);
-    now.columns.iter().filter(|column| !column.excluded).find_map(|column| match known(&column.name) {
-        None => Some(format!("column {} is new", column.name)),
-        Some(former) if former.excluded => Some(format!("column {} isn't excluded any more", column.name)),
-        Some(former) if former.oid != column.oid => Some(format!("column {} has another type", column.name)),
-        Some(_) => None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::relation::Column;
-    use super::super::value::Kind;
-    use super::*;
-
-    fn relation(columns: &[(&str, u32)]) -> Relation {
-        let columns = columns.iter().map(|(name, oid)| Column::new(name, *oid, Kind::Text, true, false)).collect();
-        Relation::new("public".into(), "t".into(), columns, b'f', &["id".to_owned()])
-    }
-
-    #[test]
-    fn a_column_that_came_or_became_another_is_unseen_and_one_that_went_is_not() {
-        let before = relation(&[("id", 20), ("v", 25)]);
-        assert_eq!(unseen(&before, &before), None);
-        assert_eq!(unseen(&before, &relation(&[("id", 20)])), None);
-        let came = unseen(&before, &relation(&[("id", 20), ("v", 25), ("w", 25)]));
-        assert_eq!(came.as_deref(), Some("column w is new"));
-        let other = unseen(&before, &relation(&[("id", 20), ("v", 1043)]));
-        assert_eq!(other.as_deref(), Some("column v has another type"));
-    }
 }

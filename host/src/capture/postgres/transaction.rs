@@ -92,6 +92,11 @@ impl Transactions {
         self.open.as_ref().map(|open| open.commit)
     }
 
+    /// The number of the transaction that is coming.
+    pub(crate) fn open_xid(&self) -> Option<u32> {
+        self.open.as_ref().map(|open| open.xid)
+    }
+
     /// When the transaction that is coming was committed.
     pub(crate) fn behind(&self) -> Option<Micros> {
         self.open.as_ref().map(|open| moment(open.at))

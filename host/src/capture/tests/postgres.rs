@@ -524,6 +524,24 @@ async fn what_stands_in_the_way_is_said_with_what_mends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_publication_of_somebody_else_is_used_if_it_has_everything() {
+    let mut host = Host::over(Postgres::start(), "").await;
+    host.sql(&format!("{TABLE}; create publication relevo_s for all tables"));
+    host.begin();
+    let reason = host.failed("publish_via_partition_root = true").await;
+    assert!(reason.contains("leaves changes out"), "{reason}");
+    host.sql("alter publication relevo_s set (publish_via_partition_root = true)");
+    host.health(|health| health.state == SourceState::Running).await;
+    // A table that is younger than the last look at the catalog.
+    host.sql("create table n (id int primary key); alter table n replica identity full; insert into n values (5)");
+    host.sql("insert into t values (1, 'a')");
+    host.changes_until("1").await;
+    let records = host.records(|record| changes(record).any(|change| &*change.key == "1")).await;
+    let all: Vec<Change> = records.iter().flat_map(|record| changes(record).cloned().collect::<Vec<_>>()).collect();
+    assert!(all.iter().any(|change| &*change.table == "n" && &*change.key == "5"), "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_column_is_a_gap_and_its_values_come_from_then_on() {
     let host = Host::new(TABLE).await;
     host.sql("insert into t values (1, 'a')");
