@@ -21,14 +21,17 @@ pub struct Script {
 
 impl Script {
     pub fn start(database: &Path, sql: &str) -> Self {
-        let mut child = Command::new("sqlite3")
-            .args(["-batch", "-bail", "-cmd", ".timeout 300000"])
-            .arg(database)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the tests need the command sqlite3: install it (Debian: apt-get install sqlite3)");
+        let mut sqlite3 = Command::new("sqlite3");
+        sqlite3.args(["-batch", "-bail", "-cmd", ".timeout 300000"]).arg(database);
+        Self::feed(sqlite3, sql)
+    }
+
+    /// A script for a command that reads it from its input.
+    pub fn feed(mut command: Command, sql: &str) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|e| {
+                panic!("the tests need {command:?}: {e} (Debian: apt-get install sqlite3 postgresql-15)")
+            });
         let mut input = child.stdin.take().expect("stdin is piped");
         let sql = sql.to_owned();
         let feeder = std::thread::spawn(move || {
@@ -43,10 +46,10 @@ impl Script {
     /// # Panics
     /// If a statement failed.
     pub fn finish(self) -> String {
-        let output = self.child.wait_with_output().expect("sqlite3 can be waited for");
+        let output = self.child.wait_with_output().expect("a child can be waited for");
         self.feeder.join().expect("the feeder of the script");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success() && err.is_empty(), "sqlite3 failed ({}): {err}\n{out}", output.status);
+        assert!(output.status.success() && err.is_empty(), "the script failed ({}): {err}\n{out}", output.status);
         out.into_owned()
     }
 }

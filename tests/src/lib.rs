@@ -13,6 +13,7 @@ pub mod frame;
 pub mod old;
 pub mod oracle;
 pub mod panel;
+pub mod postgres;
 pub mod random;
 pub mod server;
 pub mod token;

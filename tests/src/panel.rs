@@ -39,17 +39,17 @@ const GROUPS: [(&str, &str); 2] = [
         "by_prioridad",
         "select json_group_object(name, json_object('total', total, 'active', active, 'completed', completed, 'pending', pending))
          from (select case prioridad when 'LOW' then '1' when 'MEDIUM' then '2' when 'HIGH' then '3' when 'URGENT' then '4'
-                 when 'CRITICAL' then '5' end as name, count(*) as total, sum(estado = 'IN_PROGRESS') as active,
-                 sum(estado = 'COMPLETED') as completed, sum(estado in ('PROGRAMMED', 'PAUSED')) as pending
-               from tareas where deleted_at is null group by prioridad)",
+                 when 'CRITICAL' then '5' end as name, count(*) as total, count(*) filter (where estado = 'IN_PROGRESS') as active,
+                 count(*) filter (where estado = 'COMPLETED') as completed, count(*) filter (where estado in ('PROGRAMMED', 'PAUSED')) as pending
+               from tareas where deleted_at is null group by prioridad) as counted",
     ),
     (
         "by_unidad",
         "select json_group_object(name, json_object('total', total, 'active', active, 'available', available, 'busy', busy))
          from (select coalesce(unidad, 'sin_unidad') as name, count(*) as total,
-                 sum(estado_disponibilidad <> 'FUERA_SERVICIO') as active,
-                 sum(estado_disponibilidad = 'DISPONIBLE') as available, sum(estado_disponibilidad = 'EN_TAREA') as busy
-               from efectivos where deleted_at is null group by unidad)",
+                 count(*) filter (where estado_disponibilidad <> 'FUERA_SERVICIO') as active,
+                 count(*) filter (where estado_disponibilidad = 'DISPONIBLE') as available, count(*) filter (where estado_disponibilidad = 'EN_TAREA') as busy
+               from efectivos where deleted_at is null group by unidad) as counted",
     ),
 ];
 
@@ -60,7 +60,12 @@ const GROUPS: [(&str, &str); 2] = [
 pub fn counted(world: &World) -> BTreeMap<String, Value> {
     let counts = COUNTS.iter().map(|(name, sql)| ((*name).to_owned(), json!(world.count(sql))));
     let groups = GROUPS.iter().map(|(name, sql)| {
-        let json = world.sql(sql);
+        let json = match world.postgres {
+            None => world.sql(sql),
+            Some(_) => world.sql(
+                &sql.replace("json_object(", "json_build_object(").replace("json_group_object", "json_object_agg"),
+            ),
+        };
         ((*name).to_owned(), serde_json::from_str(&json).expect("JSON from the database"))
     });
     counts.chain(groups).collect()

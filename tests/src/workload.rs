@@ -12,6 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
 use crate::cli::Script;
+use crate::postgres::Postgres;
 use crate::random::Random;
 
 /// The first task that the workload may touch, and how many it has.
@@ -104,6 +105,21 @@ impl Op {
     }
 }
 
+impl Op {
+    /// The same for PostgreSQL, which has no `INSERT OR REPLACE`.
+    fn postgres_statement(&self) -> String {
+        let Self::Replace { id, state, priority } = self else { return self.statement() };
+        format!(
+            "insert into tareas (id, uuid, codigo, titulo, tipo, prioridad, estado, creado_por_usuario_id,
+               efectivos_asignados, created_at, updated_at)
+             values ({id}, 'w-{id}', 'W-{id}', 'n ' || (select n from orden), 'PATRULLAJE', '{priority}', '{state}', 1,
+               '[]', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z')
+             on conflict (id) do update set titulo = excluded.titulo, estado = excluded.estado,
+               prioridad = excluded.prioridad, tipo = excluded.tipo, efectivos_asignados = '[]', deleted_at = null"
+        )
+    }
+}
+
 /// A change that was committed: its place in the order of all, and what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
@@ -136,19 +152,15 @@ pub struct CliWriter {
 
 impl CliWriter {
     pub fn start(database: &Path, transactions: Vec<Vec<Op>>) -> Self {
-        let mut sql = String::from("pragma synchronous = off;\n");
-        let mut index = 0;
-        for transaction in &transactions {
-            sql.push_str("begin immediate;\n");
-            for op in transaction {
-                sql.push_str("update orden set n = n + 1;\n");
-                sql.push_str(&op.statement());
-                sql.push_str(&format!(";\nselect n, {index} from orden;\n"));
-                index += 1;
-            }
-            sql.push_str("commit;\n");
-        }
-        Self { script: Script::start(database, &sql), ops: transactions.into_iter().flatten().collect() }
+        let sql = script("begin immediate", &transactions, Op::statement);
+        let script = Script::start(database, &format!("pragma synchronous = off;\n{sql}"));
+        Self { script, ops: transactions.into_iter().flatten().collect() }
+    }
+
+    /// The same by `psql`. The counter's row makes writers wait for each other until they commit.
+    pub fn start_postgres(database: &Postgres, transactions: Vec<Vec<Op>>) -> Self {
+        let sql = script("begin", &transactions, Op::postgres_statement);
+        Self { script: database.script(&sql), ops: transactions.into_iter().flatten().collect() }
     }
 
     /// Waits until it has written all, and returns its log.
@@ -165,6 +177,23 @@ impl CliWriter {
         assert_eq!(log.len(), self.ops.len(), "the script didn't log all that it wrote");
         log
     }
+}
+
+/// Each change is followed by its number and index.
+fn script(begin: &str, transactions: &[Vec<Op>], statement: impl Fn(&Op) -> String) -> String {
+    let mut sql = String::new();
+    let mut index = 0;
+    for transaction in transactions {
+        sql.push_str(&format!("{begin};\n"));
+        for op in transaction {
+            sql.push_str("update orden set n = n + 1;\n");
+            sql.push_str(&statement(op));
+            sql.push_str(&format!(";\nselect n, {index} from orden;\n"));
+            index += 1;
+        }
+        sql.push_str("commit;\n");
+    }
+    sql
 }
 
 /// A writer in this process, over a connection of its own.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::postgres::{self, Postgres};
 use crate::server::{Ended, Process, Server};
 use crate::{binary, cli, token};
 
@@ -39,9 +40,28 @@ pub struct World {
     rules: Vec<String>,
     tables: Vec<String>,
     environment: BTreeMap<String, String>,
+    /// The watched database, where it isn't a SQLite file.
+    pub postgres: Option<Postgres>,
 }
 
 impl World {
+    /// As [`Self::new`], over a PostgreSQL of its own.
+    pub fn postgres() -> Self {
+        let world = Self::bare_postgres();
+        world.migrate();
+        world.sql(PEOPLE);
+        world.sql(TASKS);
+        world
+    }
+
+    /// As [`Self::bare`], over a PostgreSQL of its own, which holds nothing.
+    pub fn bare_postgres() -> Self {
+        let postgres = Postgres::start();
+        let mut world = Self::bare().set_environment("RELEVO_DATABASE_URL", &postgres.url(postgres::DATABASE));
+        world.postgres = Some(postgres);
+        world
+    }
+
     /// Plugins are installed; the database doesn't exist yet.
     pub fn bare() -> Self {
         let root = tempfile::Builder::new().prefix("relevo-test-").tempdir().expect("a temporary folder");
@@ -52,6 +72,7 @@ impl World {
             rules: Vec::new(),
             tables: Vec::new(),
             environment: BTreeMap::new(),
+            postgres: None,
         };
         std::fs::create_dir_all(world.data()).expect("the data folder");
         for plugin in ["tareas", "efectivos", "panel"] {
@@ -213,9 +234,12 @@ impl World {
         Process::start(command)
     }
 
-    /// Runs SQL in a `sqlite3` process of its own.
+    /// Runs SQL in a `sqlite3` (or `psql`) process of its own.
     pub fn sql(&self, sql: &str) -> String {
-        cli::sqlite3(&self.database(), sql)
+        match &self.postgres {
+            Some(postgres) => postgres.sql(sql),
+            None => cli::sqlite3(&self.database(), sql),
+        }
     }
 
     /// A number from the database.

@@ -16,7 +16,7 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
         step += 1;
         steps::say(step, of, what);
     };
-    say("the compiler for plugins (wasm32-wasip2), and the programs sqlite3, chromium and python3");
+    say("the compiler for plugins (wasm32-wasip2), and the programs sqlite3, PostgreSQL, chromium and python3");
     if with_python {
         // Now rather than at the end, a quarter of an hour later.
         python::need()?;
@@ -24,6 +24,8 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
     tools::need("sqlite3", "sqlite3")?;
     tools::need("chromium", "chromium")?;
     tools::need("chromedriver", "chromium-driver")?;
+    tools::need_postgres()?;
+    tools::need("openssl", "openssl")?;
     let compiler = wasm::compiler()?;
     say("plugins: those that ship, and those that misbehave");
     let ready = plugins::build(&compiler, &[plugins::SHIPPED, plugins::FOR_TESTS].concat())?;

@@ -28,3 +28,24 @@ pub(crate) fn need(program: &str, package: &str) -> Result<()> {
     }
     Ok(())
 }
+
+/// PostgreSQL's server, which the tests start for themselves. Debian keeps it off the PATH.
+pub(crate) fn need_postgres() -> Result<()> {
+    let debian = || {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+        versions.flatten().find(|version| version.path().join("bin/initdb").is_file())
+    };
+    let given = std::env::var_os("RELEVO_POSTGRES_BIN").is_some();
+    if given || debian().is_some() || (steps::on_path("initdb") && steps::on_path("psql")) {
+        return Ok(());
+    }
+    // Debian would make and start a server of its own: nobody has asked for one.
+    let folder = std::path::Path::new("/etc/postgresql-common");
+    if steps::on_path("apt-get")
+        && !folder.join("createcluster.conf").exists()
+        && std::fs::create_dir_all(folder).is_ok()
+    {
+        let _ = std::fs::write(folder.join("createcluster.conf"), "create_main_cluster = false\n");
+    }
+    need("initdb", "postgresql")
+}

@@ -15,14 +15,22 @@ use crate::config::SourceSettings;
 use crate::event::{Micros, Name};
 use crate::journal::Journal;
 
+mod error;
 pub mod ingest;
+mod json;
+pub mod postgres;
 mod requests;
+mod rows;
+mod source;
 pub mod sqlite;
+mod taking;
 pub mod ticks;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
 
+pub use error::{CaptureError, Remedy};
 pub use ingest::{Ingest, IngestError};
 pub use sqlite::{Detached, detach};
 
@@ -93,7 +101,7 @@ impl Capture {
             let bell = Arc::new(Notify::new());
             let requests = requests::Requests::default();
             asked.insert(Name::clone(&name), requests.clone());
-            let source = sqlite::Source {
+            let source = source::Source {
                 settings: settings.clone(),
                 data: data.to_owned(),
                 journal: journal.clone(),
@@ -102,7 +110,7 @@ impl Capture {
                 requests,
                 health,
             };
-            tasks.spawn(sqlite::run(source, shutdown.clone()));
+            tasks.spawn(source::run(source, shutdown.clone()));
             sources.push(Running { name, health: receiver, bell });
         }
         if let Some(every) = settings.iter().map(|source| source.tick).min() {

@@ -18,8 +18,8 @@ const TTL: Duration = Duration::from_secs(12 * 3600);
 /// Makes and fills the tables.
 pub(super) async fn prepare(config: &Config, beside: bool) -> anyhow::Result<()> {
     for source in examples(config)? {
-        example::migrate(source.example, &source.path, beside).await?;
-        example::seed(source.example, &source.path).await?;
+        example::migrate(source.example, &source.database, beside).await?;
+        example::seed(source.example, &source.database).await?;
     }
     Ok(())
 }
@@ -28,9 +28,10 @@ pub(super) async fn prepare(config: &Config, beside: bool) -> anyhow::Result<()>
 pub(super) async fn start(config: &Config, server: &Server) -> anyhow::Result<()> {
     for source in examples(config)? {
         let bell = server.bell(&source.source.name);
-        let simulation = Simulation::open(source.example.simulation, &source.path, bell).await?;
+        let simulation =
+            Simulation::open(source.example.scripts(&source.database).simulation, &source.database, bell).await?;
         tokio::spawn(simulation.run(server.closing()));
-        say(format_args!("simulating a working day in {}", source.path.display()));
+        say(format_args!("simulating a working day in {}", source.database));
     }
     let plugins = config.plugins_folder();
     let missing: Vec<&str> = config

@@ -30,6 +30,15 @@ impl Detach {
         let _stopped = if config.data.exists() { Some(journal::Lock::take(&config.data)?) } else { None };
         runtime()?.block_on(async {
             for source in sources {
+                if source.is_postgres() {
+                    say(format_args!(
+                        "source {}: run in its database: SELECT pg_drop_replication_slot('{}'); DROP PUBLICATION {};",
+                        source.name,
+                        source.slot(),
+                        source.publication()
+                    ));
+                    continue;
+                }
                 let capture::Detached { path, triggers, tables } = capture::detach(&source.url, &config.data).await?;
                 let path = path.display();
                 if triggers + tables == 0 {

@@ -1,6 +1,5 @@
 //! `relevo migrate`: makes the example's tables; `relevo migrate status` says how they stand.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -8,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{Settings, runtime, say};
 use crate::config::{Config, ConfigError, SourceSettings};
-use crate::example::{self, Example, Standing};
+use crate::example::{self, Database, Example, Standing};
 use crate::journal;
 
 #[derive(Args)]
@@ -45,8 +44,8 @@ impl Status {
         let mut all = true;
         runtime()?.block_on(async {
             for source in examples(&config)? {
-                say(format_args!("{}:", source.path.display()));
-                for (script, standing) in example::standing(source.example, &source.path).await? {
+                say(format_args!("{}:", source.database));
+                for (script, standing) in example::standing(source.example, &source.database).await? {
                     all &= matches!(standing, Standing::Applied { .. });
                     let how = match standing {
                         Standing::Applied { at } => format!("applied  {at}"),
@@ -91,12 +90,12 @@ impl Migrate {
         }
         runtime()?.block_on(async {
             for source in sources {
-                let ran = example::migrate(source.example, &source.path, self.example).await?;
-                println!("{}: {ran} new of {} scripts", source.path.display(), source.example.migrations.len());
+                let ExampleSource { example, database, .. } = source;
+                let ran = example::migrate(example, &database, self.example).await?;
+                println!("{database}: {ran} new of {} scripts", example.scripts(&database).migrations.len());
                 if self.seed {
-                    let what =
-                        if example::seed(source.example, &source.path).await? { "seeded" } else { "has its rows" };
-                    println!("{}: {what}", source.path.display());
+                    let what = if example::seed(example, &database).await? { "seeded" } else { "has its rows" };
+                    println!("{database}: {what}");
                 }
             }
             Ok(ExitCode::SUCCESS)
@@ -108,7 +107,7 @@ impl Migrate {
 pub(super) struct ExampleSource<'a> {
     pub source: &'a SourceSettings,
     pub example: &'static Example,
-    pub path: PathBuf,
+    pub database: Database,
 }
 
 pub(super) fn examples(config: &Config) -> Result<Vec<ExampleSource<'_>>, ConfigError> {
@@ -122,9 +121,11 @@ pub(super) fn examples(config: &Config) -> Result<Vec<ExampleSource<'_>>, Config
         };
         let example = example::find(name).map_err(wrong)?;
         // The settings' check has seen that the URL can be used.
-        if let Some(path) = source.sqlite_path(&config.data) {
-            found.push(ExampleSource { source, example, path });
-        }
+        let database = match source.sqlite_path(&config.data) {
+            Some(path) => Database::Sqlite(path),
+            None => Database::Postgres(source.url.clone()),
+        };
+        found.push(ExampleSource { source, example, database });
     }
     Ok(found)
 }

@@ -47,8 +47,17 @@ pub(super) fn log(name: &str, filter: &str) -> Checked {
 
 /// A source's database; `name` is the setting's or the variable's.
 pub(super) fn url(name: &str, source: &SourceSettings) -> Checked {
+    const ALLOWED: &str = "sqlite:PATH, like sqlite:gad.db, or postgres://USER:PASSWORD@HOST/DATABASE";
+    if source.is_postgres() {
+        // Never shown: there may be a password in it.
+        return match source.url.parse::<sqlx::postgres::PgConnectOptions>() {
+            Ok(_) => Ok(()),
+            Err(e) => wrong(name, format!("the postgres address can't be used ({e})"), ALLOWED),
+        };
+    }
     if source.sqlite_path("".as_ref()).is_none() {
-        return wrong(name, format!("{:?} can't be used", source.url), "sqlite:PATH, like sqlite:gad.db");
+        let shown = source.url.split_once("://").map_or(source.url.as_str(), |(scheme, _)| scheme);
+        return wrong(name, format!("{shown:?} can't be used"), ALLOWED);
     }
     Ok(())
 }
@@ -191,6 +200,12 @@ fn sources(sources: &[SourceSettings]) -> Checked {
         let here = |field: &str| format!("source[{at}].{field}");
         name(here("name"), &source.name, &mut seen, &RESERVED_SOURCES)?;
         url(&here("url"), source)?;
+        for (field, name) in [("slot", &source.slot), ("publication", &source.publication)] {
+            let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+            if name.as_ref().is_some_and(|name| !(1..=63).contains(&name.len()) || !name.bytes().all(legal)) {
+                return wrong(here(field), format!("{name:?} can't be a name"), "1 to 63 of a-z, 0-9 and _");
+            }
+        }
         time(here("tick"), source.tick)?;
         time(here("poll"), source.poll)?;
         let mut tables = BTreeSet::new();

@@ -263,10 +263,10 @@ pub struct Limits {
 #[serde(deny_unknown_fields)]
 pub struct SourceSettings {
     pub name: Name,
-    /// `sqlite:PATH`. `RELEVO_DATABASE_URL` sets that of the first source. A relative path starts at
-    /// the data folder.
+    /// `sqlite:PATH` or `postgres://…`. `RELEVO_DATABASE_URL` sets that of the first source. A relative
+    /// path starts at the data folder.
     pub url: String,
-    /// The tables to watch; empty: all.
+    /// The tables to watch; empty: all. In PostgreSQL also `SCHEMA.TABLE`, where it isn't `public`.
     #[serde(default)]
     pub tables: Vec<Name>,
     /// Columns that never enter the journal, by table.
@@ -274,6 +274,10 @@ pub struct SourceSettings {
     pub exclude: BTreeMap<Name, Vec<Box<str>>>,
     /// The example whose migrations, seed and simulation belong to this source.
     pub example: Option<String>,
+    /// PostgreSQL: the replication slot; default `relevo_NAME`.
+    pub slot: Option<String>,
+    /// PostgreSQL: the publication; default `relevo_NAME`.
+    pub publication: Option<String>,
     /// How often watermarks are appended.
     #[serde(default = "defaults::tick", with = "human::duration")]
     pub tick: Duration,
@@ -416,6 +420,26 @@ impl SourceSettings {
         let path = self.url.strip_prefix("sqlite:")?;
         let path = path.strip_prefix("//").unwrap_or(path);
         (!path.is_empty() && !path.starts_with(':')).then(|| data.join(path))
+    }
+
+    /// Whether the URL is of a PostgreSQL database.
+    pub fn is_postgres(&self) -> bool {
+        ["postgres://", "postgresql://"].iter().any(|scheme| self.url.starts_with(scheme))
+    }
+
+    /// The name of the replication slot.
+    pub fn slot(&self) -> String {
+        self.slot.clone().unwrap_or_else(|| self.default_name())
+    }
+
+    /// The name of the publication.
+    pub fn publication(&self) -> String {
+        self.publication.clone().unwrap_or_else(|| self.default_name())
+    }
+
+    fn default_name(&self) -> String {
+        let name: String = self.name.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect();
+        format!("relevo_{name}").chars().take(63).collect()
     }
 }
 

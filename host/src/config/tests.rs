@@ -136,10 +136,13 @@ fn each_wrong_value_is_named() {
         (&format!("[gad]\ndashboard = \"a\"\n{channel}"), "gad.dashboard"),
         ("[[source]]\nname = \"a b\"\nurl = \"sqlite:a\"", "source[0].name"),
         ("[[source]]\nname = \"clock\"\nurl = \"sqlite:a\"", "source[0].name"),
-        ("[[source]]\nname = \"a\"\nurl = \"postgres://x\"", "source[0].url"),
+        ("[[source]]\nname = \"a\"\nurl = \"mysql://x\"", "source[0].url"),
         ("[[source]]\nname = \"a\"\nurl = \"sqlite:\"", "source[0].url"),
         ("[[source]]\nname = \"a\"", "source[0]"),
         (&format!("{source}tick = 0"), "source[0].tick"),
+        (&format!("{source}slot = \"Mine\""), "source[0].slot"),
+        (&format!("{source}publication = \"\""), "source[0].publication"),
+        ("[[source]]\nname = \"a\"\nurl = \"postgres://u:p@h:x/d\"", "source[0].url"),
         (&format!("{source}poll = 0"), "source[0].poll"),
         (&format!("{source}tables = [\"t\", \"t\"]"), "source[0].tables"),
         (&format!("{source}tables = [\"t\"]\nexclude = {{ u = [\"x\"] }}"), "source[0].exclude"),
@@ -228,4 +231,13 @@ fn notices_need_a_stream_channel_and_times() {
     assert_eq!(refused("[notices]\nchannel = \"user:7\"\n").0, "notices.channel");
     assert_eq!(refused("[notices]\nagain_after = \"0s\"\n").0, "notices.again_after");
     assert_eq!(refused("[notices]\ncapture_lag = \"0s\"\n").0, "notices.capture_lag");
+}
+
+#[test]
+fn a_password_in_an_address_is_never_shown() {
+    for url in ["postgres://u:geheim@h:x/d", "postgres://u:geheim@h/d?sslmode=no", "mysql://u:geheim@h/d"] {
+        let text = format!("[[source]]\nname = \"a\"\nurl = \"{url}\"");
+        let error = Config::from_text(&text, |_| None).unwrap_err().to_string();
+        assert!(!error.contains("geheim") && error.contains("postgres://USER:PASSWORD@HOST/DATABASE"), "{error}");
+    }
 }

@@ -1,73 +1,73 @@
-//! Makes an example's tables in a SQLite file, and fills them. Keeps its hands off a database that
-//! holds somebody else's tables.
+//! Makes an example's tables in a database, and fills them. Keeps its hands off a database that holds
+//! somebody else's tables.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
-
-use super::{Example, Script};
-use crate::capture::sqlite::inspect::open_untouched;
+use super::{Example, Script, postgres, sqlite};
 
 /// Why nothing was migrated.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     #[error(
-        "{path} holds tables that are not the example's ({tables}); nothing was changed. To make the example's tables beside them, say --example; to use another file, set RELEVO_DATABASE_URL=sqlite:PATH"
+        "{at} holds tables that are not the example's ({tables}); nothing was changed. To make the example's tables beside them, say --example; to use another database, set RELEVO_DATABASE_URL"
     )]
-    Foreign { path: PathBuf, tables: String },
-    #[error("{path}: {script} was changed after it was applied; changes go into a new script")]
-    Changed { path: PathBuf, script: String },
-    #[error("{path}: {script}: {cause}")]
-    Script { path: PathBuf, script: String, cause: sqlx::Error },
-    #[error("{path}: {cause}")]
-    Database { path: PathBuf, cause: sqlx::Error },
-    #[error("{path}: {cause}")]
-    Io { path: PathBuf, cause: std::io::Error },
+    Foreign { at: String, tables: String },
+    #[error("{at}: {script} was changed after it was applied; changes go into a new script")]
+    Changed { at: String, script: String },
+    #[error("{at}: {script}: {cause}")]
+    Script { at: String, script: String, cause: sqlx::Error },
+    #[error("{at}: {cause}")]
+    Database { at: String, cause: sqlx::Error },
+    #[error("{at}: {cause}")]
+    Io { at: String, cause: std::io::Error },
 }
 
-/// What was applied, and to which content: one row a script.
-const APPLIED: &str = "create table if not exists _relevo_migrations (
-  name text primary key, hash text not null, applied_at text not null default (strftime('%Y-%m-%dT%H:%M:%fZ'))
-) strict";
+/// Where an example lives.
+#[derive(Debug, Clone)]
+pub enum Database {
+    Sqlite(PathBuf),
+    /// Its address.
+    Postgres(String),
+}
 
-const SEED: &str = "seed";
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            // What is before it may hold a password.
+            Self::Postgres(url) => {
+                let place = url.rsplit_once('@').or_else(|| url.split_once("://")).map_or("", |(_, place)| place);
+                f.write_str(place.split('?').next().unwrap_or_default())
+            }
+        }
+    }
+}
 
-/// Applies what is not applied yet, making the file where there is none. Returns how many scripts
+/// The seed's name among the scripts that were applied.
+pub(super) const SEED: &str = "seed";
+
+/// Applies what is not applied yet, making a SQLite file where there is none. Returns how many scripts
 /// ran. `beside`: also in a database that holds other tables.
 ///
 /// # Errors
 /// Says what stands in the way; the database is as it was then.
-pub async fn migrate(example: &Example, path: &Path, beside: bool) -> Result<usize, MigrateError> {
-    let mut database = open(path).await?;
-    let database_error = |cause| MigrateError::Database { path: path.to_owned(), cause };
-    let mut transaction = database.begin_with("begin immediate").await.map_err(database_error)?;
-
-    let tables =
-        sqlx::query("select name from sqlite_schema where type = 'table' and name not like 'sqlite\\_%' escape '\\'")
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(database_error)?;
-    let tables: Vec<String> = tables.iter().map(|row| row.get(0)).collect();
-    let ours = tables.iter().any(|table| table == "_relevo_migrations");
-    let foreign: Vec<&str> = tables.iter().map(String::as_str).filter(|t| !t.starts_with("_relevo_")).collect();
-    if !ours && !beside && !foreign.is_empty() {
-        return Err(MigrateError::Foreign { path: path.to_owned(), tables: shortened(&foreign) });
+pub async fn migrate(example: &Example, database: &Database, beside: bool) -> Result<usize, MigrateError> {
+    match database {
+        Database::Sqlite(path) => sqlite::migrate(example, path, beside).await,
+        Database::Postgres(url) => postgres::migrate(example, url, &database.to_string(), beside).await,
     }
+}
 
-    sqlx::query(APPLIED).execute(&mut *transaction).await.map_err(database_error)?;
-    let mut ran = 0;
-    for script in example.migrations {
-        let name = format!("{}/{}", example.name, script.name);
-        if run_once(&mut transaction, path, &name, script.sql).await? {
-            ran += 1;
-        }
+/// Fills the tables, once in the database's life. Returns whether it did now.
+///
+/// # Errors
+/// Says what stands in the way; the database is as it was then.
+pub async fn seed(example: &Example, database: &Database) -> Result<bool, MigrateError> {
+    match database {
+        Database::Sqlite(path) => sqlite::seed(example, path).await,
+        Database::Postgres(url) => postgres::seed(example, url, &database.to_string()).await,
     }
-    transaction.commit().await.map_err(database_error)?;
-    let _ = database.close().await;
-    Ok(ran)
 }
 
 /// What became of a script in a database.
@@ -84,28 +84,18 @@ pub enum Standing {
     },
 }
 
+/// The scripts that were applied, by name: their hash, and when.
+pub(super) type Applied = BTreeMap<String, (String, String)>;
+
 /// How each script of an example stands in a database, in their order. Changes nothing, and makes no file.
 ///
 /// # Errors
 /// If the database can't be read.
-pub async fn standing(example: &Example, path: &Path) -> Result<Vec<(String, Standing)>, MigrateError> {
-    let mut applied = BTreeMap::new();
-    if path.exists() {
-        let database_error = |cause| MigrateError::Database { path: path.to_owned(), cause };
-        let mut database = open_untouched(path).await.map_err(database_error)?;
-        let ours = sqlx::query("select 1 from sqlite_schema where type = 'table' and name = '_relevo_migrations'")
-            .fetch_optional(&mut database)
-            .await
-            .map_err(database_error)?;
-        if ours.is_some() {
-            let rows = sqlx::query("select name, hash, applied_at from _relevo_migrations")
-                .fetch_all(&mut database)
-                .await
-                .map_err(database_error)?;
-            applied.extend(rows.iter().map(|row| (row.get::<String, _>(0), (row.get::<String, _>(1), row.get(2)))));
-        }
-        let _ = database.close().await;
-    }
+pub async fn standing(example: &Example, database: &Database) -> Result<Vec<(String, Standing)>, MigrateError> {
+    let mut applied = match database {
+        Database::Sqlite(path) => sqlite::applied(path).await?,
+        Database::Postgres(url) => postgres::applied(url, &database.to_string()).await?,
+    };
     let stands = |script: &Script| {
         let name = format!("{}/{}", example.name, script.name);
         let standing = match applied.remove(&name) {
@@ -115,88 +105,15 @@ pub async fn standing(example: &Example, path: &Path) -> Result<Vec<(String, Sta
         };
         (name, standing)
     };
-    Ok(example.migrations.iter().map(stands).collect())
+    Ok(example.scripts(database).migrations.iter().map(stands).collect())
 }
 
-/// What tells a script's forms apart.
-fn hash(sql: &str) -> String {
+/// What tells a script from one that was changed.
+pub(super) fn hash(sql: &str) -> String {
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, sql.as_bytes()).simple().to_string()
 }
 
-/// Fills the tables, once in the database's life. Returns whether it did now.
-///
-/// # Errors
-/// Says what stands in the way; the database is as it was then.
-pub async fn seed(example: &Example, path: &Path) -> Result<bool, MigrateError> {
-    let mut database = open(path).await?;
-    let database_error = |cause| MigrateError::Database { path: path.to_owned(), cause };
-    let mut transaction = database.begin_with("begin immediate").await.map_err(database_error)?;
-    let name = format!("{}/{SEED}", example.name);
-    let seeded = sqlx::query("select 1 from _relevo_migrations where name = ?")
-        .bind(&name)
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(database_error)?
-        .is_some();
-    // A newer seed is not for a database that has its rows already.
-    let now = !seeded && run_once(&mut transaction, path, &name, example.seed).await?;
-    transaction.commit().await.map_err(database_error)?;
-    let _ = database.close().await;
-    Ok(now)
-}
-
-/// Runs a script unless it was run before.
-async fn run_once(
-    database: &mut SqliteConnection,
-    path: &Path,
-    name: &str,
-    sql: &'static str,
-) -> Result<bool, MigrateError> {
-    let database_error = |cause| MigrateError::Database { path: path.to_owned(), cause };
-    let hash = hash(sql);
-    let applied = sqlx::query("select hash from _relevo_migrations where name = ?")
-        .bind(name)
-        .fetch_optional(&mut *database)
-        .await
-        .map_err(database_error)?;
-    if let Some(row) = applied {
-        if row.get::<String, _>(0) != hash {
-            return Err(MigrateError::Changed { path: path.to_owned(), script: name.to_owned() });
-        }
-        return Ok(false);
-    }
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *database).await.map_err(|cause| MigrateError::Script {
-        path: path.to_owned(),
-        script: name.to_owned(),
-        cause,
-    })?;
-    sqlx::query("insert into _relevo_migrations (name, hash) values (?, ?)")
-        .bind(name)
-        .bind(hash)
-        .execute(&mut *database)
-        .await
-        .map_err(database_error)?;
-    Ok(true)
-}
-
-/// A connection to the example's file. WAL, so that writers and the capture don't wait for each other.
-pub(super) async fn open(path: &Path) -> Result<SqliteConnection, MigrateError> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|cause| MigrateError::Io { path: folder.to_owned(), cause })?;
-    }
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(10))
-        .disable_statement_logging()
-        .connect()
-        .await
-        .map_err(|cause| MigrateError::Database { path: path.to_owned(), cause })
-}
-
-fn shortened(names: &[&str]) -> String {
+pub(super) fn shortened(names: &[&str]) -> String {
     match names {
         [first, second, third, _, ..] => format!("{first}, {second}, {third} and {} more", names.len() - 3),
         few => few.join(", "),
@@ -205,88 +122,12 @@ fn shortened(names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::find;
-    use super::*;
-
-    async fn run(path: &Path, sql: &'static str) {
-        let mut database = open(path).await.unwrap();
-        sqlx::raw_sql(sql).execute(&mut database).await.unwrap();
-        database.close().await.unwrap();
-    }
-
-    async fn count(path: &Path, sql: &'static str) -> i64 {
-        let mut database = open(path).await.unwrap();
-        sqlx::query(sql).fetch_one(&mut database).await.unwrap().get(0)
-    }
-
-    #[tokio::test]
-    async fn an_empty_place_gets_the_tables_and_rows_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/gad.db");
-        let example = find("gad").unwrap();
-        assert_eq!(migrate(example, &path, false).await.unwrap(), 3);
-        assert!(seed(example, &path).await.unwrap());
-        assert_eq!(migrate(example, &path, false).await.unwrap(), 0);
-        assert!(!seed(example, &path).await.unwrap());
-        assert_eq!(count(&path, "select count(*) from usuarios").await, 12);
-        assert_eq!(count(&path, "select count(*) from tareas where id = 1 and estado = 'PROGRAMMED'").await, 1);
-    }
-
-    #[tokio::test]
-    async fn a_database_with_other_people_s_tables_is_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("theirs.db");
-        run(&path, "create table a (x); create table b (x); create table c (x); create table d (x)").await;
-        let example = find("gad").unwrap();
-        let refused = migrate(example, &path, false).await.unwrap_err().to_string();
-        assert!(refused.contains("a, b, c and 1 more") && refused.contains("--example"), "{refused}");
-        assert_eq!(count(&path, "select count(*) from sqlite_schema where type = 'table'").await, 4);
-        assert_eq!(migrate(example, &path, true).await.unwrap(), 3);
-        assert_eq!(migrate(example, &path, false).await.unwrap(), 0, "it was asked for once");
-    }
-
-    #[tokio::test]
-    async fn a_script_that_fails_leaves_the_database_as_it_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("theirs.db");
-        run(&path, "create table tareas (x)").await;
-        let failed = migrate(find("gad").unwrap(), &path, true).await.unwrap_err();
-        assert!(matches!(&failed, MigrateError::Script { script, .. } if script == "gad/0003_tareas"), "{failed}");
-        assert_eq!(count(&path, "select count(*) from sqlite_schema where type = 'table'").await, 1);
-    }
-
-    #[tokio::test]
-    async fn a_script_that_was_changed_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("gad.db");
-        let example = find("gad").unwrap();
-        migrate(example, &path, false).await.unwrap();
-        run(&path, "update _relevo_migrations set hash = 'x' where name = 'gad/0002_efectivos'").await;
-        let failed = migrate(example, &path, false).await.unwrap_err().to_string();
-        assert!(failed.contains("gad/0002_efectivos"), "{failed}");
-    }
-
-    #[tokio::test]
-    async fn it_says_how_each_script_stands_and_makes_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("gad.db");
-        let example = find("gad").unwrap();
-        let all = standing(example, &path).await.unwrap();
-        assert!(all.len() == 3 && all.iter().all(|(_, standing)| *standing == Standing::Pending), "{all:?}");
-        assert!(!path.exists());
-        run(&path, "create table theirs (x)").await;
-        assert_eq!(standing(example, &path).await.unwrap()[0].1, Standing::Pending);
-        migrate(example, &path, true).await.unwrap();
-        let all = standing(example, &path).await.unwrap();
-        assert!(all.iter().all(|(_, standing)| matches!(standing, Standing::Applied { .. })), "{all:?}");
-        run(&path, "update _relevo_migrations set hash = 'x' where name = 'gad/0002_efectivos'").await;
-        let all = standing(example, &path).await.unwrap();
-        assert!(matches!(&all[1], (name, Standing::Changed { .. }) if name == "gad/0002_efectivos"), "{all:?}");
-        assert!(!folder.path().join("gad.db-wal").exists(), "nothing was left beside it");
-    }
+    use super::Database;
 
     #[test]
-    fn an_example_that_is_not_there_names_those_that_are() {
-        assert_eq!(find("dag").unwrap_err(), "gad");
+    fn an_address_is_shown_without_its_password() {
+        let shown = |url: &str| Database::Postgres(url.to_owned()).to_string();
+        assert_eq!(shown("postgres://ana:secret@db.example/shop?sslmode=require"), "db.example/shop");
+        assert_eq!(shown("postgres://db.example/shop"), "db.example/shop");
     }
 }

@@ -2,15 +2,24 @@
 //! only caller: nothing here touches a database unless somebody asks for it.
 
 mod migrate;
+mod postgres;
 mod simulation;
+mod sqlite;
 
-pub use migrate::{MigrateError, Standing, migrate, seed, standing};
+pub use migrate::{Database, MigrateError, Standing, migrate, seed, standing};
 pub use simulation::{Simulation, SimulationError};
 
 /// A domain as data. The host knows none: it runs scripts.
 #[derive(Debug)]
 pub struct Example {
     pub name: &'static str,
+    pub sqlite: Scripts,
+    pub postgres: Scripts,
+}
+
+/// What an example has for one kind of database.
+#[derive(Debug)]
+pub struct Scripts {
     /// In order; each is run once in a database's life.
     pub migrations: &'static [Script],
     /// Rows to begin with.
@@ -26,18 +35,37 @@ pub struct Script {
     pub sql: &'static str,
 }
 
-macro_rules! script {
-    ($folder:literal, $name:literal) => {
-        Script { name: $name, sql: include_str!(concat!("../../../migrations/", $folder, "/sqlite/", $name, ".sql")) }
+impl Example {
+    /// What it has for a database.
+    pub fn scripts(&self, database: &Database) -> &Scripts {
+        match database {
+            Database::Sqlite(_) => &self.sqlite,
+            Database::Postgres(_) => &self.postgres,
+        }
+    }
+}
+
+macro_rules! file {
+    ($folder:literal, $name:expr) => {
+        include_str!(concat!("../../../migrations/", $folder, "/", $name))
+    };
+}
+
+macro_rules! scripts {
+    ($folder:literal: $($name:literal),+) => {
+        Scripts {
+            migrations: &[$(Script { name: $name, sql: file!($folder, concat!($name, ".sql")) }),+],
+            seed: file!($folder, "seed.sql"),
+            simulation: file!($folder, "simulation.toml"),
+        }
     };
 }
 
 /// The examples that ship.
 static SHIPPED: &[Example] = &[Example {
     name: "gad",
-    migrations: &[script!("gad", "0001_usuarios"), script!("gad", "0002_efectivos"), script!("gad", "0003_tareas")],
-    seed: include_str!("../../../migrations/gad/seed.sql"),
-    simulation: include_str!("../../../migrations/gad/simulation.toml"),
+    sqlite: scripts!("gad/sqlite": "0001_usuarios", "0002_efectivos", "0003_tareas"),
+    postgres: scripts!("gad/postgres": "0001_usuarios", "0002_efectivos", "0003_tareas"),
 }];
 
 /// Finds an example by its name; otherwise tells which there are.

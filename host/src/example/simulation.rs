@@ -1,17 +1,18 @@
 //! An example's simulation: steps of SQL, chosen by weight, one after the other with pauses, in a
 //! database of its own connection. What the steps mean is the example's business.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
-use super::migrate::{MigrateError, open};
+use super::migrate::{Database, MigrateError};
+use super::{postgres, sqlite};
 use crate::config::human;
 
 /// Why a simulation can't run.
@@ -30,9 +31,56 @@ pub enum SimulationError {
 /// A simulation that is ready to run.
 pub struct Simulation {
     script: Script,
-    database: SqliteConnection,
+    database: Open,
     /// Rung after each step: capture is quicker so than by watching the file.
     bell: Option<Arc<Notify>>,
+}
+
+/// The database's connection.
+enum Open {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Open {
+    async fn to(database: &Database) -> Result<Self, MigrateError> {
+        Ok(match database {
+            Database::Sqlite(path) => Self::Sqlite(sqlite::open(path).await?),
+            Database::Postgres(url) => Self::Postgres(postgres::open(url, &database.to_string()).await?),
+        })
+    }
+
+    async fn run(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+        match self {
+            Self::Sqlite(database) => sql.execute(database).await.map(drop),
+            Self::Postgres(database) => sql.execute(database).await.map(drop),
+        }
+    }
+
+    /// Runs statements in one transaction.
+    async fn step(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+        match self {
+            Self::Sqlite(database) => {
+                let mut transaction = database.begin_with("begin immediate").await?;
+                sql.execute(&mut *transaction).await?;
+                transaction.commit().await
+            }
+            Self::Postgres(database) => {
+                let mut transaction = database.begin().await?;
+                sql.execute(&mut *transaction).await?;
+                transaction.commit().await
+            }
+        }
+    }
+
+    async fn close(self) {
+        let _ = match self {
+            Self::Sqlite(database) => database.close().await,
+            Self::Postgres(database) => database.close().await,
+        };
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +111,7 @@ impl Simulation {
     ///
     /// # Errors
     /// If the file can't be used or the database can't be opened.
-    pub async fn open(file: &str, path: &Path, bell: Option<Arc<Notify>>) -> Result<Self, SimulationError> {
+    pub async fn open(file: &str, at: &Database, bell: Option<Arc<Notify>>) -> Result<Self, SimulationError> {
         let script: Script = toml::from_str(file)?;
         if script.steps.iter().all(|step| step.weight == 0) {
             return Err(SimulationError::Wrong("there is no step with a weight"));
@@ -71,11 +119,8 @@ impl Simulation {
         if script.at_least > script.at_most || script.at_most.is_zero() {
             return Err(SimulationError::Wrong("at_most must be a time of at_least or more"));
         }
-        let mut database = open(path).await?;
-        sqlx::raw_sql(AssertSqlSafe(script.prepare.as_str()))
-            .execute(&mut database)
-            .await
-            .map_err(SimulationError::Prepare)?;
+        let mut database = Open::to(at).await?;
+        database.run(&script.prepare).await.map_err(SimulationError::Prepare)?;
         Ok(Self { script, database, bell })
     }
 
@@ -89,7 +134,7 @@ impl Simulation {
                 _ = shutdown.wait_for(|stop| *stop) => break,
             }
             let step = choose(&self.script.steps, fraction());
-            match run(&mut self.database, step).await {
+            match self.database.step(&step.sql).await {
                 Ok(()) => debug!("simulation: {}", step.name),
                 Err(e) => warn!("the simulation's step \"{}\" failed: {e}", step.name),
             }
@@ -97,14 +142,8 @@ impl Simulation {
                 bell.notify_one();
             }
         }
-        let _ = self.database.close().await;
+        self.database.close().await;
     }
-}
-
-async fn run(database: &mut SqliteConnection, step: &Step) -> Result<(), sqlx::Error> {
-    let mut transaction = database.begin_with("begin immediate").await?;
-    sqlx::raw_sql(AssertSqlSafe(step.sql.as_str())).execute(&mut *transaction).await?;
-    transaction.commit().await
 }
 
 /// The step at a place between 0 and 1 of the sum of all weights.
@@ -142,28 +181,63 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gad.db");
         let example = find("gad").unwrap();
-        migrate(example, &path, false).await.unwrap();
-        seed(example, &path).await.unwrap();
-        let mut simulation = Simulation::open(example.simulation, &path, None).await.unwrap();
+        let at = Database::Sqlite(path.clone());
+        migrate(example, &at, false).await.unwrap();
+        seed(example, &at).await.unwrap();
+        let mut simulation = Simulation::open(example.sqlite.simulation, &at, None).await.unwrap();
+        let mut database = sqlite::open(&path).await.unwrap();
         let task = "select * from tareas where id = 1";
         let rows = "select group_concat(quote(estado) || quote(updated_at) || quote(efectivos_asignados) || quote(deleted_at)) from tareas where id = 1";
-        let before: String = sqlx::query(rows).fetch_one(&mut simulation.database).await.unwrap().get(0);
+        let before: String = sqlx::query(rows).fetch_one(&mut database).await.unwrap().get(0);
         for round in 0..60 {
             for step in &simulation.script.steps {
-                run(&mut simulation.database, step)
+                simulation
+                    .database
+                    .step(&step.sql)
                     .await
                     .unwrap_or_else(|e| panic!("{}, round {round}: {e}", step.name));
             }
         }
-        let after: String = sqlx::query(rows).fetch_one(&mut simulation.database).await.unwrap().get(0);
+        let after: String = sqlx::query(rows).fetch_one(&mut database).await.unwrap().get(0);
         assert_eq!(before, after);
-        assert_eq!(sqlx::query(task).fetch_all(&mut simulation.database).await.unwrap().len(), 1);
-        let new: i64 = sqlx::query("select count(*) from tareas where id > 15")
-            .fetch_one(&mut simulation.database)
-            .await
-            .unwrap()
-            .get(0);
+        assert_eq!(sqlx::query(task).fetch_all(&mut database).await.unwrap().len(), 1);
+        let new: i64 =
+            sqlx::query("select count(*) from tareas where id > 15").fetch_one(&mut database).await.unwrap().get(0);
         assert!(new > 0, "no task was planned");
+    }
+
+    #[tokio::test]
+    async fn every_step_runs_on_postgres_too_and_leaves_task_1_alone() {
+        let server = relevo_tests::postgres::Postgres::start();
+        let at = Database::Postgres(server.url(relevo_tests::postgres::DATABASE));
+        let example = find("gad").unwrap();
+        assert_eq!(migrate(example, &at, false).await.unwrap(), 3);
+        assert_eq!(migrate(example, &at, false).await.unwrap(), 0);
+        assert!(seed(example, &at).await.unwrap() && !seed(example, &at).await.unwrap());
+        let mut simulation = Simulation::open(example.postgres.simulation, &at, None).await.unwrap();
+        let before = server.sql("select * from tareas where id = 1");
+        for round in 0..40 {
+            for step in &simulation.script.steps {
+                let done = simulation.database.step(&step.sql).await;
+                done.unwrap_or_else(|e| panic!("{}, round {round}: {e}", step.name));
+            }
+        }
+        assert_eq!(server.sql("select * from tareas where id = 1"), before);
+        assert!(
+            server.sql("select count(*) from tareas where id > 15").parse::<u64>().unwrap() > 0,
+            "no task was planned"
+        );
+        let names = |sqlite: &str, postgres: &str| -> [Vec<String>; 2] {
+            [sqlite, postgres].map(|file| {
+                let script: Script = toml::from_str(file).unwrap();
+                script.steps.iter().map(|step| format!("{} {}", step.name, step.weight)).collect()
+            })
+        };
+        let [sqlite, postgres] = names(example.sqlite.simulation, example.postgres.simulation);
+        assert_eq!(sqlite, postgres, "one day, two databases");
+        server.sql("drop table _relevo_migrations");
+        let refused = migrate(example, &at, false).await.unwrap_err().to_string();
+        assert!(refused.contains("efectivos, tareas, usuarios") && refused.contains("--example"), "{refused}");
     }
 
     #[test]
@@ -179,13 +253,13 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_can_t_be_used_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.db");
+        let at = Database::Sqlite(folder.path().join("x.db"));
         for file in [
             "",
             "at_least = 1\nat_most = 2\nstep = []",
             "at_least = 2\nat_most = 1\n[[step]]\nname = \"x\"\nweight = 1\nsql = \"\"",
         ] {
-            assert!(Simulation::open(file, &path, None).await.is_err(), "{file}");
+            assert!(Simulation::open(file, &at, None).await.is_err(), "{file}");
         }
     }
 }

@@ -4,9 +4,8 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use crate::event::{Micros, Name, Position};
-use crate::journal::{Append, Control};
+use crate::journal::Append;
 
-use super::super::ticks;
 use super::Source;
 use super::error::CaptureError;
 use super::install::{self, Installed};
@@ -55,9 +54,7 @@ pub(crate) async fn place(
     reader: &mut Reader,
     installed: &Installed,
 ) -> Result<Place, CaptureError> {
-    // What the clock has said was delivered isn't contradicted.
-    let clock = source.journal.source(ticks::SOURCE).await?.map_or(0, |clock| clock.position.commit);
-    let least = Micros(clock).max(Micros::now());
+    let least = source.least_time().await?.max(Micros::now());
     let Some(known) = source.journal.source(&source.settings.name).await? else {
         // Whatever was changed before is contained in the snapshots to come.
         install::settle_gap(writer).await?;
@@ -71,7 +68,7 @@ pub(crate) async fn place(
     match mark {
         Some(mut mark) if known.incarnation == installed.incarnation => {
             if let Some(reason) = &installed.gap {
-                tell_gap(source, reason).await?;
+                source.tell_gap(reason).await?;
                 install::settle_gap(writer).await?;
             }
             if mark.transaction <= position {
@@ -85,7 +82,7 @@ pub(crate) async fn place(
             } else {
                 "the database is another one than before, or was detached (`relevo detach`) meanwhile"
             };
-            tell_gap(source, reason).await?;
+            source.tell_gap(reason).await?;
             let incarnation = Name::from(Uuid::new_v4().simple().to_string());
             install::renew(writer, &incarnation).await?;
             begin(source, reader, incarnation, least).await
@@ -116,12 +113,4 @@ async fn begin(
     };
     source.journal.append(append).await?;
     Ok(Place { incarnation, position: end.seq, mark })
-}
-
-/// Writes a gap into the journal: the source's pipelines are rebuilt, and clients are told.
-pub(crate) async fn tell_gap(source: &Source, reason: &str) -> Result<(), CaptureError> {
-    let name = &source.settings.name;
-    tracing::error!(source = %name, reason, "gap: the source's pipelines are rebuilt");
-    source.journal.control(Control::Gap { source: Name::clone(name), reason: reason.into() }).await?;
-    Ok(())
 }

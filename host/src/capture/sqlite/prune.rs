@@ -1,8 +1,7 @@
 //! Acknowledges: removes change rows that the journal keeps durably, in short transactions.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqliteConnection;
@@ -13,6 +12,7 @@ use crate::failpoint;
 
 use super::connect;
 use super::error::{CaptureError, is_busy};
+use super::waiting::Waiting;
 
 /// Rows in one transaction: more would hold up the users of the database.
 const STEP: i64 = 500;
@@ -22,32 +22,6 @@ const EVERY: Duration = Duration::from_millis(250);
 
 /// Between two steps of a round, and before another try at a busy database.
 const BREATH: Duration = Duration::from_millis(5);
-
-/// What was appended and isn't durable yet: the append's last number, and the change row that it
-/// went up to.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting(Mutex<VecDeque<(Number, u64)>>);
-
-impl Waiting {
-    pub(crate) fn push(&self, number: Number, seq: u64) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // When the disk stalls, acknowledge later, but don't keep a place for each append.
-        if waiting.len() >= 1024 {
-            waiting.pop_back();
-        }
-        waiting.push_back((number, seq));
-    }
-
-    /// The last change row that is durable with this number.
-    fn take(&self, durable: Number) -> Option<u64> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut last = None;
-        while let Some((_, seq)) = waiting.pop_front_if(|(number, _)| *number <= durable) {
-            last = Some(seq);
-        }
-        last
-    }
-}
 
 /// Prunes for ever; an error is tried again in the next round.
 pub(crate) async fn run(path: PathBuf, waiting: Arc<Waiting>, mut durable: watch::Receiver<Number>) {

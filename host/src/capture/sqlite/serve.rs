@@ -1,28 +1,18 @@
 //! Answers what pipelines ask for, the rows that are there, beside the stream of changes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Name, Number};
+use crate::event::Name;
 
 use super::super::requests::Request;
 use super::install::Watched;
 use super::snapshot::Snapshot;
 use super::stream::Session;
+use super::taking::Taken;
 
 /// Before a snapshot that failed is taken again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// Snapshots that are being taken, by pipeline.
-pub(crate) type Taking = BTreeMap<Name, (Number, tokio::task::AbortHandle)>;
-
-/// How a snapshot ended.
-pub(crate) struct Taken {
-    pipeline: Name,
-    number: Number,
-    complete: bool,
-}
 
 impl Session<'_> {
     /// Begins the snapshots that are asked for and not begun; a newer request of a pipeline takes the
@@ -32,11 +22,8 @@ impl Session<'_> {
         let requests: Vec<_> = self.source.requests.borrow().values().cloned().collect();
         let mut unmet = Vec::new();
         for request in requests {
-            if self.taking.get(&request.pipeline).is_some_and(|(number, _)| *number == request.number) {
+            if !self.taking.wants(&request) {
                 continue;
-            }
-            if let Some((_, older)) = self.taking.remove(&request.pipeline) {
-                older.abort();
             }
             match self.tables_of(&request) {
                 Ok(tables) => self.take(request, tables),
@@ -85,21 +72,13 @@ impl Session<'_> {
             }
             Some(Taken { pipeline: request.pipeline, number: request.number, complete: taken.is_ok() })
         });
-        self.taking.insert(pipeline, (number, task));
+        self.taking.began(pipeline, number, task);
     }
 
     /// A snapshot came to an end; one that failed is begun again by [`Self::serve`].
     pub(crate) fn finish(&mut self, taken: Option<Taken>) {
-        let Some(taken) = taken else { return };
-        if self.taking.get(&taken.pipeline).is_some_and(|(taking, _)| *taking == taken.number) {
-            self.taking.remove(&taken.pipeline);
+        if let Some(taken) = taken {
+            self.taking.finish(&self.source.requests, &taken);
         }
-        self.source.requests.send_if_modified(|waiting| {
-            let answered = taken.complete && waiting.get(&taken.pipeline).is_some_and(|r| r.number == taken.number);
-            if answered {
-                waiting.remove(&taken.pipeline);
-            }
-            answered
-        });
     }
 }

@@ -15,11 +15,12 @@ use super::super::SourceState;
 use super::connect::{self, Identity};
 use super::error::CaptureError;
 use super::install::{self, Installed, Watched};
-use super::place::{MOVED_BACK, Mark, Place, place, tell_gap};
-use super::prune::{self, Waiting};
+use super::place::{MOVED_BACK, Mark, Place, place};
+use super::prune;
 use super::reader::{ChangeRow, End, Reader};
-use super::serve::{Taken, Taking};
-use super::snapshot::chunk_bytes;
+use super::rows::{chunk_bytes, table_of};
+use super::taking::{Taken, Taking};
+use super::waiting::Waiting;
 use super::wake::Wake;
 use super::{CHUNK_EVENTS, Source};
 
@@ -89,7 +90,7 @@ impl<'a> Session<'a> {
             streamed: watch::Sender::new(streamed),
             waiting,
             tasks,
-            taking: Taking::new(),
+            taking: Taking::default(),
             problems: Vec::new(),
             unmet: Vec::new(),
             checked: Instant::now(),
@@ -263,7 +264,7 @@ impl<'a> Session<'a> {
                 body: Body::Change(change),
             };
             if !fit(&mut event, self.source.record_bytes) {
-                return Err(too_large(&event));
+                return Err(CaptureError::KeyTooLarge { table: table_of(&event), seq });
             }
             events.push(event);
         }
@@ -278,7 +279,7 @@ impl<'a> Session<'a> {
         let mut writer = connect::open(&self.path).await?;
         let installed = install::install(&mut writer, &self.source.settings).await?;
         if let Some(reason) = &installed.gap {
-            tell_gap(self.source, reason).await?;
+            self.source.tell_gap(reason).await?;
             install::settle_gap(&mut writer).await?;
         }
         writer.close().await?;
@@ -300,13 +301,4 @@ impl<'a> Session<'a> {
     pub(crate) async fn close(self) {
         self.reader.close().await;
     }
-}
-
-/// The error of an event that no record holds, whatever is left out of it.
-pub(crate) fn too_large(event: &Event) -> CaptureError {
-    let table = match &event.body {
-        Body::Change(change) => change.table.to_string(),
-        _ => String::new(),
-    };
-    CaptureError::KeyTooLarge { table, seq: event.position.commit }
 }

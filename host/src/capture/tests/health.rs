@@ -56,7 +56,7 @@ async fn a_database_that_is_locked_is_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_is_none_is_said() {
     let mut host = Host::stopped("").await;
-    host.settings[0].url = "postgres://localhost/gad".into();
+    host.settings[0].url = "mysql://localhost/gad".into();
     host.begin();
     failed(&host, "sqlite:PATH").await;
     host.stop().await;

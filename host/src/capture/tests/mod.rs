@@ -20,6 +20,7 @@ use super::{Capture, SourceHealth, SourceState};
 
 mod health;
 mod ingest;
+mod postgres;
 mod restarts;
 mod schema;
 mod snapshots;

@@ -5,16 +5,20 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use super::{Finding, folder};
+use crate::capture::postgres::{self, Weight, preflight};
 use crate::capture::sqlite::inspect::{Inspected, inspect};
 use crate::config::{Config, SourceSettings, nearest};
-use crate::example::{self, Standing};
+use crate::example::{self, Database, Standing};
 
 pub(super) async fn all(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in &config.sources {
         let check = format!("source {}", source.name);
         // The settings' check has seen that the URL can be used.
-        let Some(path) = source.sqlite_path(&config.data) else { continue };
+        let Some(path) = source.sqlite_path(&config.data) else {
+            findings.extend(server(&check, source).await);
+            continue;
+        };
         if let Some(finding) = file(&check, source, &path) {
             findings.push(finding);
             continue;
@@ -28,7 +32,34 @@ pub(super) async fn all(config: &Config) -> Vec<Finding> {
                 continue;
             }
         }
-        findings.extend(migrated(&check, source, &path).await);
+        findings.extend(migrated(&check, source, &Database::Sqlite(path)).await);
+    }
+    findings
+}
+
+/// A PostgreSQL source: what capture itself looks at before it begins.
+async fn server(check: &str, source: &SourceSettings) -> Vec<Finding> {
+    let found = match preflight(source).await {
+        Ok(found) => found,
+        Err(error) => {
+            let remedy = "mend the url of this source, or start its database";
+            return vec![Finding::problem(check, error.to_string(), remedy)];
+        }
+    };
+    let told = |finding: &postgres::Finding| {
+        let remedy = finding.mend.as_deref().map_or_else(
+            || "docs/capture-postgres.md says what it means".to_owned(),
+            |statement| format!("run: {statement}"),
+        );
+        match finding.weight {
+            Weight::Advice => Finding::warning(check, &*finding.what, remedy),
+            Weight::Table | Weight::Blocks => Finding::problem(check, &*finding.what, remedy),
+        }
+    };
+    let mut findings: Vec<_> = found.iter().map(told).collect();
+    findings.extend(migrated(check, source, &Database::Postgres(source.url.clone())).await);
+    if findings.iter().all(|finding| finding.verdict != super::Verdict::Problem) {
+        findings.push(Finding::ok(check, "the database can be captured"));
     }
     findings
 }
@@ -104,9 +135,9 @@ fn judge(check: &str, source: &SourceSettings, found: &Inspected) -> Vec<Finding
     findings
 }
 
-async fn migrated(check: &str, source: &SourceSettings, path: &Path) -> Option<Finding> {
+async fn migrated(check: &str, source: &SourceSettings, database: &Database) -> Option<Finding> {
     let example = example::find(source.example.as_deref()?).ok()?;
-    let scripts = match example::standing(example, path).await {
+    let scripts = match example::standing(example, database).await {
         Ok(scripts) => scripts,
         Err(error) => return Some(Finding::problem(check, error.to_string(), "relevo migrate status")),
     };

@@ -35,10 +35,35 @@ pub enum CaptureError {
         "table {table}: the row of change {seq} has a key that no record holds; capture stands still before it: delete that change from _relevo_changes to go on without it"
     )]
     KeyTooLarge { table: String, seq: u64 },
+    #[error("table {table}: a row is too large for a record, or has too large a key: no snapshot of it can be taken")]
+    RowTooLarge { table: String },
     #[error(
         "change {seq} is of a form that _relevo_forms doesn't have ({form}): somebody wrote to capture's tables; stop the server, take them out with `relevo detach`, and start again"
     )]
     Form { seq: u64, form: i64 },
+    #[error("the postgres address can't be used: {0}; write postgres://USER:PASSWORD@HOST/DATABASE")]
+    PostgresAddress(String),
+    /// What the preflight found; each line says what mends it.
+    #[error("{0}")]
+    NotReady(String),
+    #[error(
+        "table {table}: column {column}, which must not enter (`exclude`), isn't there; mend the name in the settings: until then the table isn't read"
+    )]
+    Excluded { table: String, column: String },
+    #[error(
+        "table {table}: a row of the transaction at {lsn} can't be told of: its key or all of it is too large for a record, or the key is not sent (ALTER TABLE {table} REPLICA IDENTITY FULL helps for later rows); capture stands still before it: take the table out of `tables` to go on without it"
+    )]
+    Untold { table: String, lsn: String },
+    #[error("the replication stream was silent for {seconds} s although heartbeats were written; it is opened anew")]
+    Silent { seconds: u64 },
+    #[error(
+        "slot {slot} is in use by another session ({by}); if that is another relevo, give this one a slot of its own (`slot`)"
+    )]
+    SlotInUse { slot: String, by: String },
+    #[error("replication: {0}")]
+    Wire(#[from] pgwire_replication::PgWireError),
+    #[error("{0}; this is a defect of relevo or of a proxy between it and the database")]
+    Decode(#[from] super::postgres::DecodeError),
     /// What the journal knows of the source and what the source says don't fit together.
     #[error("{0}")]
     Mismatch(Arc<str>),
@@ -67,17 +92,23 @@ impl CaptureError {
         let retry = |seconds| Remedy::Retry { at_most: Duration::from_secs(seconds) };
         match self {
             Self::Mismatch(_) | Self::Replaced(_) => Remedy::Reopen,
-            Self::Address(_) | Self::Format { .. } | Self::Journal(JournalError::Closed) => Remedy::Stop,
-            Self::Missing(_) => retry(1),
+            Self::Address(_) | Self::PostgresAddress(_) | Self::Format { .. } | Self::Journal(JournalError::Closed) => {
+                Remedy::Stop
+            }
+            Self::Missing(_) | Self::SlotInUse { .. } => retry(1),
             // Somebody may be about to write again, or to make room.
-            Self::Journal(_) | Self::Io(_) => retry(5),
+            Self::Journal(_) | Self::Io(_) | Self::Wire(_) | Self::Silent { .. } | Self::NotReady(_) => retry(5),
             Self::Database(e) if is_busy(e) => retry(1),
             Self::Database(_)
             | Self::Mode { .. }
             | Self::Encoding(_)
             | Self::Triggers { .. }
             | Self::Form { .. }
-            | Self::KeyTooLarge { .. } => retry(10),
+            | Self::KeyTooLarge { .. }
+            | Self::RowTooLarge { .. }
+            | Self::Excluded { .. }
+            | Self::Untold { .. }
+            | Self::Decode(_) => retry(10),
         }
     }
 }

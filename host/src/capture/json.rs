@@ -1,0 +1,64 @@
+//! How values are written as JSON, whatever database they come from.
+
+use std::fmt::Write as _;
+
+/// Texts of more bytes than this, and binary values of more than half, are left out: a record has no room
+/// for them.
+pub(crate) const LARGEST: usize = 512 << 10;
+
+/// The integers that a JavaScript number holds exactly are those from minus this to this.
+pub(crate) const EXACT: i64 = (1 << 53) - 1;
+
+/// The shortest text that means the same.
+pub(crate) fn write_real(real: f64, out: &mut String) {
+    out.push_str(&serde_json::to_string(&real).unwrap_or_else(|_| "null".into()));
+}
+
+pub(crate) fn write_digits(bytes: &[u8], out: &mut String) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    out.reserve(bytes.len() * 2);
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// Appends a text as JSON.
+pub(crate) fn write_text(text: &str, out: &mut String) {
+    out.push('"');
+    let mut from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0..0x20 => "",
+            _ => continue,
+        };
+        out.push_str(&text[from..at]);
+        if escape.is_empty() {
+            // Writing to a String can't fail.
+            let _ = write!(out, "\\u{byte:04x}");
+        } else {
+            out.push_str(escape);
+        }
+        from = at + 1;
+    }
+    out.push_str(&text[from..]);
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write_text;
+
+    #[test]
+    fn every_text_is_valid_json() {
+        let text: String = (0..0x200).filter_map(char::from_u32).chain("🚓\\\"'".chars()).collect();
+        let mut json = String::new();
+        write_text(&text, &mut json);
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+}

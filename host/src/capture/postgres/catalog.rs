@@ -1,0 +1,242 @@
+//! What the database's catalog says of tables and types.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::postgres::types::Oid;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use crate::config::SourceSettings;
+use crate::event::Name;
+
+use super::super::error::CaptureError;
+use super::decode::RelationMessage;
+use super::relation::{Column, Relation};
+use super::value::Kind;
+
+/// A table as the catalog has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub oid: u32,
+    pub schema: Name,
+    pub name: Name,
+    /// An ordinary table, or a partitioned one.
+    pub partitioned: bool,
+    /// The primary key's columns, in its order.
+    pub primary: Vec<String>,
+    /// Of the table and of all its leaf partitions: `schema.table` and the replica identity.
+    pub identities: Vec<(String, u8)>,
+    pub unlogged: bool,
+    /// We may read it, and its owner is our role or one that we are in.
+    pub readable: bool,
+    pub owned: bool,
+    pub columns: Vec<TableColumn>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TableColumn {
+    pub name: String,
+    pub oid: u32,
+    /// Stored or virtual.
+    pub generated: bool,
+}
+
+impl Table {
+    /// As statements name it.
+    pub(crate) fn quoted(&self) -> String {
+        format!("{}.{}", quote(&self.schema), quote(&self.name))
+    }
+
+    /// As people name it: without `public`.
+    pub(crate) fn shown(&self) -> String {
+        if &*self.schema == "public" { self.name.to_string() } else { format!("{}.{}", self.schema, self.name) }
+    }
+
+    /// Whether an entry of the settings' `tables` means it.
+    pub(crate) fn is(&self, entry: &str) -> bool {
+        self.shown() == entry
+            || (self.schema.len() + 1 + self.name.len() == entry.len() && {
+                entry.split_once('.').is_some_and(|(schema, name)| *schema == *self.schema && *name == *self.name)
+            })
+    }
+
+    /// The columns that never enter.
+    pub(crate) fn excluded<'a>(&self, settings: &'a SourceSettings) -> &'a [Box<str>] {
+        let found = settings.exclude.iter().find(|(entry, _)| self.is(entry));
+        found.map_or(&[], |(_, columns)| columns)
+    }
+}
+
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The tables that people made: not the partitions, which stand for their root.
+pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureError> {
+    let rows = sqlx::query(AssertSqlSafe(
+        "SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', c.relpersistence <> 'p', \
+           has_table_privilege(c.oid, 'SELECT'), pg_has_role(c.relowner, 'USAGE'), \
+           ARRAY(SELECT a.attname::text FROM pg_index i \
+             CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+             WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY k.place), \
+           ARRAY(SELECT a.attname::text FROM pg_attribute a \
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
+           ARRAY(SELECT a.atttypid FROM pg_attribute a \
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
+           ARRAY(SELECT a.attgenerated <> '' FROM pg_attribute a \
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
+           ARRAY(SELECT l.relreplident::text || pn.nspname || '.' || l.relname \
+             FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid \
+             JOIN pg_namespace pn ON pn.oid = l.relnamespace WHERE t.isleaf), \
+           c.relreplident::text \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname <> 'information_schema' \
+           AND n.nspname !~ '^pg_' ORDER BY n.nspname, c.relname",
+    ))
+    .fetch_all(db)
+    .await?;
+    let table = |row: &sqlx::postgres::PgRow| -> sqlx::Result<Table> {
+        let (schema, name): (String, String) = (row.try_get(1)?, row.try_get(2)?);
+        let names: Vec<String> = row.try_get(8)?;
+        let types: Vec<Oid> = row.try_get(9)?;
+        let generated: Vec<bool> = row.try_get(10)?;
+        let identity: String = row.try_get(12)?;
+        let mut identities = vec![(format!("{schema}.{name}"), first_byte(&identity))];
+        let leaves: Vec<String> = row.try_get(11)?;
+        for leaf in leaves {
+            let named = leaf.get(1..).unwrap_or_default().to_owned();
+            if named != identities[0].0 {
+                identities.push((named, first_byte(&leaf)));
+            }
+        }
+        let columns = names.into_iter().zip(types).zip(generated);
+        Ok(Table {
+            oid: row.try_get::<Oid, _>(0)?.0,
+            schema: schema.into(),
+            name: name.into(),
+            partitioned: row.try_get(3)?,
+            unlogged: row.try_get(4)?,
+            readable: row.try_get(5)?,
+            owned: row.try_get(6)?,
+            primary: row.try_get(7)?,
+            identities,
+            columns: columns.map(|((name, oid), generated)| TableColumn { name, oid: oid.0, generated }).collect(),
+        })
+    };
+    Ok(rows.iter().map(table).collect::<sqlx::Result<_>>()?)
+}
+
+fn first_byte(text: &str) -> u8 {
+    text.bytes().next().unwrap_or_default()
+}
+
+/// Waits until others see what a transaction did. It is streamed as soon as its commit is in the WAL, and that
+/// is a moment before the catalog shows a table that it made: until then it holds its own lock.
+pub(crate) async fn until_visible(db: &mut PgConnection, xid: u32) -> Result<(), CaptureError> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' \
+               AND transactionid = $1::text::xid AND mode = 'ExclusiveLock' AND granted)";
+    while sqlx::query_scalar::<_, bool>(sql).bind(xid.to_string()).fetch_one(&mut *db).await? {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// How the values of types are written; asked once for each type.
+#[derive(Debug, Default)]
+pub(crate) struct Types(HashMap<u32, Kind>);
+
+impl Types {
+    async fn kind(&mut self, db: &mut PgConnection, oid: u32) -> Result<Kind, CaptureError> {
+        // A domain of an array of a domain of …: no catalog goes deeper.
+        const DEEPEST: usize = 16;
+        if let Some(kind) = Kind::of_builtin(oid).or_else(|| self.0.get(&oid).cloned()) {
+            return Ok(kind);
+        }
+        let mut around = Vec::new();
+        let mut kind = Kind::Text;
+        let mut inner = oid;
+        while around.len() < DEEPEST {
+            if let Some(known) = Kind::of_builtin(inner) {
+                kind = known;
+                break;
+            }
+            let row = sqlx::query(
+                "SELECT typbasetype, typelem, typdelim::text, typinput = 'array_in'::regproc FROM pg_type WHERE oid = $1",
+            )
+            .bind(Oid(inner))
+            .fetch_optional(&mut *db)
+            .await?;
+            // A type that was dropped since: its values are still texts.
+            let Some(row) = row else { break };
+            let (base, element): (Oid, Oid) = (row.try_get(0)?, row.try_get(1)?);
+            if row.try_get(3)? {
+                let between: String = row.try_get(2)?;
+                around.push(Some(first_byte(&between)));
+                inner = element.0;
+            } else if base.0 != 0 {
+                around.push(None);
+                inner = base.0;
+            } else {
+                break;
+            }
+        }
+        for layer in around.into_iter().rev().flatten() {
+            kind = Kind::Array(Arc::new(kind), layer);
+        }
+        self.0.insert(oid, kind.clone());
+        Ok(kind)
+    }
+
+    /// A table as the stream describes it.
+    pub(crate) async fn streamed(
+        &mut self,
+        db: &mut PgConnection,
+        message: &RelationMessage<'_>,
+        table: &Table,
+        settings: &SourceSettings,
+    ) -> Result<Relation, CaptureError> {
+        let columns = message.columns.iter().map(|column| (column.name, column.kind, column.key));
+        self.relation(db, columns, message.identity, table, settings).await
+    }
+
+    /// A table as it is now: what a snapshot reads.
+    pub(crate) async fn stored(
+        &mut self,
+        db: &mut PgConnection,
+        table: &Table,
+        settings: &SourceSettings,
+        generated: bool,
+    ) -> Result<Relation, CaptureError> {
+        let identity = table.identities.first().map_or(b'd', |(_, identity)| *identity);
+        let columns = table.columns.iter().filter(|column| generated || !column.generated).map(|column| {
+            let key = identity == b'f' || table.primary.contains(&column.name);
+            (column.name.as_str(), column.oid, key)
+        });
+        self.relation(db, columns, identity, table, settings).await
+    }
+
+    async fn relation(
+        &mut self,
+        db: &mut PgConnection,
+        named: impl Iterator<Item = (&str, u32, bool)>,
+        identity: u8,
+        table: &Table,
+        settings: &SourceSettings,
+    ) -> Result<Relation, CaptureError> {
+        let excluded = table.excluded(settings);
+        let mut columns = Vec::new();
+        for (name, oid, key) in named {
+            let kind = self.kind(db, oid).await?;
+            columns.push(Column::new(name, oid, kind, key, excluded.iter().any(|excluded| **excluded == *name)));
+        }
+        if let Some(gone) = excluded.iter().find(|excluded| columns.iter().all(|column| column.name != **excluded)) {
+            return Err(CaptureError::Excluded { table: table.shown(), column: gone.to_string() });
+        }
+        Ok(Relation::new(Name::clone(&table.schema), Name::clone(&table.name), columns, identity, &table.primary))
+    }
+}

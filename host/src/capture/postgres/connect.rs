@@ -1,0 +1,144 @@
+//! Connections to the watched database: for SQL and for replication, both by the one address.
+
+use std::path::PathBuf;
+
+use pgwire_replication::{Lsn, ReplicationConfig, SslMode, TlsConfig};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{ConnectOptions as _, Connection as _};
+use url::Url;
+
+use super::super::error::CaptureError;
+
+/// What every session has, whatever the server's, the database's and the role's settings are: a type has
+/// one text form then. `row_security = off` refuses to show some of the rows instead of hiding the others.
+const PINNED: [(&str, &str); 8] = [
+    ("datestyle", "ISO"),
+    ("intervalstyle", "postgres"),
+    ("timezone", "UTC"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("row_security", "off"),
+    // No reader may be cut off while it waits for the journal.
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+];
+
+/// As servers list it among their sessions.
+const NAME: &str = "relevo";
+
+/// Messages on their way from the replication connection to us. Each may hold a whole row.
+const BUFFERED: usize = 256;
+
+/// Where the database is.
+#[derive(Clone)]
+pub(crate) struct Address {
+    options: PgConnectOptions,
+    password: String,
+    root: Option<PathBuf>,
+    certificate: Option<(PathBuf, PathBuf)>,
+}
+
+impl Address {
+    pub(crate) fn parse(url: &str) -> Result<Self, CaptureError> {
+        let wrong = |cause: String| CaptureError::PostgresAddress(cause);
+        let options: PgConnectOptions = url.parse().map_err(|e: sqlx::Error| wrong(e.to_string()))?;
+        let parsed = Url::parse(url).map_err(|e| wrong(e.to_string()))?;
+        let query = |names: [&str; 2]| {
+            parsed.query_pairs().find(|(name, _)| names.contains(&&**name)).map(|(_, value)| value.into_owned())
+        };
+        // Where it comes from another place than the address (PGPASSWORD, ~/.pgpass), sqlx has found it.
+        let password = options.to_url_lossy().password().map(percent_decoded);
+        let file = |names| query(names).map(PathBuf::from);
+        Ok(Self {
+            options: options.application_name(NAME).options(PINNED).disable_statement_logging(),
+            password: password.unwrap_or_default(),
+            root: file(["sslrootcert", "ssl-root-cert"]).or_else(|| file(["ssl-ca", "ssl-ca"])),
+            certificate: file(["sslcert", "ssl-cert"]).zip(file(["sslkey", "ssl-key"])),
+        })
+    }
+
+    /// A connection for SQL.
+    pub(crate) async fn connect(&self) -> Result<PgConnection, CaptureError> {
+        Ok(PgConnection::connect_with(&self.options).await?)
+    }
+
+    /// How to replicate from `start` on. The names must be checked: lower-case letters, digits and `_`.
+    pub(crate) fn replication(&self, slot: &str, publication: &str, start: u64) -> ReplicationConfig {
+        let options = &self.options;
+        let socket = options.get_socket().map(|folder| folder.to_string_lossy().into_owned());
+        let local = socket.is_some() || options.get_host().starts_with('/');
+        let mode = match options.get_ssl_mode() {
+            _ if local => SslMode::Disable,
+            PgSslMode::Disable | PgSslMode::Allow => SslMode::Disable,
+            PgSslMode::Prefer => SslMode::Prefer,
+            PgSslMode::Require => SslMode::Require,
+            PgSslMode::VerifyCa => SslMode::VerifyCa,
+            PgSslMode::VerifyFull => SslMode::VerifyFull,
+        };
+        let (certificate, key) = self.certificate.clone().unzip();
+        let tls = TlsConfig {
+            mode,
+            ca_pem_path: self.root.clone(),
+            sni_hostname: None,
+            client_cert_pem_path: certificate,
+            client_key_pem_path: key,
+        };
+        let pinned: Vec<String> = PINNED.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
+        let user = options.get_username();
+        ReplicationConfig::new(
+            socket.unwrap_or_else(|| options.get_host().to_owned()),
+            user,
+            self.password.clone(),
+            options.get_database().unwrap_or(user),
+            slot,
+            publication,
+        )
+        .with_port(options.get_port())
+        .with_tls(tls)
+        .with_start_lsn(Lsn(start))
+        .with_buffer_size(BUFFERED)
+        // What is durable here is acknowledged within this time: at its shutdown the server waits for it.
+        .with_status_interval(std::time::Duration::from_millis(200))
+        .with_options(pinned.join(" "))
+        .with_application_name(NAME)
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "postgres at {}", self.options.get_host())
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    // A form's pairs are decoded alike, but for the plus, which stands for itself here.
+    let pair = format!("p={}", text.replace('+', "%2B"));
+    url::form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_serves_both_connections() {
+        let address =
+            Address::parse("postgres://ana:p%40s+s@db.example:5433/shop?sslmode=verify-full&sslrootcert=/etc/ca.pem")
+                .unwrap();
+        let config = address.replication("relevo_shop", "relevo_shop", 7);
+        assert_eq!((config.host.as_str(), config.port, config.user.as_str()), ("db.example", 5433, "ana"));
+        assert_eq!((config.password.as_str(), config.database.as_str()), ("p@s+s", "shop"));
+        assert_eq!((config.tls.mode, config.tls.ca_pem_path), (SslMode::VerifyFull, Some("/etc/ca.pem".into())));
+        assert!(!format!("{address:?}").contains("p@s"));
+    }
+
+    #[test]
+    fn a_socket_needs_no_tls() {
+        let address = Address::parse("postgres://ana@%2Frun%2Fpg:5433/shop").unwrap();
+        let config = address.replication("s", "p", 0);
+        assert_eq!((config.host.as_str(), config.tls.mode), ("/run/pg", SslMode::Disable));
+        let address = Address::parse("postgres:///shop?host=/run/pg&user=ana").unwrap();
+        let config = address.replication("s", "p", 0);
+        assert_eq!((config.host.as_str(), config.user.as_str()), ("/run/pg", "ana"));
+    }
+}

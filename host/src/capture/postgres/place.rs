@@ -1,0 +1,224 @@
+//! Finds where the journal stands in the stream, and says so when the source is no longer what it was.
+//!
+//! The journal's own durable position is the truth. The slot must not be ahead of it: what lies between
+//! was acknowledged, and is gone. Whether the stream is still the one that the position is of, its first
+//! transaction tells: it is asked for again from the last one that the journal has, which must come with
+//! the same number and time. (That is not possible where the server made us acknowledge beyond it, as it
+//! does when it stops; the slot's place is compared all the same.)
+
+use sqlx::PgConnection;
+
+use crate::event::{Micros, Name, Position};
+use crate::journal::{Append, SourceState};
+
+use super::super::error::CaptureError;
+use super::super::source::Source;
+use super::preflight::Server;
+use super::slot::{self, Slot};
+
+/// Where a source stands, as the journal keeps it beside the position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Of the events before: the next ones' is no less.
+    pub committed_at: Micros,
+    /// Everything before this LSN is in the journal: the position's transaction, or further.
+    pub reached: u64,
+    /// The position's transaction is appended as a whole.
+    pub whole: bool,
+    /// Its number and time, if there is one.
+    pub transaction: Option<(u32, i64)>,
+    /// Of the database and the slot.
+    pub identity: Name,
+}
+
+impl Mark {
+    pub(crate) fn write(&self) -> Box<str> {
+        let (xid, at) = self.transaction.unwrap_or_default();
+        let whole = u8::from(self.whole);
+        format!("{}/{}/{whole}/{xid}/{at}/{}", self.committed_at.0, self.reached, self.identity).into()
+    }
+
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(6, '/');
+        let mut next = || parts.next();
+        let (committed_at, reached) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        let whole = next()? == "1";
+        let (xid, at) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        let transaction = (xid != 0).then_some((xid, at));
+        Some(Self { committed_at: Micros(committed_at), reached, whole, transaction, identity: next()?.into() })
+    }
+}
+
+/// Where a session begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub incarnation: Name,
+    pub position: Position,
+    pub mark: Mark,
+    /// The LSN that the stream is asked from.
+    pub start: u64,
+    /// The stream's first transaction must be the position's.
+    pub verify: bool,
+}
+
+/// Why what the journal knows is of no use, or where to go on.
+fn resume(known: &SourceState, server: &Server, slot: Option<&Slot>, flushed: u64) -> Result<Place, String> {
+    let Some(mark) = Mark::read(&known.token) else {
+        return Err("the journal's place is of another kind of source".into());
+    };
+    if *mark.identity != *server.identity {
+        return Err("the database is another one than before (or the slot has another name)".into());
+    }
+    let Some(slot) = slot else {
+        return Err("the replication slot is gone".into());
+    };
+    if slot.lost.is_some() {
+        return Err("the replication slot was lost: the server kept no more WAL for it (max_slot_wal_keep_size)".into());
+    }
+    if slot.confirmed > mark.reached {
+        return Err(
+            "the replication slot was made anew, moved by somebody else, or the journal is an older copy".into()
+        );
+    }
+    if flushed < known.position.commit {
+        return Err("the database was restored: it has not come as far as what was read of it".into());
+    }
+    let verify = mark.transaction.is_some() && slot.confirmed <= known.position.commit;
+    let start = if verify || !mark.whole { known.position.commit } else { mark.reached };
+    Ok(Place { incarnation: Name::clone(&known.incarnation), position: known.position, mark, start, verify })
+}
+
+/// Finds the place to go on from; makes the slot, and tells of a gap, where that must be.
+pub(crate) async fn place(
+    source: &Source,
+    db: &mut PgConnection,
+    watcher: &mut PgConnection,
+    server: &Server,
+) -> Result<Place, CaptureError> {
+    let name = source.settings.slot();
+    let least = source.least_time().await?;
+    let known = source.journal.source(&source.settings.name).await?;
+    let slot = slot::find(db, &name).await?;
+    if let Some(known) = &known {
+        let flushed: i64 =
+            sqlx::query_scalar("SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::int8").fetch_one(&mut *db).await?;
+        match resume(known, server, slot.as_ref(), flushed.cast_unsigned()) {
+            Ok(mut place) => {
+                if place.mark.whole {
+                    place.mark.committed_at = place.mark.committed_at.max(least);
+                }
+                in_use(db, &name, slot.as_ref()).await?;
+                return Ok(place);
+            }
+            Err(reason) => source.tell_gap(&reason).await?,
+        }
+    }
+    in_use(db, &name, slot.as_ref()).await?;
+    let start = match slot {
+        Some(Slot { confirmed, lost: None, .. }) => confirmed,
+        lost => {
+            if lost.is_some() {
+                slot::drop(db, &name).await?;
+            }
+            let starting = |reason: String| source.say(super::super::SourceState::Failed { reason: reason.into() });
+            slot::create(db, watcher, &name, starting).await?
+        }
+    };
+    begin(source, server, start, least).await
+}
+
+async fn in_use(db: &mut PgConnection, name: &str, slot: Option<&Slot>) -> Result<(), CaptureError> {
+    let Some(pid) = slot.and_then(|slot| slot.active) else { return Ok(()) };
+    let by: Option<String> = sqlx::query_scalar(
+        "SELECT 'process ' || pid || ' of ' || coalesce(usename::text, '?') || ' from ' || \
+           coalesce(client_addr::text, 'the machine itself') FROM pg_stat_activity WHERE pid = $1",
+    )
+    .bind(pid)
+    .fetch_optional(db)
+    .await?;
+    Err(CaptureError::SlotInUse { slot: name.to_owned(), by: by.unwrap_or_else(|| format!("process {pid}")) })
+}
+
+/// Begins an incarnation where the slot stands. The journal is told at once: otherwise, if we were killed
+/// now, the next start would begin anew and pass over what came between.
+pub(crate) async fn begin(source: &Source, server: &Server, start: u64, least: Micros) -> Result<Place, CaptureError> {
+    // Positions of one slot rise for ever; those of the next one may be the same.
+    let incarnation = Name::from(uuid::Uuid::new_v4().simple().to_string());
+    let mark = Mark {
+        committed_at: least,
+        reached: start,
+        whole: true,
+        transaction: None,
+        identity: server.identity.as_str().into(),
+    };
+    let position = Position { commit: start, index: 0 };
+    let append = Append {
+        source: Name::clone(&source.settings.name),
+        incarnation: Name::clone(&incarnation),
+        position,
+        token: mark.write(),
+        events: Vec::new(),
+        complete: true,
+        snapshot: None,
+    };
+    source.journal.append(append).await?;
+    Ok(Place { incarnation, position, mark, start, verify: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(index: u32, mark: &Mark) -> SourceState {
+        SourceState { incarnation: "i".into(), position: Position { commit: 100, index }, token: mark.write() }
+    }
+
+    fn mark() -> Mark {
+        let identity = "1.5.relevo".into();
+        Mark { committed_at: Micros(9), reached: 100, whole: true, transaction: Some((7, -3)), identity }
+    }
+
+    fn server() -> Server {
+        Server { major: 15, identity: "1.5.relevo".into() }
+    }
+
+    fn slot(confirmed: u64) -> Slot {
+        Slot { confirmed, active: None, lost: None }
+    }
+
+    #[test]
+    fn a_mark_is_read_as_it_was_written() {
+        for mark in [mark(), Mark { transaction: None, whole: false, ..mark() }] {
+            assert_eq!(Mark::read(&mark.write()), Some(mark));
+        }
+        assert_eq!(Mark::read("1/2/abcd"), None);
+    }
+
+    #[test]
+    fn the_last_transaction_is_asked_for_again_to_be_compared() {
+        let place = resume(&known(3, &mark()), &server(), Some(&slot(90)), 500).unwrap();
+        assert_eq!((place.start, place.verify), (100, true));
+        let beyond = Mark { reached: 140, ..mark() };
+        let place = resume(&known(3, &beyond), &server(), Some(&slot(140)), 500).unwrap();
+        assert_eq!((place.start, place.verify), (140, false), "it was acknowledged beyond");
+        let fresh = Mark { transaction: None, ..mark() };
+        let place = resume(&known(0, &fresh), &server(), Some(&slot(100)), 500).unwrap();
+        assert_eq!((place.start, place.verify), (100, false), "there was none");
+    }
+
+    #[test]
+    fn what_is_no_longer_what_it_was_is_a_gap() {
+        let known = known(3, &mark());
+        let gap = |known: &SourceState, identity: &str, slot: Option<&Slot>, flushed| {
+            resume(known, &Server { major: 15, identity: identity.into() }, slot, flushed).unwrap_err()
+        };
+        assert!(gap(&known, "2.5.relevo", Some(&slot(90)), 500).contains("another one"));
+        assert!(gap(&known, "1.5.relevo", None, 500).contains("is gone"));
+        assert!(gap(&known, "1.5.relevo", Some(&slot(101)), 500).contains("made anew"));
+        assert!(gap(&known, "1.5.relevo", Some(&slot(90)), 99).contains("restored"));
+        let lost = Slot { lost: Some("lost".into()), ..slot(90) };
+        assert!(gap(&known, "1.5.relevo", Some(&lost), 500).contains("lost"));
+        let other = SourceState { token: "1/2/abcd".into(), ..known };
+        assert!(gap(&other, "1.5.relevo", Some(&slot(90)), 500).contains("another kind"));
+    }
+}

@@ -1,0 +1,304 @@
+//! A table as the stream's rows are of it, and how its rows become changes. Made of a Relation message
+//! and the catalog; a snapshot's rows are read by one made of the catalog alone.
+
+use crate::event::{Change, Missing, Name, Operation};
+
+use super::super::json::{LARGEST, write_text};
+use super::decode::{Datum, Old};
+use super::value::Kind;
+
+/// A column of a table, in the order of its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub name: Box<str>,
+    /// The type's OID: another one is another column.
+    pub oid: u32,
+    pub kind: Kind,
+    /// A part of the replica identity.
+    pub identity: bool,
+    /// It never enters.
+    pub excluded: bool,
+    /// The name as JSON has it before a value: `"a":`.
+    label: Box<str>,
+}
+
+impl Column {
+    pub(crate) fn new(name: &str, oid: u32, kind: Kind, identity: bool, excluded: bool) -> Self {
+        let mut label = String::with_capacity(name.len() + 3);
+        write_text(name, &mut label);
+        label.push(':');
+        Self { name: name.into(), oid, kind, identity, excluded, label: label.into() }
+    }
+}
+
+/// A table that is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Relation {
+    pub schema: Name,
+    pub table: Name,
+    pub columns: Vec<Column>,
+    /// Where the key's columns are, in the key's order.
+    key: Vec<usize>,
+}
+
+/// A row can't be told of: its key has no room, or isn't what the table says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoKey;
+
+type Values<'a> = [Datum<'a>];
+
+impl Relation {
+    /// `primary`: the primary key's columns in its order, as the catalog has it. With replica identity
+    /// FULL (`f`) it is the key, and where there is none all columns are; otherwise the identity is, since
+    /// a deleted row shows nothing else.
+    pub(crate) fn new(schema: Name, table: Name, columns: Vec<Column>, identity: u8, primary: &[String]) -> Self {
+        let place = |name: &String| columns.iter().position(|column| *column.name == **name);
+        let places = |wanted: &dyn Fn(&Column) -> bool| -> Vec<usize> {
+            columns.iter().enumerate().filter(|(_, column)| wanted(column)).map(|(at, _)| at).collect()
+        };
+        let declared: Option<Vec<usize>> = primary.iter().map(place).collect();
+        let declared = declared.filter(|declared| !declared.is_empty());
+        let of_identity = |places: &[usize]| places.iter().all(|at| columns[*at].identity);
+        let key = match declared {
+            Some(declared) if identity == b'f' || of_identity(&declared) => declared,
+            _ if identity == b'f' => places(&|column| !column.excluded),
+            _ => places(&|column| column.identity && !column.excluded),
+        };
+        Self { schema, table, columns, key }
+    }
+
+    pub(crate) fn insert(&self, operation: Operation, new: &Values<'_>) -> Result<Change, NoKey> {
+        let mut missing = Vec::new();
+        let after = self.json(new, None, true, &mut missing);
+        Ok(self.change(operation, self.key(new, None)?, None, Some(after), missing))
+    }
+
+    pub(crate) fn delete(&self, old: &Old<'_>) -> Result<Change, NoKey> {
+        let mut missing = Vec::new();
+        let before = self.json(&old.values, None, old.whole, &mut missing);
+        Ok(self.change(Operation::Delete, self.key(&old.values, None)?, Some(before), None, missing))
+    }
+
+    pub(crate) fn truncate(&self) -> Change {
+        self.change(Operation::Truncate, "".into(), None, None, Vec::new())
+    }
+
+    /// None where nothing changed; a delete and an insert where the key did.
+    pub(crate) fn update(
+        &self,
+        old: Option<&Old<'_>>,
+        new: &Values<'_>,
+    ) -> Result<(Option<Change>, Option<Change>), NoKey> {
+        let whole = old.filter(|old| old.whole).map(|old| old.values.as_slice());
+        let key = self.key(new, whole)?;
+        if let Some(old) = old
+            && self.key(&old.values, None)? != key
+        {
+            let mut missing = Vec::new();
+            let after = self.json(new, whole, true, &mut missing);
+            return Ok((
+                Some(self.delete(old)?),
+                Some(self.change(Operation::Insert, key, None, Some(after), missing)),
+            ));
+        }
+        let mut missing = Vec::new();
+        let changed = self.changed(whole, new);
+        if changed.is_empty() {
+            return Ok((None, None));
+        }
+        // Without the old row all that is known of it is its key, and that stands in the new one.
+        let before = whole.map(|old| self.json(old, None, true, &mut missing));
+        let after = self.json(new, whole, true, &mut missing);
+        let mut change = self.change(Operation::Update, key, before, Some(after), missing);
+        change.changed = changed;
+        Ok((Some(change), None))
+    }
+
+    fn change(
+        &self,
+        operation: Operation,
+        key: Box<str>,
+        before: Option<Box<str>>,
+        after: Option<Box<str>>,
+        missing: Vec<Missing>,
+    ) -> Change {
+        Change {
+            schema: Name::clone(&self.schema),
+            table: Name::clone(&self.table),
+            operation,
+            key,
+            before,
+            after,
+            changed: Vec::new(),
+            missing,
+        }
+    }
+
+    /// The columns that differ; without the old row all but the key's may.
+    fn changed(&self, old: Option<&Values<'_>>, new: &Values<'_>) -> Vec<Box<str>> {
+        let differs = |at: usize| match (old, new.get(at)) {
+            (_, Some(Datum::Unchanged)) => false,
+            (Some(old), new) => old.get(at) != new,
+            (None, _) => !self.key.contains(&at),
+        };
+        let columns = self.columns.iter().enumerate();
+        columns.filter(|(at, column)| !column.excluded && differs(*at)).map(|(_, column)| column.name.clone()).collect()
+    }
+
+    /// The value at a place: one that an update left as it was is taken from the old row.
+    fn value<'a>(values: &Values<'a>, old: Option<&Values<'a>>, at: usize) -> Datum<'a> {
+        match (values.get(at), old) {
+            (Some(Datum::Unchanged), Some(old)) => old.get(at).copied().unwrap_or(Datum::Unchanged),
+            (Some(datum), _) => *datum,
+            (None, _) => Datum::Unchanged,
+        }
+    }
+
+    fn key(&self, values: &Values<'_>, old: Option<&Values<'_>>) -> Result<Box<str>, NoKey> {
+        let mut key = String::new();
+        if let [at] = self.key.as_slice() {
+            match Self::value(values, old, *at) {
+                Datum::Text(text) if text.len() <= LARGEST / 2 => self.columns[*at].kind.write_key(text, &mut key),
+                Datum::Null => key.push_str("null"),
+                _ => return Err(NoKey),
+            }
+            return Ok(key.into());
+        }
+        for at in &self.key {
+            key.push(if key.is_empty() { '[' } else { ',' });
+            match Self::value(values, old, *at) {
+                Datum::Text(text) if text.len() <= LARGEST / 2 => self.columns[*at].kind.write_json(text, &mut key),
+                Datum::Null => key.push_str("null"),
+                _ => return Err(NoKey),
+            }
+        }
+        if key.is_empty() {
+            return Err(NoKey);
+        }
+        key.push(']');
+        Ok(key.into())
+    }
+
+    /// The row, and the names of what can't be in it. Of one that isn't whole, only the replica identity is
+    /// known.
+    fn json(&self, values: &Values<'_>, old: Option<&Values<'_>>, whole: bool, missing: &mut Vec<Missing>) -> Box<str> {
+        let mut out = String::with_capacity(256);
+        out.push('{');
+        for (at, column) in self.columns.iter().enumerate().filter(|(_, column)| !column.excluded) {
+            let value = if whole || column.identity { Self::value(values, old, at) } else { Datum::Unchanged };
+            let gone = match value {
+                Datum::Unchanged => Some(0),
+                Datum::Text(text) if text.len() > LARGEST => Some(text.len() as u64),
+                _ => None,
+            };
+            if let Some(bytes) = gone {
+                match missing.iter_mut().find(|m| m.column == column.name) {
+                    Some(known) => known.bytes = known.bytes.max(bytes),
+                    None => missing.push(Missing { column: column.name.clone(), bytes }),
+                }
+                continue;
+            }
+            if out.len() > 1 {
+                out.push(',');
+            }
+            out.push_str(&column.label);
+            match value {
+                Datum::Text(text) => column.kind.write_json(text, &mut out),
+                _ => out.push_str("null"),
+            }
+        }
+        out.push('}');
+        out.into_boxed_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Datum::{Null, Text, Unchanged};
+
+    fn relation(identity: u8, primary: &[&str]) -> Relation {
+        let of_identity = |name: &str| identity == b'f' || primary.contains(&name);
+        let column = |name: &str, kind, excluded| Column::new(name, 0, kind, of_identity(name), excluded);
+        let columns = vec![
+            column("id", Kind::Integer, false),
+            column("v", Kind::Text, false),
+            column("secret", Kind::Text, true),
+        ];
+        let primary: Vec<String> = primary.iter().map(|name| (*name).to_owned()).collect();
+        Relation::new("public".into(), "t".into(), columns, identity, &primary)
+    }
+
+    fn whole<'a>(values: &[Datum<'a>]) -> Old<'a> {
+        Old { whole: true, values: values.to_vec() }
+    }
+
+    #[test]
+    fn an_update_has_both_rows_and_names_what_differs() {
+        let old = whole(&[Text("1"), Text("x"), Text("s")]);
+        let (change, second) = relation(b'f', &["id"]).update(Some(&old), &[Text("1"), Null, Text("other")]).unwrap();
+        let change = change.unwrap();
+        assert_eq!((&*change.key, second), ("1", None));
+        assert_eq!(change.before.as_deref(), Some(r#"{"id":1,"v":"x"}"#));
+        assert_eq!(change.after.as_deref(), Some(r#"{"id":1,"v":null}"#));
+        assert_eq!(change.changed, ["v".into()], "what is excluded isn't even named");
+    }
+
+    #[test]
+    fn an_update_of_excluded_columns_alone_is_no_change() {
+        let old = whole(&[Text("1"), Text("x"), Text("s")]);
+        let made = relation(b'f', &["id"]).update(Some(&old), &[Text("1"), Unchanged, Text("other")]).unwrap();
+        assert_eq!(made, (None, None));
+    }
+
+    #[test]
+    fn a_value_that_is_not_sent_is_taken_from_the_old_row_or_named() {
+        let old = whole(&[Text("1"), Text("x"), Null]);
+        let relation = relation(b'f', &["id"]);
+        let (moved, made) = relation.update(Some(&old), &[Text("2"), Unchanged, Null]).unwrap();
+        assert_eq!(moved.unwrap().operation, Operation::Delete);
+        assert_eq!(made.unwrap().after.as_deref(), Some(r#"{"id":2,"v":"x"}"#));
+        let by_key = self::relation(b'd', &["id"]);
+        let (change, _) = by_key.update(None, &[Text("1"), Unchanged, Text("new")]).unwrap();
+        assert_eq!(change, None, "only an excluded column can have changed");
+        let (change, _) = by_key.update(None, &[Text("1"), Text("y"), Unchanged]).unwrap();
+        let change = change.unwrap();
+        assert_eq!((change.before, change.changed), (None, vec!["v".into()]));
+        let (_, made) = by_key
+            .update(Some(&Old { whole: false, values: vec![Text("1"), Null, Null] }), &[Text("2"), Unchanged, Null])
+            .unwrap();
+        let made = made.unwrap();
+        assert_eq!(made.after.as_deref(), Some(r#"{"id":2}"#), "never null for what isn't known");
+        assert_eq!(&*made.missing[0].column, "v");
+    }
+
+    #[test]
+    fn a_deleted_row_shows_what_is_known_of_it() {
+        let old = Old { whole: false, values: vec![Text("1"), Null, Null] };
+        let change = relation(b'd', &["id"]).delete(&old).unwrap();
+        assert_eq!((&*change.key, change.before.as_deref()), ("1", Some(r#"{"id":1}"#)));
+        assert_eq!(&*change.missing[0].column, "v");
+        let change = relation(b'f', &["id"]).delete(&whole(&[Text("1"), Text("x"), Null])).unwrap();
+        assert_eq!((change.before.as_deref(), change.missing.len()), (Some(r#"{"id":1,"v":"x"}"#), 0));
+    }
+
+    #[test]
+    fn the_key_is_the_primary_key_or_the_replica_identity_or_the_row() {
+        let row = [Text("7"), Text("x"), Text("s")];
+        let key = |relation: Relation| relation.insert(Operation::Insert, &row).unwrap().key;
+        assert_eq!(&*key(relation(b'f', &["id"])), "7");
+        assert_eq!(&*key(relation(b'f', &["v", "id"])), r#"["x",7]"#);
+        assert_eq!(&*key(relation(b'f', &[])), r#"[7,"x"]"#, "without what is excluded");
+        assert_eq!(&*key(relation(b'd', &["id"])), "7");
+        assert_eq!(relation(b'n', &[]).insert(Operation::Insert, &row), Err(NoKey));
+    }
+
+    #[test]
+    fn a_value_that_no_record_holds_is_named_with_its_size() {
+        let large = "x".repeat(LARGEST + 1);
+        let change = relation(b'f', &["id"]).insert(Operation::Insert, &[Text("1"), Text(&large), Null]).unwrap();
+        assert_eq!((change.after.as_deref(), change.missing[0].bytes), (Some(r#"{"id":1}"#), 524_289));
+        let key = relation(b'f', &["v"]).insert(Operation::Insert, &[Text("1"), Text(&large), Null]);
+        assert_eq!(key, Err(NoKey));
+    }
+}

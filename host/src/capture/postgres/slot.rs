@@ -1,0 +1,219 @@
+//! What capture makes in the watched database: a publication, then a replication slot. In this order: a
+//! publication that is younger than what the slot reads is not found by the server, for ever.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+
+use super::super::error::CaptureError;
+use super::catalog::{Table, literal, quote};
+use super::preflight::Server;
+
+/// What a publication has.
+#[derive(Debug)]
+pub(crate) struct Published {
+    all: bool,
+    /// Everything that happens to its tables is in it, under the names of partitions' roots.
+    pub complete: bool,
+    /// It carries stored generated columns; before PostgreSQL 18 none does.
+    pub generated: bool,
+    /// OIDs of its tables.
+    tables: Vec<u32>,
+}
+
+impl Published {
+    pub(crate) fn has(&self, table: &Table) -> bool {
+        self.all || self.tables.contains(&table.oid)
+    }
+}
+
+/// The publication, if it is there.
+pub(crate) async fn published(db: &mut PgConnection, name: &str) -> Result<Option<Published>, CaptureError> {
+    let row = sqlx::query(
+        "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
+           to_jsonb(p) ->> 'pubgencols' = 's', \
+           p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot AND NOT EXISTS ( \
+             SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid \
+             AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL)) \
+         FROM pg_publication p WHERE p.pubname = $1",
+    )
+    .bind(name)
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let tables: Vec<sqlx::postgres::types::Oid> = row.try_get(1)?;
+    let generated: Option<bool> = row.try_get(2)?;
+    let generated = generated.unwrap_or_default();
+    let complete = row.try_get(3)?;
+    Ok(Some(Published {
+        all: row.try_get(0)?,
+        complete,
+        generated,
+        tables: tables.into_iter().map(|oid| oid.0).collect(),
+    }))
+}
+
+/// Brings the publication in line with the tables; returns those that it newly has.
+pub(crate) async fn publish<'a>(
+    db: &mut PgConnection,
+    name: &str,
+    tables: &'a [Table],
+    server: &Server,
+) -> Result<Vec<&'a Table>, CaptureError> {
+    // A partitioned table stands for its partitions; those that inherit from another stand for themselves.
+    let named = |table: &Table| {
+        let only = if table.partitioned { "" } else { "ONLY " };
+        format!("TABLE {only}{}", table.quoted())
+    };
+    let listed = |tables: &[&Table]| tables.iter().map(|table| named(table)).collect::<Vec<_>>().join(", ");
+    let mut statements = Vec::new();
+    let (added, gone): (Vec<&Table>, Vec<String>) = match published(db, name).await? {
+        None => {
+            // Without this PostgreSQL 18 refuses the UPDATEs of tables with generated columns and FULL.
+            let generated = if server.major >= 18 { ", publish_generated_columns = stored" } else { "" };
+            let all: Vec<&Table> = tables.iter().collect();
+            let list = if all.is_empty() { String::new() } else { format!(" FOR {}", listed(&all)) };
+            statements.push(format!(
+                "CREATE PUBLICATION {}{list} WITH (publish_via_partition_root = true{generated})",
+                quote(name)
+            ));
+            (all, Vec::new())
+        }
+        Some(published) if published.all => (Vec::new(), Vec::new()),
+        Some(published) => {
+            let added = tables.iter().filter(|table| !published.has(table)).collect();
+            let wanted: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+            let others: Vec<u32> = published.tables.iter().copied().filter(|oid| !wanted.contains(oid)).collect();
+            let mut gone = Vec::new();
+            for oid in others {
+                let name: Option<String> = sqlx::query_scalar("SELECT $1::oid::regclass::text")
+                    .bind(sqlx::postgres::types::Oid(oid))
+                    .fetch_one(&mut *db)
+                    .await?;
+                gone.extend(name);
+            }
+            (added, gone)
+        }
+    };
+    if statements.is_empty() && !added.is_empty() {
+        statements.push(format!("ALTER PUBLICATION {} ADD {}", quote(name), listed(&added)));
+    }
+    for table in gone {
+        statements.push(format!("ALTER PUBLICATION {} DROP TABLE {table}", quote(name)));
+    }
+    for statement in statements {
+        tracing::info!("{statement}");
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *db).await?;
+    }
+    Ok(added)
+}
+
+/// A replication slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// Everything before it was acknowledged.
+    pub confirmed: u64,
+    /// The process that uses it.
+    pub active: Option<i32>,
+    /// Why it can't be used any more, in the server's words.
+    pub lost: Option<String>,
+}
+
+/// The slot, if it is there.
+pub(crate) async fn find(db: &mut PgConnection, name: &str) -> Result<Option<Slot>, CaptureError> {
+    let row = sqlx::query(
+        "SELECT coalesce((confirmed_flush_lsn - '0/0'::pg_lsn)::int8, 0), active_pid, coalesce(wal_status, 'lost'), \
+           plugin::text, database::text, current_database()::text, temporary \
+         FROM pg_replication_slots WHERE slot_name = $1",
+    )
+    .bind(name)
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let (plugin, database): (Option<String>, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
+    if plugin.as_deref() != Some("pgoutput") || database != row.try_get(5)? || row.try_get(6)? {
+        return Err(CaptureError::NotReady(format!(
+            "replication slot {name} is somebody else's (plugin {}, database {}): set another name (`slot`)",
+            plugin.unwrap_or_default(),
+            database.unwrap_or_default()
+        )));
+    }
+    let status: String = row.try_get(2)?;
+    Ok(Some(Slot {
+        confirmed: row.try_get::<i64, _>(0)?.cast_unsigned(),
+        active: row.try_get(1)?,
+        lost: (status == "lost").then_some(status),
+    }))
+}
+
+/// Makes the slot and returns from where it reads. Waits for transactions that are open; says for whom.
+pub(crate) async fn create(
+    db: &mut PgConnection,
+    watcher: &mut PgConnection,
+    name: &str,
+    say: impl Fn(String),
+) -> Result<u64, CaptureError> {
+    let sql = "SELECT (lsn - '0/0'::pg_lsn)::int8 FROM pg_create_logical_replication_slot($1, 'pgoutput')";
+    let mut created = std::pin::pin!(sqlx::query_scalar::<_, i64>(sql).bind(name).fetch_one(db));
+    loop {
+        match tokio::time::timeout(Duration::from_secs(5), &mut created).await {
+            Ok(lsn) => return Ok(lsn?.cast_unsigned()),
+            Err(_) => {
+                if let Some(blocker) = oldest_transaction(watcher).await? {
+                    say(format!("a replication slot is being made, which waits for {blocker}"));
+                }
+            }
+        }
+    }
+}
+
+pub(crate) async fn drop(db: &mut PgConnection, name: &str) -> Result<(), CaptureError> {
+    sqlx::query("SELECT pg_drop_replication_slot($1)").bind(name).execute(db).await?;
+    Ok(())
+}
+
+/// The transaction that has been open longest, in words.
+pub(crate) async fn oldest_transaction(db: &mut PgConnection) -> Result<Option<String>, CaptureError> {
+    let row = sqlx::query(
+        "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), \
+           extract(epoch FROM now() - xact_start)::int8 \
+         FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() \
+         ORDER BY xact_start LIMIT 1",
+    )
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let (pid, user, application): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let seconds: Option<i64> = row.try_get(3)?;
+    Ok(Some(format!(
+        "a transaction of {user} ({application}, process {pid}), open for {} s; to end it: SELECT pg_terminate_backend({pid});",
+        seconds.unwrap_or_default()
+    )))
+}
+
+/// How near a slot is to its loss.
+pub(crate) async fn danger(db: &mut PgConnection, name: &str) -> Result<Option<String>, CaptureError> {
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT coalesce(wal_status, 'lost'), safe_wal_size, \
+           (pg_current_wal_lsn() - restart_lsn)::int8, current_setting('max_slot_wal_keep_size') \
+         FROM pg_replication_slots WHERE slot_name = {}",
+        literal(name)
+    )))
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else {
+        return Ok(Some(format!("replication slot {name} was dropped")));
+    };
+    let status: String = row.try_get(0)?;
+    let (safe, kept): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
+    let mib = |bytes: i64| bytes >> 20;
+    let kept = kept.unwrap_or_default();
+    let near = safe.is_some_and(|safe| safe < kept / 4);
+    Ok((status == "unreserved" || status == "lost" || near).then(|| {
+        format!(
+            "replication slot {name} is {status}: the server keeps {} MiB of WAL for it and will keep {} MiB more; raise max_slot_wal_keep_size, or find out what holds relevo up",
+            mib(kept),
+            mib(safe.unwrap_or_default())
+        )
+    }))
+}

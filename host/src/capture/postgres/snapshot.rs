@@ -1,0 +1,156 @@
+//! Reads the rows that are there for one pipeline, exact against the stream.
+//!
+//! The order in which transactions become visible to a reader is not the order of their commits in the
+//! WAL, so an ordinary snapshot has no place in the stream: it may hold one transaction and lack another
+//! that was committed before it. PostgreSQL has one way to get a snapshot that has such a place: a logical
+//! slot, when it is made, exports one that holds exactly the transactions whose commit record is before
+//! the slot's consistent point, and no other (it is how a subscription copies its tables). So a temporary
+//! slot is made, its snapshot is taken over by a transaction that reads the rows, and the slot is let go at
+//! once. A streamed event is contained if its commit's LSN is below the consistent point C; as a
+//! position: up to (C - 1, the highest index). No commit record begins at C - 1, since records are aligned.
+//!
+//! The making of a slot waits for the transactions that are open at that time. Nothing else waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use pgwire_replication::{PgWireError, ReplicationClient};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row, ValueRef as _};
+use tokio::sync::{Notify, watch};
+
+use crate::config::SourceSettings;
+use crate::event::{Body, Name, Operation, Position};
+use crate::journal::{Journal, JournalError, SnapshotPart};
+
+use super::super::error::CaptureError;
+use super::super::requests::Request;
+use super::super::rows::Rows;
+use super::catalog::{Table, Types, literal, quote};
+use super::connect::Address;
+use super::decode::Datum;
+use super::preflight::Server;
+use super::slot;
+
+/// What a snapshot is taken of, and where it goes.
+pub(crate) struct Snapshot {
+    pub address: Address,
+    pub settings: SourceSettings,
+    /// Those that the pipeline asks for.
+    pub tables: Vec<Arc<Table>>,
+    pub server: Server,
+    pub incarnation: Name,
+    pub journal: Journal,
+    pub record_bytes: u64,
+    /// All transactions whose commit is before this LSN are appended; the session holds the other end.
+    pub streamed: watch::Receiver<u64>,
+    /// Asks for a heartbeat.
+    pub beat: Arc<Notify>,
+}
+
+impl Snapshot {
+    /// Takes the snapshot that a pipeline asked for.
+    pub(crate) async fn take(&self, request: &Request) -> Result<(), CaptureError> {
+        let mut db = self.address.connect().await?;
+        let (exporter, point, name) = self.export(&mut db, request).await?;
+        let mut types = Types::default();
+        let mut tx = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let import = format!("SET TRANSACTION SNAPSHOT {}", literal(&name));
+        sqlx::raw_sql(AssertSqlSafe(import)).execute(&mut *tx).await?;
+        // The transaction has the snapshot now; the slot goes with its session.
+        drop(exporter);
+        let contains = Position { commit: point - 1, index: u32::MAX };
+        let part = SnapshotPart { pipeline: Name::clone(&request.pipeline), request: request.number, contains };
+        let source = &self.settings.name;
+        let mut out = Rows::begin(source, &self.incarnation, &self.journal, self.record_bytes, part).await?;
+        for table in &self.tables {
+            self.read(&mut tx, &mut types, table, &mut out).await?;
+        }
+        tx.rollback().await?;
+        db.close().await?;
+        // What the rows contain must stand before them: the pipeline runs on up to here, and sends what
+        // those changes mean; a change that came after its own row would be skipped, and its message lost.
+        self.beat.notify_one();
+        let mut streamed = self.streamed.clone();
+        if streamed.wait_for(|reached| *reached >= point).await.is_err() {
+            return Err(JournalError::Closed.into());
+        }
+        out.finish().await
+    }
+
+    /// Makes a temporary slot, and returns its session, its consistent point, and its snapshot's name.
+    async fn export(
+        &self,
+        db: &mut PgConnection,
+        request: &Request,
+    ) -> Result<(ReplicationClient, u64, String), CaptureError> {
+        let slot = format!("relevo_rows_{}", uuid::Uuid::new_v4().simple());
+        let config = self.address.replication(&slot, &self.settings.publication(), 0);
+        let mut client = ReplicationClient::connect_gated(config).await?;
+        // The form that all versions since 14 know.
+        let sql = format!("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT", quote(&slot));
+        let rows = {
+            let mut made = std::pin::pin!(client.simple_query(&sql));
+            loop {
+                match tokio::time::timeout(Duration::from_secs(5), &mut made).await {
+                    Ok(rows) => break rows?,
+                    Err(_) => {
+                        if let Some(blocker) = slot::oldest_transaction(db).await? {
+                            tracing::warn!(source = %self.settings.name, pipeline = %request.pipeline, "the rows of a snapshot wait for {blocker}");
+                        }
+                    }
+                }
+            }
+        };
+        let text = |at: usize| {
+            let value = rows.first().and_then(|row| row.get(at)).and_then(Option::as_ref);
+            value.map(|value| String::from_utf8_lossy(value).into_owned())
+        };
+        let point = text(1).and_then(|lsn| pgwire_replication::Lsn::parse(&lsn).ok());
+        match (point, text(2)) {
+            (Some(point), Some(name)) => Ok((client, point.as_u64(), name)),
+            _ => Err(PgWireError::Protocol("the server's answer about a new slot can't be read".into()).into()),
+        }
+    }
+
+    async fn read(
+        &self,
+        db: &mut PgConnection,
+        types: &mut Types,
+        table: &Table,
+        out: &mut Rows,
+    ) -> Result<(), CaptureError> {
+        // Before 18, and without the publication's consent, the stream doesn't have generated columns.
+        let generated = self.server.major >= 18;
+        let relation = types.stored(db, table, &self.settings, generated).await?;
+        let columns: Vec<String> = relation
+            .columns
+            .iter()
+            .map(|column| match column.excluded {
+                // Of no use to us: it needn't leave the database.
+                true => "NULL".to_owned(),
+                false => quote(&column.name),
+            })
+            .collect();
+        let only = if table.partitioned { "" } else { "ONLY " };
+        let list = if columns.is_empty() { "NULL".to_owned() } else { columns.join(", ") };
+        let sql = format!("SELECT {list} FROM {only}{}", table.quoted());
+        // By the simple protocol: values come as texts, in the form that the stream has.
+        let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(db);
+        while let Some(row) = rows.try_next().await? {
+            let mut values = Vec::with_capacity(relation.columns.len());
+            for at in 0..relation.columns.len() {
+                let value = row.try_get_raw(at)?;
+                values.push(if value.is_null() {
+                    Datum::Null
+                } else {
+                    Datum::Text(value.as_str().map_err(sqlx::Error::Decode)?)
+                });
+            }
+            let change = relation.insert(Operation::Snapshot, &values);
+            let change = change.map_err(|_| CaptureError::RowTooLarge { table: table.shown() })?;
+            out.push(Body::Change(change)).await?;
+        }
+        Ok(())
+    }
+}

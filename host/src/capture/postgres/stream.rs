@@ -1,0 +1,362 @@
+//! One session with a PostgreSQL source: from where the journal stands to the newest commit, and on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use sqlx::PgConnection;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::event::{Micros, Name, Number, Operation};
+use crate::failpoint;
+use crate::journal::Appended;
+
+use super::super::error::CaptureError;
+use super::super::source::Source;
+use super::super::taking::{Taken, Taking};
+use super::super::waiting::Waiting;
+use super::catalog::{Table, Types};
+use super::connect::Address;
+use super::decode::{DecodeError, Message, decode};
+use super::place::{begin, place};
+use super::preflight::{self, Preflight, Server, Weight};
+use super::pulse::Pulse;
+use super::relation::Relation;
+use super::slot;
+use super::transaction::{Transactions, lsn};
+use super::transport::{Received, Transport, Wire};
+use super::watched::tell_of_unseen;
+
+/// How often a position without events is written to the journal: each is a record.
+const SAVE: Duration = Duration::from_secs(5);
+
+/// Between two looks at the tables.
+pub(super) const LOOK: Duration = Duration::from_secs(10);
+
+/// The shortest time between two heartbeats, and how many may stay without an answer.
+const FASTEST: Duration = Duration::from_millis(100);
+const UNANSWERED: u32 = 3;
+/// A connection isn't given up in less than this: a server that reads through much WAL which isn't for us
+/// says so only every 30 s (half of its default `wal_sender_timeout`).
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A source whose database is open.
+pub(crate) struct Session<'a, T> {
+    pub(super) source: &'a Source,
+    pub(super) address: Address,
+    pub(super) server: Server,
+    /// For the catalog.
+    pub(super) db: PgConnection,
+    pub(super) transport: T,
+    /// Those that are watched.
+    pub(super) tables: Vec<Arc<Table>>,
+    pub(super) types: Types,
+    /// By OID, as the stream described them last; None for tables that aren't ours.
+    pub(super) relations: HashMap<u32, Option<Arc<Relation>>>,
+    pub(super) transactions: Transactions,
+    waiting: Waiting,
+    durable: watch::Receiver<Number>,
+    /// All transactions whose commit is before this LSN are in the journal; snapshots wait for it.
+    pub(super) streamed: watch::Sender<u64>,
+    /// Asks for a heartbeat.
+    pub(super) beat: Arc<Notify>,
+    pub(super) danger: watch::Receiver<Option<String>>,
+    unanswered: watch::Sender<u32>,
+    heard: Instant,
+    saved: Instant,
+    pub(super) looked: Instant,
+    pub(super) tasks: JoinSet<Option<Taken>>,
+    pub(super) taking: Taking,
+    /// What keeps tables from being watched.
+    pub(super) problems: Vec<String>,
+    /// What keeps pipelines from getting the rows that they want.
+    pub(super) unmet: Vec<String>,
+}
+
+/// Opens the database, makes publication and slot, and finds the place where the journal stands.
+pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureError> {
+    let settings = &source.settings;
+    let address = Address::parse(&settings.url)?;
+    let (mut db, mut watcher) = (address.connect().await?, address.connect().await?);
+    let Preflight { server, tables, findings } = preflight::look(&mut db, settings).await?;
+    let blocks: Vec<String> = findings.iter().filter(|f| f.weight == Weight::Blocks).map(ToString::to_string).collect();
+    if !blocks.is_empty() {
+        return Err(CaptureError::NotReady(blocks.join("; ")));
+    }
+    for finding in findings.iter().filter(|f| f.weight == Weight::Advice) {
+        tracing::warn!(source = %settings.name, "{finding}");
+    }
+    let problems = findings.iter().filter(|f| f.weight == Weight::Table).map(ToString::to_string).collect();
+    let known = source.journal.source(&settings.name).await?;
+    let added = slot::publish(&mut db, &settings.publication(), &tables, &server).await?;
+    if known.is_some() {
+        tell_of_unseen(source, &mut db, &added).await?;
+    }
+    let place = place(source, &mut db, &mut watcher, &server).await?;
+    let wire = address.replication(&settings.slot(), &settings.publication(), place.start);
+    let transport = Wire::start(wire).await?;
+    tracing::info!(source = %settings.name, from = lsn(place.start), tables = tables.len(), "streaming");
+
+    let (danger, danger_seen) = watch::channel(None);
+    let unanswered = watch::Sender::new(0);
+    let beat = Arc::new(Notify::new());
+    let pulse = Pulse {
+        address: address.clone(),
+        slot: settings.slot(),
+        every: settings.tick.max(FASTEST),
+        now: Arc::clone(&beat),
+        danger,
+        unanswered: unanswered.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        pulse.run().await;
+        None
+    });
+    let transactions = Transactions::new(&settings.name, source.record_bytes, &server, &place);
+    let mut session = Session {
+        source,
+        address,
+        server,
+        db,
+        transport,
+        tables: tables.into_iter().map(Arc::new).collect(),
+        types: Types::default(),
+        relations: HashMap::new(),
+        streamed: watch::Sender::new(transactions.streamed()),
+        transactions,
+        waiting: Waiting::default(),
+        durable: source.journal.watch_durable(),
+        beat,
+        danger: danger_seen,
+        unanswered,
+        heard: Instant::now(),
+        saved: Instant::now(),
+        looked: Instant::now(),
+        tasks,
+        taking: Taking::default(),
+        problems: Vec::new(),
+        unmet: Vec::new(),
+    };
+    session.say_problems(problems);
+    session.say();
+    Ok(session)
+}
+
+impl<T: Transport> Session<'_, T> {
+    /// Delivers changes until told to stop.
+    ///
+    /// # Errors
+    /// Ends the session; [`CaptureError::remedy`] says what then.
+    pub(crate) async fn run(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), CaptureError> {
+        let mut requests = self.source.requests.subscribe();
+        self.serve();
+        loop {
+            let received = match self.transport.next().now_or_never() {
+                Some(received) => received?,
+                None => {
+                    self.rest().await?;
+                    requests.borrow_and_update();
+                    self.serve();
+                    tokio::select! {
+                        biased;
+                        _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
+                        received = self.transport.next() => received?,
+                        Some(taken) = self.tasks.join_next() => {
+                            self.finish(taken.ok().flatten());
+                            continue;
+                        }
+                        _ = requests.changed() => continue,
+                        _ = self.durable.changed() => continue,
+                        Ok(()) = self.danger.changed() => {
+                            self.say();
+                            continue;
+                        }
+                        // What is due then, `rest` does.
+                        () = tokio::time::sleep(self.source.settings.tick.max(FASTEST)) => continue,
+                    }
+                }
+            };
+            self.take(received).await?;
+            if self.transactions.full() {
+                self.append_full().await?;
+                // There may be no rest for long.
+                self.rest().await?;
+                requests.borrow_and_update();
+                self.serve();
+                if *shutdown.borrow() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, received: Received) -> Result<(), CaptureError> {
+        self.heard = Instant::now();
+        self.unanswered.send_if_modified(|beats| std::mem::take(beats) > 0);
+        match received {
+            Received::Begin { commit, xid, committed_at } => {
+                if self.transactions.begin(commit, xid, committed_at).is_err() {
+                    return Err(self.strange().await?);
+                }
+            }
+            Received::Data(bytes) => self.message(&bytes).await?,
+            Received::Commit => self.transactions.commit(),
+            Received::Alive { end, answer } => {
+                if answer && self.transactions.reached(end) {
+                    self.append_done().await?;
+                } else if self.transactions.waiting() == 0 && self.transactions.behind().is_none() {
+                    self.streamed.send_if_modified(|streamed| {
+                        let news = end > *streamed;
+                        *streamed = end.max(*streamed);
+                        news
+                    });
+                }
+            }
+            Received::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// The stream does not go on where the journal stands.
+    async fn strange(&mut self) -> Result<CaptureError, CaptureError> {
+        let reason = "the database was restored or replaced: the last transaction that was read is no longer in it";
+        self.source.tell_gap(reason).await?;
+        let start = slot::find(&mut self.db, &self.source.settings.slot()).await?.map_or(0, |slot| slot.confirmed);
+        begin(self.source, &self.server, start, self.transactions.committed_at()).await?;
+        Ok(CaptureError::Mismatch(reason.into()))
+    }
+
+    async fn message(&mut self, bytes: &[u8]) -> Result<(), CaptureError> {
+        let lsn_of = |session: &Self| session.transactions.open_commit().map_or_else(String::new, lsn);
+        match decode(bytes)? {
+            Message::Relation(message) => self.relation(&message).await?,
+            Message::Insert { relation, new } => {
+                let changes = match self.known(relation)? {
+                    Some(relation) => {
+                        fits(&relation, &new)?;
+                        let made = relation.insert(Operation::Insert, &new);
+                        Some(made.map_err(|_| untold(&relation, lsn_of(self)))?)
+                    }
+                    None => None,
+                };
+                self.transactions.row(changes)?;
+            }
+            Message::Update { relation, old, new } => {
+                let (first, second) = match self.known(relation)? {
+                    Some(relation) => {
+                        fits(&relation, &new)?;
+                        let made = relation.update(old.as_ref(), &new);
+                        made.map_err(|_| untold(&relation, lsn_of(self)))?
+                    }
+                    None => (None, None),
+                };
+                self.transactions.row(first.into_iter().chain(second))?;
+            }
+            Message::Delete { relation, old } => {
+                let changes = match self.known(relation)? {
+                    Some(relation) => {
+                        fits(&relation, &old.values)?;
+                        let made = relation.delete(&old);
+                        Some(made.map_err(|_| untold(&relation, lsn_of(self)))?)
+                    }
+                    None => None,
+                };
+                self.transactions.row(changes)?;
+            }
+            Message::Truncate { relations } => {
+                for relation in relations {
+                    let changes = self.known(relation)?.map(|relation| relation.truncate());
+                    self.transactions.row(changes)?;
+                }
+            }
+            Message::Other => {}
+        }
+        Ok(())
+    }
+
+    fn known(&self, id: u32) -> Result<Option<Arc<Relation>>, CaptureError> {
+        match self.relations.get(&id) {
+            Some(relation) => Ok(relation.clone()),
+            None => Err(DecodeError::Unknown("table", '?').into()),
+        }
+    }
+
+    /// Nothing more has come: what is whole is appended, and what is due is done.
+    async fn rest(&mut self) -> Result<(), CaptureError> {
+        if self.transactions.has_events() || (self.transactions.has_news() && self.saved.elapsed() >= SAVE) {
+            self.append_done().await?;
+        } else {
+            self.acknowledge();
+        }
+        if self.transactions.waiting() == 0 && self.transactions.behind().is_none() {
+            self.source.at(self.transactions.committed_at(), Duration::ZERO);
+        }
+        while let Some(taken) = self.tasks.try_join_next() {
+            self.finish(taken.ok().flatten());
+        }
+        if *self.unanswered.borrow() >= UNANSWERED && self.heard.elapsed() >= PATIENCE {
+            return Err(CaptureError::Silent { seconds: self.heard.elapsed().as_secs() });
+        }
+        if self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            self.look().await?;
+        }
+        Ok(())
+    }
+
+    /// Appends as much as makes room.
+    async fn append_full(&mut self) -> Result<(), CaptureError> {
+        if let Some(at) = self.transactions.behind() {
+            let age = Micros::now().0.saturating_sub(at.0);
+            self.source.lags(Duration::from_micros(age), self.transactions.waiting() as u64);
+        }
+        if self.transactions.has_events() {
+            self.append_done().await?;
+        }
+        if self.transactions.full()
+            && let Some(chunk) = self.transactions.take_chunk()
+        {
+            failpoint::hit(failpoint::APPEND_BEFORE);
+            self.source.journal.append(chunk).await?;
+            failpoint::hit(failpoint::APPEND_AFTER);
+        }
+        Ok(())
+    }
+
+    async fn append_done(&mut self) -> Result<(), CaptureError> {
+        let Some(append) = self.transactions.take_done() else { return Ok(()) };
+        if let Appended::Applied { last, .. } | Appended::Already(last) = self.source.journal.append(append).await? {
+            self.waiting.push(last, self.transactions.kept());
+        }
+        self.saved = Instant::now();
+        self.streamed.send_replace(self.transactions.streamed());
+        self.acknowledge();
+        Ok(())
+    }
+
+    /// Lets the server forget what the journal keeps durably.
+    fn acknowledge(&mut self) {
+        let durable = *self.durable.borrow_and_update();
+        if let Some(lsn) = self.waiting.take(durable) {
+            failpoint::hit(failpoint::ACKNOWLEDGE_BEFORE);
+            self.transport.acknowledge(lsn);
+            failpoint::hit(failpoint::ACKNOWLEDGE_AFTER);
+        }
+    }
+
+    pub(super) fn incarnation(&self) -> Name {
+        Name::clone(self.transactions.incarnation())
+    }
+}
+
+/// The stream's own word: a row has as many values as its table has columns.
+fn fits(relation: &Relation, values: &[super::decode::Datum<'_>]) -> Result<(), DecodeError> {
+    if values.len() == relation.columns.len() { Ok(()) } else { Err(DecodeError::Short) }
+}
+
+fn untold(relation: &Relation, lsn: String) -> CaptureError {
+    CaptureError::Untold { table: format!("{}.{}", relation.schema, relation.table), lsn }
+}
