@@ -214,6 +214,7 @@ fn numbers(capture: &Running, pipelines: &Arc<Pipelines>) -> http::AskNumbers {
     Arc::new(move || http::Numbers {
         sources: running(&capture, Capture::health).unwrap_or_default(),
         pipelines: pipelines.health(),
+        plugins: pipelines.desk().noted(),
     })
 }
 

@@ -233,6 +233,8 @@ pub struct PluginSettings {
     /// How often a pipeline's state is kept, to try versions from it.
     #[serde(with = "human::duration")]
     pub checkpoint_every: Duration,
+    /// How many of the newest log lines of a plugin in a pipeline are kept for `relevo plugin logs`; 0: none.
+    pub keep_log_lines: usize,
     /// So many dead letters with nothing good between them, and the pipeline is quarantined.
     pub quarantine_after: u32,
     /// How long the files of a plugin in the folder must stay as they are before they are taken.
@@ -394,6 +396,7 @@ impl Default for PluginSettings {
             trial_within: Duration::from_secs(60),
             probation: Duration::from_secs(60),
             checkpoint_every: Duration::from_secs(3600),
+            keep_log_lines: 1000,
             quarantine_after: 20,
             folder_rest: Duration::from_secs(1),
         }

@@ -9,7 +9,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,12 +20,14 @@ use prometheus_client::registry::Registry;
 
 use super::{Parts, Refusal, guard};
 use crate::capture::{SourceHealth, SourceState};
-use crate::pipeline::{Health, Status};
+use crate::pipeline::{Health, Noted, Status};
+use crate::sandbox::{Metric, Usage};
 
 /// How sources and pipelines are now.
 pub struct Numbers {
     pub sources: Vec<SourceHealth>,
     pub pipelines: Vec<Health>,
+    pub plugins: Vec<Noted>,
 }
 
 /// Asks the parts for their numbers.
@@ -91,12 +96,57 @@ fn registry(parts: &Parts, numbers: &Numbers) -> Registry {
     counter(&mut all, "pipeline_events", "Events that plugins saw", pipeline(|h| h.events));
     counter(&mut all, "pipeline_messages", "Messages that were committed", pipeline(|h| h.messages));
     counter(&mut all, "pipeline_dead_letters", "Events that failed for good", pipeline(|h| h.dead_letters));
-    let faults = numbers.pipelines.iter().flat_map(|health| {
-        let labels = |fault: &str| vec![("pipeline", health.pipeline.to_string()), ("fault", fault.to_owned())];
-        health.faults.iter().map(move |(fault, count)| (labels(fault), *count))
-    });
-    counter(&mut all, "plugin_faults", "Faults of plugins, retries too", faults);
+    let gaps = pipeline(|h| h.faults.get("gap").copied().unwrap_or_default());
+    counter(&mut all, "pipeline_gaps", "Times that retention took events before they were handled", gaps);
+    plugins(&mut all, &numbers.plugins);
     all
+}
+
+fn plugins(all: &mut Registry, plugins: &[Noted]) {
+    let labels = |noted: &Noted| vec![("pipeline", noted.pipeline.to_string()), ("plugin", noted.plugin.to_string())];
+    let named = move |noted: &Noted, label: &'static str, name: &str| {
+        let mut all = labels(noted);
+        all.push((label, name.to_owned()));
+        all
+    };
+    let faults = plugins
+        .iter()
+        .flat_map(|noted| noted.usage.faults.iter().map(move |(fault, count)| (named(noted, "fault", fault), *count)));
+    counter(all, "plugin_faults", "Faults of plugins, retries too", faults);
+    let memory = plugins.iter().map(|noted| (labels(noted), noted.usage.memory_bytes as f64));
+    gauge(all, "plugin_memory_bytes", "What the plugin's instance holds", memory);
+    let state = plugins.iter().map(|noted| (labels(noted), noted.usage.state_bytes as f64));
+    gauge(all, "plugin_state_bytes", "What its state holds", state);
+    let times = plugins.iter().map(|noted| (labels(noted), noted.usage.clone())).collect();
+    all.register_collector(Box::new(Times(times)));
+    // Under one name each, so that plugins can't come into conflict with each other or with the server.
+    let own = || plugins.iter().flat_map(|noted| noted.metrics.iter().map(move |(name, value)| (noted, name, value)));
+    let counters = own().filter_map(|(noted, name, value)| match value {
+        Metric::Counter(count) => Some((named(noted, "name", name), *count)),
+        Metric::Gauge(_) => None,
+    });
+    counter(all, "plugin_counter", "What plugins count", counters);
+    let gauges = own().filter_map(|(noted, name, value)| match value {
+        Metric::Gauge(value) => Some((named(noted, "name", name), *value)),
+        Metric::Counter(_) => None,
+    });
+    gauge(all, "plugin_gauge", "What plugins measure", gauges);
+}
+
+/// The CPU times of plugins' batches.
+#[derive(Debug)]
+struct Times(Vec<(Labels, Usage)>);
+
+impl Collector for Times {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let help = "CPU time of a plugin for a batch";
+        let mut family = encoder.encode_descriptor("plugin_batch_cpu_seconds", help, None, MetricType::Histogram)?;
+        for (labels, usage) in &self.0 {
+            let (sum, count, buckets) = (usage.cpu.as_secs_f64(), usage.batches, usage.buckets());
+            family.encode_family(labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
 }
 
 fn gauge(all: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {

@@ -19,6 +19,7 @@ mod guard;
 mod health;
 mod letters;
 pub(crate) mod listener;
+mod logs;
 mod metrics;
 mod page;
 mod pipelines;
@@ -52,6 +53,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .merge(events::router())
         .merge(metrics::router())
         .merge(letters::router())
+        .merge(logs::router())
         .merge(pipelines::router())
         .merge(plugins::router(&parts))
         .merge(stats::router())

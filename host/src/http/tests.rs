@@ -13,7 +13,8 @@ use crate::channel::FanOut;
 use crate::config::{Config, SessionSettings};
 use crate::event::{Micros, Number};
 use crate::journal::Journal;
-use crate::pipeline::{Desk, Health, Status};
+use crate::pipeline::{Desk, Health, Noted, Status};
+use crate::sandbox::{Metric, Usage};
 
 /// Longer than anything here takes.
 const SOON: Duration = Duration::from_secs(20);
@@ -85,10 +86,18 @@ fn numbers() -> Numbers {
         events: 6,
         messages: 7,
         dead_letters: 1,
-        faults: [("trap", 4)].into(),
+        faults: [("trap", 4), ("gap", 2)].into(),
         last_fault: None,
     };
-    Numbers { sources: vec![source], pipelines: vec![pipeline] }
+    let mut usage = Usage::default();
+    usage.faults.insert("trap", 4);
+    let noted = Noted {
+        plugin: "tareas".into(),
+        pipeline: "panel".into(),
+        usage,
+        metrics: [("seen".into(), Metric::Counter(3)), ("level".into(), Metric::Gauge(0.5))].into(),
+    };
+    Numbers { sources: vec![source], pipelines: vec![pipeline], plugins: vec![noted] }
 }
 
 impl Server {
@@ -343,13 +352,17 @@ async fn metrics_are_for_operators_and_every_one_is_documented() {
         r#"relevo_source_watermark_seconds{source="gad"} 1.5"#,
         r#"relevo_pipeline_up{pipeline="panel"} 0.0"#,
         r#"relevo_pipeline_events_total{pipeline="panel"} 6"#,
-        r#"relevo_plugin_faults_total{pipeline="panel",fault="trap"} 4"#,
+        r#"relevo_pipeline_gaps_total{pipeline="panel"} 2"#,
+        r#"relevo_plugin_faults_total{pipeline="panel",plugin="tareas",fault="trap"} 4"#,
+        r#"relevo_plugin_batch_cpu_seconds_bucket{le="+Inf",pipeline="panel",plugin="tareas"} 0"#,
+        r#"relevo_plugin_counter_total{pipeline="panel",plugin="tareas",name="seen"} 3"#,
+        r#"relevo_plugin_gauge{pipeline="panel",plugin="tareas",name="level"} 0.5"#,
     ] {
         assert!(answer.lines().any(|told| told == line), "{line} is not in {answer}");
     }
     let documented = include_str!("../../../docs/metrics.md");
     let told: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    assert_eq!(told.len(), 19, "{told:?}");
+    assert_eq!(told.len(), 25, "{told:?}");
     for name in told {
         let suffix = if answer.contains(&format!("# TYPE {name} counter")) { "_total" } else { "" };
         assert!(documented.contains(&format!("`{name}{suffix}`")), "{name} is not in docs/metrics.md");

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::event::{Body, Name};
 use crate::journal::{PipelineState, PluginVersion};
 use crate::message::Message;
-use crate::sandbox::{BatchEvent, Fault, Instance, Lookup, OnFault, Output, Patch, Plugin, State};
+use crate::sandbox::{BatchEvent, Fault, Instance, Lookup, Notes, OnFault, Output, Patch, Plugin, State};
 use crate::store::VersionId;
 
 use super::batch::Item;
@@ -24,6 +24,7 @@ struct Stage {
     instance: Option<Instance>,
     /// How many batches the instance took.
     batches: u32,
+    notes: Notes,
 }
 
 pub(super) struct Chain {
@@ -53,8 +54,12 @@ impl Chain {
                 None => context.library.first(name),
             };
             let plugin = plugin.map_err(broken)?;
-            let instance = plugin.instantiate(&context.name).map_err(|fault| broken(fault.to_string()))?;
-            stages.push(Stage { plugin, instance: Some(instance), batches: 0 });
+            let notes = context.notes(name);
+            let instance = plugin.instantiate_noting(&context.name, &notes).map_err(|fault| {
+                notes.fault(fault.name(), &plugin.version().version, &fault.to_string());
+                broken(fault.to_string())
+            })?;
+            stages.push(Stage { plugin, instance: Some(instance), batches: 0, notes });
         }
         let replace_after = config.plugins.replace_instance_after;
         let chain = Self { pipeline: context.name.clone(), stages, replace_after };
@@ -217,7 +222,7 @@ impl Stage {
             Some(instance) if self.batches < replace_after.max(1) => instance,
             _ => {
                 self.batches = 0;
-                self.plugin.instantiate(pipeline)?
+                self.plugin.instantiate_noting(pipeline, &self.notes)?
             }
         };
         let output = instance.call(events, state, lookup)?;

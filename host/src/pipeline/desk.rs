@@ -1,7 +1,7 @@
 //! The operators' desk: what they see of plugins, and where they leave their wishes. Each wish becomes a
 //! control record; the pipeline heeds it at its place.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -15,10 +15,14 @@ use super::worker::{Context, Crash};
 use crate::config::Config;
 use crate::event::{Name, Number};
 use crate::journal::{Control, Journal, JournalError, LetterEnd, StoredLetter, Swap, SwapReason};
+use crate::sandbox::{Metric, Notes, Usage};
 use crate::store::{About, StoreError, VersionId};
 
 /// How many swaps of a plugin are told.
 const SWAPS: usize = 100;
+
+/// How many lines of log a trial shows.
+const TRIAL_LINES: usize = 100;
 
 /// How many controls are read at once: a letter may be as large as a record.
 const PAGE: usize = 64;
@@ -53,10 +57,23 @@ pub enum DeployError {
 pub struct PluginView {
     pub plugin: Name,
     pub pipelines: Vec<Health>,
+    /// What it used up and counted in each of them.
+    pub noted: Vec<Noted>,
     pub versions: Vec<About>,
     /// Who took over when, the newest last; as long as the journal keeps it.
     pub swaps: Vec<TookOver>,
     pub dead_letters: u64,
+}
+
+/// What a plugin used up and counted in a pipeline since the server started.
+#[derive(Debug, Clone, Serialize)]
+pub struct Noted {
+    pub plugin: Name,
+    pub pipeline: Name,
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// The plugin's own, by name.
+    pub metrics: BTreeMap<Box<str>, Metric>,
 }
 
 /// A version took the place of another.
@@ -76,9 +93,10 @@ pub struct TookOver {
 /// A pipeline, as the desk knows it.
 pub(super) struct Known {
     pub(super) name: Name,
-    plugins: Vec<Name>,
+    pub(super) plugins: Vec<Name>,
     pub(super) board: Board,
     pub(super) bell: Arc<Notify>,
+    pub(super) notes: BTreeMap<Name, Notes>,
 }
 
 /// See the module. Cheap to clone.
@@ -90,7 +108,7 @@ pub(super) struct Inner {
     pub(super) library: Arc<Library>,
     pub(super) journal: Journal,
     pub(super) handle: Handle,
-    stopping: watch::Receiver<bool>,
+    pub(super) stopping: watch::Receiver<bool>,
     pipelines: Vec<Known>,
     /// One deployment at a time: the second is tried against what the first left.
     pub(super) deploying: tokio::sync::Mutex<()>,
@@ -114,8 +132,8 @@ impl Inner {
         }
     }
 
-    pub(super) fn add(&mut self, name: Name, plugins: Vec<Name>, board: Board, bell: Arc<Notify>) {
-        self.pipelines.push(Known { name, plugins, board, bell });
+    pub(super) fn add(&mut self, pipeline: Known) {
+        self.pipelines.push(pipeline);
     }
 
     pub(super) fn open(self) -> Desk {
@@ -150,6 +168,7 @@ impl Inner {
             stopping: self.stopping.clone(),
             bell: Arc::default(),
             breaker: Breaker::new(u32::MAX),
+            notes: known.plugins.iter().map(|plugin| (plugin.clone(), Notes::new(TRIAL_LINES))).collect(),
             skips: Mutex::new(BTreeSet::new()),
             crash: Crash::default(),
         }
@@ -212,9 +231,24 @@ impl Desk {
             plugin: plugin.into(),
             swaps: self.swaps(plugin).await?,
             pipelines: pipelines.iter().map(health).collect(),
+            noted: self.noted().into_iter().filter(|noted| *noted.plugin == *plugin).collect(),
             versions: self.0.library.versions().list(plugin),
             dead_letters,
         })
+    }
+
+    /// What all plugins used up and counted, by pipeline.
+    pub fn noted(&self) -> Vec<Noted> {
+        let of = |known: &Known| {
+            let note = |(plugin, notes): (&Name, &Notes)| Noted {
+                plugin: plugin.clone(),
+                pipeline: known.name.clone(),
+                usage: notes.usage(),
+                metrics: notes.metrics().into_iter().collect(),
+            };
+            known.notes.iter().map(note).collect::<Vec<_>>()
+        };
+        self.0.pipelines.iter().flat_map(of).collect()
     }
 
     async fn swaps(&self, plugin: &str) -> Result<Vec<TookOver>, DeployError> {

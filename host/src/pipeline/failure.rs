@@ -125,7 +125,7 @@ impl<S: Sink> Run<'_, S> {
         let mut wait = settings.retry_after;
         for left in (0..=settings.retries).rev() {
             let Err(blame) = self.once(piece)? else { return Ok(None) };
-            self.context.blame(&blame);
+            self.context.blame(self.chain, &blame);
             let retry = match &blame.fault {
                 Fault::Poison { .. } => false,
                 // The journal's limit stays what it is.
@@ -249,10 +249,12 @@ const RECORD_BYTES: &str = "journal.record_bytes";
 
 impl Context {
     /// Counts and logs a fault.
-    fn blame(&self, blame: &Blame) {
+    fn blame(&self, chain: &Chain, blame: &Blame) {
         let plugin = blame.plugin.as_ref().unwrap_or(&self.name);
         let text = format!("{plugin}: {}", blame.fault);
         tracing::warn!(pipeline = %self.name, %plugin, fault = blame.fault.name(), "{}", blame.fault);
         self.board.fault(blame.fault.name(), &text);
+        let version = chain.plugin(plugin).map(|plugin| plugin.version().version.clone()).unwrap_or_default();
+        self.notes(plugin).fault(blame.fault.name(), &version, &blame.fault.to_string());
     }
 }

@@ -20,6 +20,7 @@ mod folder;
 mod health;
 mod letters;
 mod library;
+mod logs;
 mod meta;
 mod outputs;
 mod patch;
@@ -36,7 +37,8 @@ mod tests;
 
 pub use builtin::PUBLICATIONS;
 pub use deploy::{Deployed, InPipeline, Outcome};
-pub use desk::{DeployError, Desk, PluginView, TookOver};
+pub use desk::{DeployError, Desk, Noted, PluginView, TookOver};
 pub use health::{Health, Status};
+pub use logs::{LineOf, Logs, Wanted};
 pub use supervisor::{Pipelines, StartError};
 pub use trial::{Difference, Report, SeenFault, Shown};

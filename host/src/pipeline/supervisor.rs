@@ -1,5 +1,6 @@
 //! Starts the pipelines, one thread each, tells how they are, and stops them. The server calls this.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -8,7 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::breaker::Breaker;
 use super::builtin::PUBLICATIONS;
-use super::desk::{Desk, Inner};
+use super::desk::{Desk, Inner, Known};
 use super::folder;
 use super::health::{Board, Health, Status};
 use super::library::Library;
@@ -16,7 +17,7 @@ use super::worker::{self, Context, Crash};
 use crate::config::{Config, PipelineSettings};
 use crate::event::Name;
 use crate::journal::{Journal, JournalError};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Notes, Sandbox};
 use crate::store::StoreError;
 
 /// Why the pipelines can't be started at all. A plugin that can't be loaded is no such reason: its
@@ -80,7 +81,15 @@ impl Pipelines {
             boards.push(board.clone());
             let name = settings.name.clone();
             let bell: Arc<Notify> = Arc::default();
-            desk.add(name.clone(), settings.plugins.clone(), board.clone(), bell.clone());
+            let note = |plugin: &Name| (plugin.clone(), Notes::new(config.plugins.keep_log_lines));
+            let notes: BTreeMap<Name, Notes> = settings.plugins.iter().map(note).collect();
+            desk.add(Known {
+                name: name.clone(),
+                plugins: settings.plugins.clone(),
+                board: board.clone(),
+                bell: bell.clone(),
+                notes: notes.clone(),
+            });
             let context = Context {
                 name: settings.name,
                 plugins: settings.plugins,
@@ -92,6 +101,7 @@ impl Pipelines {
                 stopping: stopping.clone(),
                 bell,
                 breaker: Breaker::new(config.plugins.quarantine_after),
+                notes,
                 skips: Mutex::default(),
                 crash: crash.clone(),
             };

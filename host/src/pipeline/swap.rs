@@ -10,7 +10,7 @@ use super::wants::Wants;
 use super::worker::Context;
 use crate::event::{Micros, Name, Number};
 use crate::journal::{Commit, Control, Swap, SwapReason};
-use crate::sandbox::Plugin;
+use crate::sandbox::{By, Level, Plugin};
 use crate::store::VersionId;
 
 /// Where the pipeline stands when a swap is wished for.
@@ -117,6 +117,8 @@ pub(super) fn take_over(
         pipeline = %context.name, plugin = %swap.plugin, version = &*swap.version, former = &*left, by = &*swap.by,
         why = ?swap.why, %cursor, "a version takes over"
     );
+    let text = format!("takes over from {left} ({})", swap.by);
+    context.notes(&swap.plugin).say(By::Host, Level::Info, &swap.version, &text);
     context.control(Control::Swapped { swap: Box::new(swap.clone()), former: left, cursor })?;
     Ok(())
 }
@@ -133,6 +135,8 @@ pub(super) fn refuse(context: &Context, place: &Place<'_>, meta: Meta, swap: &Sw
         pipeline = %context.name, plugin = %swap.plugin, version = &*swap.version, reason,
         "a version can't take over; the former one goes on"
     );
+    let text = format!("can't take over: {reason}");
+    context.notes(&swap.plugin).say(By::Host, Level::Error, &swap.version, &text);
     if let Ok(id) = VersionId::try_from(swap.id.clone()) {
         context.library.refuse(&swap.plugin, &id, reason);
     }

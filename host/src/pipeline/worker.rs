@@ -1,6 +1,6 @@
 //! The work of one pipeline, on a thread of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use super::wants::Wants;
 use crate::config::Config;
 use crate::event::{Name, Number};
 use crate::journal::{Control, Journal, JournalError, PipelineState, Record, RecordBody, Swap};
+use crate::sandbox::Notes;
 
 /// The longest wait before a pipeline that stands still tries again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -42,6 +43,8 @@ pub(super) struct Context {
     /// Rings when somebody wished for something that a pipeline which stands still should look at.
     pub(super) bell: Arc<Notify>,
     pub(super) breaker: Breaker,
+    /// By plugin: its log, its metrics, what it used up.
+    pub(super) notes: BTreeMap<Name, Notes>,
     /// Events that operators let go, of those that lie ahead.
     pub(super) skips: Mutex<BTreeSet<Number>>,
     pub(super) crash: Crash,
@@ -62,6 +65,11 @@ impl Crash {
 }
 
 impl Context {
+    /// Where it is noted what a plugin of the pipeline leaves.
+    pub(super) fn notes(&self, plugin: &Name) -> Notes {
+        self.notes.get(plugin).cloned().unwrap_or_default()
+    }
+
     /// Waits, unless the pipeline is to stop.
     pub(super) fn pause(&self, time: Duration) -> Result<(), Stop> {
         let mut stopping = self.stopping.clone();

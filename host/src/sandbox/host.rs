@@ -12,6 +12,7 @@ use super::log::Log;
 use super::lookup::Lookup;
 use super::manifest::Manifest;
 use super::metrics::Samples;
+use super::notes::Notes;
 use super::plugin::Plugin;
 use super::state::State;
 use super::wasi::Wasi;
@@ -37,7 +38,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(plugin: &Plugin, pipeline: &Name) -> Self {
+    pub(super) fn new(plugin: &Plugin, pipeline: &Name, notes: &Notes) -> Self {
         let manifest = plugin.manifest();
         let limits = &manifest.limits;
         Self {
@@ -45,8 +46,8 @@ impl Host {
             memory: Memory::new(limits.memory),
             state: None,
             lookup: Lookup::default(),
-            log: Log::new(pipeline.clone(), manifest.name.clone(), limits.log_lines),
-            metrics: Samples::new(pipeline.clone(), plugin.shared_metrics()),
+            log: Log::new(pipeline.clone(), plugin.version().clone(), limits.log_lines, notes.clone()),
+            metrics: Samples::new(notes.clone()),
             wasi: Wasi::new(seed(pipeline, &manifest.name)),
             manifest: plugin.shared_manifest(),
         }
@@ -102,9 +103,14 @@ impl Cpu {
         self.began = thread_cpu_time();
     }
 
+    /// Since the call began.
+    pub(super) fn used(&self) -> Duration {
+        thread_cpu_time().saturating_sub(self.began)
+    }
+
     /// Called from inside the plugin at each tick.
     pub(super) fn check(&self) -> wasmtime::Result<UpdateDeadline> {
-        let used = thread_cpu_time().saturating_sub(self.began);
+        let used = self.used();
         if used > self.limit {
             return Err(wasmtime::Error::new(Fault::Cpu { used, limit: self.limit }));
         }

@@ -9,6 +9,7 @@ use super::bindings::{aggregate, enrich, lifecycle, route, types};
 use super::error::Fault;
 use super::host::Host;
 use super::lookup::Lookup;
+use super::notes::Notes;
 use super::output;
 use super::plugin::{Plugin, Role};
 use super::state::State;
@@ -70,6 +71,7 @@ pub struct Instance {
     encoder: Encoder,
     /// Wasm can't be entered again after it trapped.
     faulty: bool,
+    notes: Notes,
 }
 
 /// The function that takes batches, by role.
@@ -81,14 +83,15 @@ enum Exports {
 
 impl Instance {
     /// Makes the instance and calls `init`.
-    pub(super) fn new(plugin: &Plugin, pipeline: &Name) -> Result<Self, Fault> {
-        let (mut store, instance) = start(plugin, pipeline)?;
+    pub(super) fn new(plugin: &Plugin, pipeline: &Name, notes: &Notes) -> Result<Self, Fault> {
+        let (mut store, instance) = start(plugin, pipeline, notes)?;
         let failed = |error: wasmtime::Error| Fault::Init(format!("{error:#}"));
         let lifecycle = lifecycle::GuestIndices::new(plugin.pre())
             .and_then(|indices| indices.load(&mut store, &instance))
             .map_err(failed)?;
         let exports = load(plugin, &mut store, &instance).map_err(failed)?;
-        let mut this = Self { plugin: plugin.clone(), store, exports, encoder: Encoder::new(), faulty: false };
+        let notes = notes.clone();
+        let mut this = Self { plugin: plugin.clone(), store, exports, encoder: Encoder::new(), faulty: false, notes };
         let manifest = plugin.manifest();
         let setup = lifecycle::Setup {
             pipeline: pipeline.as_ref().into(),
@@ -139,6 +142,8 @@ impl Instance {
         let result = self.run(events, disguise);
         let host = self.store.data_mut();
         *state = host.state.take().unwrap_or_default();
+        let (cpu, memory) = (host.cpu.used(), host.memory.used());
+        self.notes.use_up(|usage| usage.batch(events.len(), cpu, memory, state.bytes()));
         host.lookup = Lookup::default();
         host.metrics.end(result.is_ok());
         self.faulty = result.is_err();
@@ -199,9 +204,13 @@ enum Returned {
 }
 
 /// Makes the store with its limits and instantiates the component in it, without calling `init`.
-pub(super) fn start(plugin: &Plugin, pipeline: &Name) -> Result<(Store<Host>, component::Instance), Fault> {
+pub(super) fn start(
+    plugin: &Plugin,
+    pipeline: &Name,
+    notes: &Notes,
+) -> Result<(Store<Host>, component::Instance), Fault> {
     let limits = &plugin.manifest().limits;
-    let mut store = Store::new(plugin.pre().engine(), Host::new(plugin, pipeline));
+    let mut store = Store::new(plugin.pre().engine(), Host::new(plugin, pipeline, notes));
     store.limiter(|host| &mut host.memory);
     store.epoch_deadline_callback(|call| call.data().cpu.check());
     // A call may bring out all that its limits allow, and not more: the rest is never copied.
@@ -236,7 +245,7 @@ fn load(plugin: &Plugin, store: &mut Store<Host>, instance: &component::Instance
 /// Instantiates once and checks the types of all exports, so that a wrong one shows before anything
 /// depends on it.
 pub(super) fn try_out(plugin: &Plugin) -> Result<(), Fault> {
-    let (mut store, instance) = start(plugin, &"load".into())?;
+    let (mut store, instance) = start(plugin, &"load".into(), &Notes::default())?;
     let failed = |error: wasmtime::Error| Fault::Init(format!("{error:#}"));
     lifecycle::GuestIndices::new(plugin.pre())
         .and_then(|indices| indices.load(&mut store, &instance))

@@ -4,7 +4,9 @@ use wasmtime::component::{HasSelf, Linker};
 
 use super::bindings::log as wit;
 use super::host::Host;
+use super::notes::{By, Level, Notes};
 use crate::event::Name;
+use crate::journal::record::PluginVersion;
 
 /// The longest line, in bytes; the rest of it is cut off.
 const MAX_LINE: usize = 4096;
@@ -31,7 +33,7 @@ pub(super) enum Stream {
 
 pub(super) struct Log {
     pipeline: Name,
-    plugin: Name,
+    plugin: PluginVersion,
     /// Lines for a batch.
     limit: u32,
     written: u32,
@@ -40,11 +42,12 @@ pub(super) struct Log {
     out: Vec<u8>,
     err: Vec<u8>,
     last_words: Vec<u8>,
+    notes: Notes,
 }
 
 impl Log {
-    pub(super) fn new(pipeline: Name, plugin: Name, limit: u32) -> Self {
-        Self { pipeline, plugin, limit, written: 0, dropped: 0, out: vec![], err: vec![], last_words: vec![] }
+    pub(super) fn new(pipeline: Name, plugin: PluginVersion, limit: u32, notes: Notes) -> Self {
+        Self { pipeline, plugin, limit, written: 0, dropped: 0, out: vec![], err: vec![], last_words: vec![], notes }
     }
 
     /// Before a batch.
@@ -64,9 +67,11 @@ impl Log {
         }
         if self.dropped > 0 {
             tracing::warn!(
-                target: "plugin", pipeline = %self.pipeline, plugin = %self.plugin, dropped = self.dropped,
+                target: "plugin", pipeline = %self.pipeline, plugin = %self.plugin.plugin, dropped = self.dropped,
                 "log lines dropped; limits.log_lines is {} for a batch", self.limit
             );
+            let text = format!("{} log lines dropped; limits.log_lines is {} for a batch", self.dropped, self.limit);
+            self.notes.say(By::Host, Level::Warn, &self.plugin.version, &text);
             self.dropped = 0;
         }
     }
@@ -117,16 +122,32 @@ impl Log {
         let text = &text[..text.floor_char_boundary(MAX_LINE)];
         macro_rules! emit {
             ($level:ident) => {
-                tracing::$level!(target: "plugin", pipeline = %self.pipeline, plugin = %self.plugin, "{text}")
+                tracing::$level!(target: "plugin", pipeline = %self.pipeline, plugin = %self.plugin.plugin, "{text}")
             };
         }
-        match level {
-            wit::Level::Trace => emit!(trace),
-            wit::Level::Debug => emit!(debug),
-            wit::Level::Info => emit!(info),
-            wit::Level::Warn => emit!(warn),
-            wit::Level::Error => emit!(error),
-        }
+        let level = match level {
+            wit::Level::Trace => {
+                emit!(trace);
+                Level::Trace
+            }
+            wit::Level::Debug => {
+                emit!(debug);
+                Level::Debug
+            }
+            wit::Level::Info => {
+                emit!(info);
+                Level::Info
+            }
+            wit::Level::Warn => {
+                emit!(warn);
+                Level::Warn
+            }
+            wit::Level::Error => {
+                emit!(error);
+                Level::Error
+            }
+        };
+        self.notes.say(By::Plugin, level, &self.plugin.version, text);
     }
 }
 
@@ -141,9 +162,14 @@ fn level_of(stream: Stream) -> wit::Level {
 mod tests {
     use super::*;
 
+    fn log(lines: u32) -> Log {
+        let plugin = PluginVersion { plugin: "q".into(), version: "1".into() };
+        Log::new("p".into(), plugin, lines, Notes::new(10))
+    }
+
     #[test]
     fn lines_beyond_the_limit_are_counted_and_the_next_batch_starts_afresh() {
-        let mut log = Log::new("p".into(), "q".into(), 2);
+        let mut log = log(2);
         log.begin();
         log.write(Stream::Out, b"one\ntwo\nthree\nunfin");
         log.write(Stream::Out, b"ished");
@@ -152,11 +178,17 @@ mod tests {
         log.end();
         log.begin();
         assert_eq!((log.written, log.dropped, log.out.len()), (0, 0, 0));
+        let texts: Vec<_> = log.notes.lines(0, Level::Info).0.into_iter().map(|line| line.text).collect();
+        assert_eq!(
+            texts,
+            ["one".into(), "two".into(), "2 log lines dropped; limits.log_lines is 2 for a batch".into()]
+                as [Box<str>; 3]
+        );
     }
 
     #[test]
     fn an_endless_line_takes_no_room_and_the_last_words_are_kept() {
-        let mut log = Log::new("p".into(), "q".into(), 2);
+        let mut log = log(2);
         log.write(Stream::Err, &vec![b'x'; 1 << 20]);
         assert_eq!((log.err.len(), log.last_words.len()), (MAX_LINE, LAST_WORDS));
         log.write(Stream::Err, b"\nthread panicked at lib.rs:1:1\nnote: run with `RUST_BACKTRACE=1`");

@@ -1,14 +1,13 @@
 //! Metrics: counters and gauges that a plugin keeps. A batch that fails leaves none.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::{HasSelf, Linker};
 
 use super::bindings::metrics as wit;
 use super::error::Fault;
 use super::host::Host;
-use crate::event::Name;
+use super::notes::Notes;
 
 /// How many names a plugin can use in a pipeline; values under more are ignored.
 const MAX_NAMES: usize = 64;
@@ -29,26 +28,23 @@ impl wit::Host for Host {
 }
 
 /// A value that a plugin keeps. It is about what ran here: a re-run counts again.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[serde(untagged)]
 pub enum Metric {
     /// Since the server started.
     Counter(u64),
     Gauge(f64),
 }
 
-/// The metrics of one plugin in all its pipelines; outlives its instances.
-pub(super) type Shared = Arc<Mutex<BTreeMap<(Name, Box<str>), Metric>>>;
-
 /// What the running batch adds.
 pub(super) struct Samples {
-    pipeline: Name,
-    shared: Shared,
+    notes: Notes,
     batch: BTreeMap<Box<str>, Metric>,
 }
 
 impl Samples {
-    pub(super) fn new(pipeline: Name, shared: Shared) -> Self {
-        Self { pipeline, shared, batch: BTreeMap::new() }
+    pub(super) fn new(notes: Notes) -> Self {
+        Self { notes, batch: BTreeMap::new() }
     }
 
     fn put(&mut self, name: String, value: Metric) -> Result<(), Fault> {
@@ -72,20 +68,18 @@ impl Samples {
         if !succeeded {
             return;
         }
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut names = shared.range((self.pipeline.clone(), Box::default())..);
-        let used = names.by_ref().take_while(|((pipeline, _), _)| *pipeline == self.pipeline).count();
-        let mut free = MAX_NAMES.saturating_sub(used);
-        for (name, value) in batch {
-            let key = (self.pipeline.clone(), name);
-            match shared.get_mut(&key) {
-                Some(old) => merge(old, value),
-                None if free > 0 => {
-                    free -= 1;
-                    shared.insert(key, value);
-                }
-                None => {}
-            }
+        self.notes.merge_metrics(batch);
+    }
+}
+
+/// What a batch added to what was there; new names as long as there is room.
+pub(super) fn merge_all(kept: &mut BTreeMap<Box<str>, Metric>, batch: BTreeMap<Box<str>, Metric>) {
+    for (name, value) in batch {
+        let room = kept.len() < MAX_NAMES;
+        if let Some(old) = kept.get_mut(&name) {
+            merge(old, value);
+        } else if room {
+            kept.insert(name, value);
         }
     }
 }
@@ -104,8 +98,8 @@ mod tests {
 
     #[test]
     fn only_batches_that_succeed_count_and_names_are_bounded() {
-        let shared = Shared::default();
-        let mut samples = Samples::new("p".into(), shared.clone());
+        let notes = Notes::default();
+        let mut samples = Samples::new(notes.clone());
         samples.put("seen".into(), Metric::Counter(2)).unwrap();
         samples.put("seen".into(), Metric::Counter(3)).unwrap();
         samples.put("level".into(), Metric::Gauge(0.5)).unwrap();
@@ -114,7 +108,8 @@ mod tests {
         samples.end(false);
         samples.put("seen".into(), Metric::Counter(1)).unwrap();
         samples.end(true);
-        let get = |name: &str| shared.lock().unwrap().get(&("p".into(), name.into())).copied();
+        let get =
+            |wanted: &str| notes.metrics().into_iter().find(|(name, _)| **name == *wanted).map(|(_, value)| value);
         assert_eq!(get("seen"), Some(Metric::Counter(6)));
         assert_eq!(get("level"), Some(Metric::Gauge(0.5)));
 
@@ -122,7 +117,7 @@ mod tests {
             samples.put(format!("n{n}"), Metric::Counter(1)).unwrap();
             samples.end(true);
         }
-        assert_eq!(shared.lock().unwrap().len(), MAX_NAMES);
+        assert_eq!(notes.metrics().len(), MAX_NAMES);
         assert!(samples.put("Bad Name".into(), Metric::Counter(1)).is_err());
     }
 }

@@ -21,6 +21,10 @@ mod host;
 mod instance;
 mod output;
 
+// What stays of it.
+mod notes;
+mod usage;
+
 // The capabilities: each links its host functions, and keeps what an instance of it needs.
 mod log;
 mod lookup;
@@ -37,5 +41,7 @@ pub use instance::{BatchEvent, Draft, Instance, Output, Patch};
 pub use lookup::Lookup;
 pub use manifest::{Manifest, OnFault};
 pub use metrics::Metric;
+pub use notes::{By, Level, Line, Notes};
 pub use plugin::{Plugin, Role, Sandbox};
 pub use state::State;
+pub use usage::Usage;

@@ -1,7 +1,7 @@
 //! Plugins as they are loaded: manifest, role, compiled code.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -13,8 +13,8 @@ use super::error::{Fault, LoadError};
 use super::host::Host;
 use super::instance::{self, Instance};
 use super::manifest::Manifest;
-use super::metrics::{self, Metric};
-use super::{contract, log, lookup, state, wasi};
+use super::notes::Notes;
+use super::{contract, log, lookup, metrics, state, wasi};
 use crate::config::Limits;
 use crate::event::Name;
 use crate::journal::record::PluginVersion;
@@ -105,15 +105,8 @@ impl Sandbox {
             plugin: manifest.name.clone(),
             version: format!("{}+{}", manifest.version, id.short()).into(),
         };
-        let plugin = Plugin(Arc::new(Loaded {
-            manifest: manifest.into(),
-            role,
-            id,
-            version,
-            pre,
-            ticker: self.ticker.clone(),
-            metrics: metrics::Shared::default(),
-        }));
+        let plugin =
+            Plugin(Arc::new(Loaded { manifest: manifest.into(), role, id, version, pre, ticker: self.ticker.clone() }));
         instance::try_out(&plugin).map_err(|fault| match fault {
             Fault::Init(reason) => wrong_interface(reason),
             fault => LoadError::Start { path: path.into(), fault },
@@ -133,7 +126,6 @@ struct Loaded {
     version: PluginVersion,
     pre: InstancePre<Host>,
     ticker: Arc<Ticker>,
-    metrics: metrics::Shared,
 }
 
 impl Plugin {
@@ -160,21 +152,19 @@ impl Plugin {
     /// # Errors
     /// [`Fault::Init`] if it can't be made, or what `init` answers.
     pub fn instantiate(&self, pipeline: &Name) -> Result<Instance, Fault> {
-        Instance::new(self, pipeline)
+        self.instantiate_noting(pipeline, &Notes::default())
     }
 
-    /// What it counted and measured, by pipeline and name.
-    pub fn metrics(&self) -> Vec<(Name, Box<str>, Metric)> {
-        let metrics = self.0.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        metrics.iter().map(|((pipeline, name), value)| (pipeline.clone(), name.clone(), *value)).collect()
+    /// The same; what it logs, counts and uses up is noted.
+    ///
+    /// # Errors
+    /// As for [`instantiate`](Self::instantiate).
+    pub fn instantiate_noting(&self, pipeline: &Name, notes: &Notes) -> Result<Instance, Fault> {
+        Instance::new(self, pipeline, notes)
     }
 
     pub(super) fn shared_manifest(&self) -> Arc<Manifest> {
         self.0.manifest.clone()
-    }
-
-    pub(super) fn shared_metrics(&self) -> metrics::Shared {
-        self.0.metrics.clone()
     }
 
     pub(super) fn pre(&self) -> &InstancePre<Host> {

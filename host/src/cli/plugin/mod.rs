@@ -12,6 +12,7 @@ mod deploy;
 mod files;
 mod letters;
 mod list;
+mod logs;
 mod new;
 mod sdk;
 mod steer;
@@ -49,6 +50,8 @@ enum Command {
     Resume(steer::Resume),
     /// Lets an event go that holds a pipeline: it becomes a dead letter.
     Skip(steer::Skip),
+    /// What a plugin logged, its faults, and which versions took over.
+    Logs(logs::Logs),
     /// The events that could not be handled; tries one again, or lets it go.
     DeadLetters(letters::DeadLetters),
 }
@@ -68,6 +71,7 @@ impl Plugin {
             Command::Pause(command) => command.run(),
             Command::Resume(command) => command.run(),
             Command::Skip(command) => command.run(),
+            Command::Logs(command) => command.run(),
             Command::DeadLetters(command) => command.run(),
         }
     }

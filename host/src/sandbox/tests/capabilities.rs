@@ -1,6 +1,7 @@
 //! What a plugin may use does what the contract says, and nothing of the machine shows through.
 
 use super::*;
+use crate::sandbox::Notes;
 
 fn users() -> Lookup {
     let rows = BTreeMap::from([("1".into(), Arc::from(r#"{"nombre":"Ana"}"#))]);
@@ -49,7 +50,8 @@ fn an_enricher_patches_and_drops() {
 fn state_lookup_and_metrics_work_and_state_is_the_pipelines_to_keep() {
     let bench = Bench::new();
     let plugin = bench.hostile("work");
-    let mut instance = plugin.instantiate(&pipeline()).unwrap();
+    let notes = Notes::new(10);
+    let mut instance = plugin.instantiate_noting(&pipeline(), &notes).unwrap();
     let mut state = state(&plugin);
     let results = |sent: Vec<Draft>| -> Vec<serde_json::Value> {
         sent.iter().filter(|draft| draft.key.as_deref() == Some("work")).map(json).collect()
@@ -71,8 +73,7 @@ fn state_lookup_and_metrics_work_and_state_is_the_pipelines_to_keep() {
     let sent = drafts(instance.call(&inserts(3..=3), &mut state, &users()).unwrap());
     assert_eq!(results(sent), [serde_json::json!({"total": 3, "seen": 3, "user": null})]);
 
-    let metrics: Vec<_> = plugin.metrics().into_iter().map(|(_, name, value)| (name, value)).collect();
-    assert_eq!(metrics, [("events".into(), Metric::Counter(5)), ("seen".into(), Metric::Gauge(3.0))]);
+    assert_eq!(notes.metrics(), [("events".into(), Metric::Counter(5)), ("seen".into(), Metric::Gauge(3.0))]);
 }
 
 #[test]
