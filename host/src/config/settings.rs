@@ -230,6 +230,9 @@ pub struct PluginSettings {
     /// A version that fails within this time of taking over is rolled back by itself; 0: never.
     #[serde(with = "human::duration")]
     pub probation: Duration,
+    /// CPU time that a version may take to bring the state of another layout over; the pipeline waits for it.
+    #[serde(with = "human::duration")]
+    pub migration_cpu: Duration,
     /// How often a pipeline's state is kept, to try versions from it.
     #[serde(with = "human::duration")]
     pub checkpoint_every: Duration,
@@ -395,6 +398,7 @@ impl Default for PluginSettings {
             trial_events: 100_000,
             trial_within: Duration::from_secs(60),
             probation: Duration::from_secs(60),
+            migration_cpu: Duration::from_secs(10),
             checkpoint_every: Duration::from_secs(3600),
             keep_log_lines: 1000,
             quarantine_after: 20,

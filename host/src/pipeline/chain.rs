@@ -101,6 +101,30 @@ impl Chain {
         Memory { states: self.stages.iter().map(state).collect(), lookup }
     }
 
+    /// Has a plugin bring over the state that its version with the layout `from` left. What it changed is in
+    /// the plugin's state, to be kept or discarded.
+    ///
+    /// # Errors
+    /// Why it can't.
+    pub(super) fn migrate(
+        &mut self,
+        name: &Name,
+        from: u32,
+        memory: &mut Memory,
+        config: &Config,
+    ) -> Result<(), Fault> {
+        let Some(at) = self.names().position(|plugin| plugin == name) else { return Ok(()) };
+        let (stage, state) = (&mut self.stages[at], &mut memory.states[at]);
+        let instance = match stage.instance.take() {
+            Some(fresh) if stage.batches == 0 => fresh,
+            _ => stage.plugin.instantiate_noting(&self.pipeline, &stage.notes)?,
+        };
+        instance.migrate(from, state, &memory.lookup, config.plugins.migration_cpu).inspect_err(|fault| {
+            state.discard();
+            stage.notes.fault(fault.name(), &stage.plugin.version().version, &format!("its migration {fault}"));
+        })
+    }
+
     /// The plugins' names, in order.
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
         self.stages.iter().map(|stage| &stage.plugin.manifest().name)

@@ -2,15 +2,16 @@
 //! makes it true is a commit of the pipeline; controls before it tell people and tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::chain::Chain;
 use super::failure::Stop;
 use super::meta::{Active, Former, Meta, Pending};
 use super::wants::Wants;
-use super::worker::Context;
+use super::worker::{Context, take_memory};
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Commit, Control, Swap, SwapReason};
-use crate::sandbox::{By, Level, Plugin};
+use crate::journal::{Commit, Control, StateChange, Swap, SwapReason};
+use crate::sandbox::{By, Fault, Level, Plugin};
 use crate::store::VersionId;
 
 /// Where the pipeline stands when a swap is wished for.
@@ -26,6 +27,8 @@ pub(super) struct Place<'a> {
 enum How {
     /// With the state as it is.
     GoOn,
+    /// With the state as it is, which the version brings over from this layout.
+    Migrate(u32),
     /// With the state of a checkpoint, and what came since.
     From(Number),
     /// With a state of its own, made anew.
@@ -60,7 +63,7 @@ pub(super) fn heed(context: &Context, place: &Place<'_>, swap: &Swap, asked: Num
     if meta.versions[&swap.plugin].id == id {
         return write(context, place, &meta);
     }
-    let (chain, wants) = match with(context, &meta, &swap.plugin, &id) {
+    let (mut chain, wants) = match with(context, &meta, &swap.plugin, &id) {
         Ok(loaded) => loaded,
         Err(Stop::Broken { reason, .. }) => return refuse(context, place, meta, swap, &reason),
         Err(stop) => return Err(stop),
@@ -68,11 +71,24 @@ pub(super) fn heed(context: &Context, place: &Place<'_>, swap: &Swap, asked: Num
     let Some(plugin) = chain.plugin(&swap.plugin) else {
         return refuse(context, place, meta, swap, "the pipeline does not have this plugin");
     };
-    match how(context, place, &meta, &wants, plugin)? {
+    let plugin = plugin.clone();
+    match how(context, place, &meta, &wants, &plugin)? {
         How::GoOn => {
             let checkpoint = keep_state(context, swap)?;
-            take_over(context, &mut meta, swap, plugin, checkpoint, place.cursor)?;
+            take_over(context, &mut meta, swap, &plugin, checkpoint, place.cursor)?;
             write(context, place, &meta)
+        }
+        How::Migrate(from) => {
+            let moved = match migrated(context, &mut chain, &wants, &swap.plugin, from)? {
+                Ok(moved) => moved,
+                Err(fault) => {
+                    let reason = format!("it can't bring over the state of layout {from}: {fault}");
+                    return refuse(context, place, meta, swap, &reason);
+                }
+            };
+            let checkpoint = keep_state(context, swap)?;
+            take_over(context, &mut meta, swap, &plugin, checkpoint, place.cursor)?;
+            write_with(context, place, &meta, moved)
         }
         How::From(checkpoint) => {
             meta.pending = Some(Pending { swap: swap.clone(), asked, checkpoint: Some(checkpoint) });
@@ -83,6 +99,29 @@ pub(super) fn heed(context: &Context, place: &Place<'_>, swap: &Swap, asked: Num
             write(context, place, &meta)
         }
     }
+}
+
+/// What the version makes of the state that is committed, as changes to it.
+fn migrated(
+    context: &Context,
+    chain: &mut Chain,
+    wants: &Wants,
+    plugin: &Name,
+    from: u32,
+) -> Result<Result<Vec<StateChange>, Fault>, Stop> {
+    let stored = context.handle.block_on(context.journal.pipeline(&context.name))?;
+    let mut memory = take_memory(chain, wants, &mut stored.unwrap_or_default());
+    if let Err(fault) = chain.migrate(plugin, from, &mut memory, &context.config) {
+        return Ok(Err(fault));
+    }
+    let at = chain.names().position(|name| name == plugin);
+    let changes = at.into_iter().flat_map(|at| memory.states[at].changes());
+    let change = |(key, value): (&str, Option<&Arc<[u8]>>)| StateChange {
+        owner: plugin.clone(),
+        key: key.into(),
+        value: value.cloned(),
+    };
+    Ok(Ok(changes.map(change).collect()))
 }
 
 /// Writes that the version serves from `cursor` on: into the meta, and into the journal for people.
@@ -179,6 +218,9 @@ fn how(context: &Context, place: &Place<'_>, meta: &Meta, wants: &Wants, plugin:
     {
         return Ok(How::From(left.checkpoint));
     }
+    if plugin.migrates() && wants.kept == meta.kept && meta.rebuild.is_none() {
+        return Ok(How::Migrate(active.layout));
+    }
     Ok(How::Anew)
 }
 
@@ -206,11 +248,17 @@ fn restorable(
 }
 
 fn write(context: &Context, place: &Place<'_>, meta: &Meta) -> Result<(), Stop> {
+    write_with(context, place, meta, Vec::new())
+}
+
+/// The same, with what else changes in the state.
+fn write_with(context: &Context, place: &Place<'_>, meta: &Meta, mut state: Vec<StateChange>) -> Result<(), Stop> {
+    state.extend(meta.changes());
     let commit = Commit {
         pipeline: context.name.clone(),
         after: Some(place.committed),
         cursor: place.cursor,
-        state: meta.changes(),
+        state,
         ..Commit::default()
     };
     context.crash.point();

@@ -21,6 +21,7 @@ use super::worker::{Context, take_memory};
 use crate::event::{Name, Number};
 use crate::journal::{Control, DeadLetter, JournalError, RecordBody};
 use crate::message::{ChannelKind, Message};
+use crate::sandbox::State;
 use crate::store::VersionId;
 
 /// How many faults and differences a report names; it counts them all.
@@ -179,10 +180,14 @@ pub(super) fn run(context: &Context, plugin: &Name, id: &VersionId, range: &Rang
         to: stored.cursor,
         ..Report::default()
     };
+    let mut from_layout = None;
     if let Some(tried) = chain.plugin(plugin) {
         report.version = tried.version().version.clone();
         let layout = then.versions.get(plugin).map(|active| active.layout);
-        if layout.is_some_and(|layout| layout != tried.manifest().state_layout) {
+        let other = layout.filter(|layout| *layout != tried.manifest().state_layout);
+        if tried.migrates() && wants.kept == then.kept {
+            from_layout = other;
+        } else if other.is_some() {
             stored.state.remove(plugin);
             report.notes.push("its state has another layout: it began empty, so what comes of it differs".into());
         }
@@ -191,8 +196,16 @@ pub(super) fn run(context: &Context, plugin: &Name, id: &VersionId, range: &Rang
         report.notes.push("it wants other rows than are kept: it did not have them here".into());
     }
     let letters = context.handle.block_on(context.journal.events_with_letters(&context.name))?;
+    let mut memory = take_memory(&chain, &wants, &mut stored);
+    if let Some(from) = from_layout {
+        chain
+            .migrate(plugin, from, &mut memory, &context.config)
+            .map_err(|fault| broken(format!("it can't bring over the state of layout {from}: {fault}")))?;
+        memory.states.iter_mut().for_each(State::keep);
+        report.notes.push(format!("it brought over the state of layout {from}"));
+    }
     let mut tried = Tried {
-        memory: take_memory(&chain, &wants, &mut stored),
+        memory,
         made: Vec::new(),
         events: 0,
         faults: Vec::new(),

@@ -13,11 +13,12 @@ wasmtime::component::bindgen!({
             export relevo:plugin/enrich@0.1.0;
             export relevo:plugin/route@0.1.0;
             export relevo:plugin/aggregate@0.1.0;
+            export relevo:plugin/migration@0.1.0;
         }
     ",
     world: "relevo:host/every-role",
     imports: { default: trappable },
 });
 
-pub(super) use exports::relevo::plugin::{aggregate, enrich, lifecycle, route};
+pub(super) use exports::relevo::plugin::{aggregate, enrich, lifecycle, migration, route};
 pub(super) use relevo::plugin::{log, lookup, metrics, state, types};

@@ -20,11 +20,21 @@ const OFFERED: &[&str] = &["types", "state", "lookup", "log", "metrics"];
 const LIFECYCLE: &str = "lifecycle";
 const ROLES: [(&str, Role); 3] = [("enrich", Role::Enrich), ("route", Role::Route), ("aggregate", Role::Aggregate)];
 
-/// The role of a component that keeps to the contract.
+const MIGRATION: &str = "migration";
+
+/// What a component exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Exported {
+    pub(super) role: Role,
+    /// It can bring over the state that a version with another layout left.
+    pub(super) migrates: bool,
+}
+
+/// What a component exports that keeps to the contract.
 ///
 /// # Errors
 /// Names the import that plugins may not use, or what is missing among the exports.
-pub(super) fn inspect(component: &Component, engine: &Engine, path: &Path) -> Result<Role, LoadError> {
+pub(super) fn inspect(component: &Component, engine: &Engine, path: &Path) -> Result<Exported, LoadError> {
     let types = component.component_type();
     for (import, item) in types.imports(engine) {
         let known = match split(import) {
@@ -46,7 +56,7 @@ pub(super) fn inspect(component: &Component, engine: &Engine, path: &Path) -> Re
         }
     }
 
-    let mut lifecycle = false;
+    let (mut lifecycle, mut migrates) = (false, false);
     let mut roles = Vec::new();
     let mut others = Vec::new();
     for (export, _) in types.exports(engine) {
@@ -57,10 +67,11 @@ pub(super) fn inspect(component: &Component, engine: &Engine, path: &Path) -> Re
         };
         check_version(export, version, path)?;
         lifecycle |= interface == LIFECYCLE;
+        migrates |= interface == MIGRATION;
         roles.extend(ROLES.iter().filter(|(role, _)| *role == interface));
     }
     match roles.as_slice() {
-        [(_, role)] if lifecycle => Ok(*role),
+        [(_, role)] if lifecycle => Ok(Exported { role: *role, migrates }),
         found => {
             let mut names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
             names.extend(lifecycle.then_some(LIFECYCLE));
@@ -97,7 +108,7 @@ fn check_version(name: &str, version: &str, path: &Path) -> Result<(), LoadError
 mod tests {
     use super::*;
 
-    fn inspect_text(text: &str) -> Result<Role, String> {
+    fn inspect_text(text: &str) -> Result<Exported, String> {
         let engine = crate::sandbox::engine::build().unwrap();
         let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
         inspect(&component, &engine, Path::new("p.wasm")).map_err(|e| e.to_string())
@@ -113,8 +124,10 @@ mod tests {
         let lifecycle = "relevo:plugin/lifecycle@0.1.0";
         for (role, expected) in ROLES {
             let text = exporting(&[lifecycle, &format!("relevo:plugin/{role}@0.1.7")]);
-            assert_eq!(inspect_text(&text), Ok(expected));
+            assert_eq!(inspect_text(&text), Ok(Exported { role: expected, migrates: false }));
         }
+        let text = exporting(&[lifecycle, "relevo:plugin/aggregate@0.1.0", "relevo:plugin/migration@0.1.0"]);
+        assert_eq!(inspect_text(&text), Ok(Exported { role: Role::Aggregate, migrates: true }));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! An instance of a plugin, for one pipeline: takes batches, gives what became of them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::{Store, component};
 
 use super::batch::Encoder;
-use super::bindings::{aggregate, enrich, lifecycle, route, types};
+use super::bindings::{aggregate, enrich, lifecycle, migration, route, types};
 use super::error::Fault;
-use super::host::Host;
+use super::host::{Cpu, Host};
 use super::lookup::Lookup;
 use super::notes::Notes;
 use super::output;
@@ -67,6 +68,7 @@ pub struct Draft {
 pub struct Instance {
     plugin: Plugin,
     store: Store<Host>,
+    instance: component::Instance,
     exports: Exports,
     encoder: Encoder,
     /// Wasm can't be entered again after it trapped.
@@ -91,7 +93,8 @@ impl Instance {
             .map_err(failed)?;
         let exports = load(plugin, &mut store, &instance).map_err(failed)?;
         let notes = notes.clone();
-        let mut this = Self { plugin: plugin.clone(), store, exports, encoder: Encoder::new(), faulty: false, notes };
+        let mut this =
+            Self { plugin: plugin.clone(), store, instance, exports, encoder: Encoder::new(), faulty: false, notes };
         let manifest = plugin.manifest();
         let setup = lifecycle::Setup {
             pipeline: pipeline.as_ref().into(),
@@ -148,6 +151,31 @@ impl Instance {
         host.metrics.end(result.is_ok());
         self.faulty = result.is_err();
         result
+    }
+
+    /// Brings the state over that a version with the layout `from` left; it may take `within` of CPU time.
+    ///
+    /// # Errors
+    /// The state then holds what the plugin changed before the fault: discard it. The instance is of no
+    /// more use in any case.
+    pub fn migrate(mut self, from: u32, state: &mut State, lookup: &Lookup, within: Duration) -> Result<(), Fault> {
+        let failed = |error: wasmtime::Error| Fault::Init(format!("{error:#}"));
+        let guest = migration::GuestIndices::new(self.plugin.pre())
+            .and_then(|indices| indices.load(&mut self.store, &self.instance))
+            .map_err(failed)?;
+        let host = self.store.data_mut();
+        host.cpu = Cpu::new(within);
+        host.state = Some(std::mem::take(state));
+        host.lookup = lookup.clone();
+        let done = self.guarded(|store, _| guest.call_migrate(store, from));
+        let host = self.store.data_mut();
+        *state = host.state.take().unwrap_or_default();
+        host.metrics.end(done.is_ok());
+        done?.map_err(|error| match output::error(error, 1) {
+            // There is no event to blame.
+            Fault::Poison { reason, .. } => Fault::Fatal(reason),
+            fault => fault,
+        })
     }
 
     /// How much memory the plugin has taken until now, in bytes. It never gives any back.
@@ -251,5 +279,10 @@ pub(super) fn try_out(plugin: &Plugin) -> Result<(), Fault> {
         .and_then(|indices| indices.load(&mut store, &instance))
         .map_err(failed)?;
     load(plugin, &mut store, &instance).map_err(failed)?;
+    if plugin.migrates() {
+        migration::GuestIndices::new(plugin.pre())
+            .and_then(|indices| indices.load(&mut store, &instance))
+            .map_err(failed)?;
+    }
     Ok(())
 }

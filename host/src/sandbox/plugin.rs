@@ -83,7 +83,7 @@ impl Sandbox {
         let hash = hex(&Sha256::digest(wasm));
         let component =
             self.cache.component(&self.engine, wasm, &hash).map_err(|e| not_a_component(format!("{e:#}")))?;
-        let role = contract::inspect(&component, &self.engine, path)?;
+        let exported = contract::inspect(&component, &self.engine, path)?;
 
         // One line for each capability; each file says what it links and what it keeps.
         let mut linker = Linker::new(&self.engine);
@@ -106,7 +106,7 @@ impl Sandbox {
             version: format!("{}+{}", manifest.version, id.short()).into(),
         };
         let plugin =
-            Plugin(Arc::new(Loaded { manifest: manifest.into(), role, id, version, pre, ticker: self.ticker.clone() }));
+            Plugin(Arc::new(Loaded { manifest: manifest.into(), exported, id, version, pre, ticker: self.ticker.clone() }));
         instance::try_out(&plugin).map_err(|fault| match fault {
             Fault::Init(reason) => wrong_interface(reason),
             fault => LoadError::Start { path: path.into(), fault },
@@ -121,7 +121,7 @@ pub struct Plugin(Arc<Loaded>);
 
 struct Loaded {
     manifest: Arc<Manifest>,
-    role: Role,
+    exported: contract::Exported,
     id: VersionId,
     version: PluginVersion,
     pre: InstancePre<Host>,
@@ -134,7 +134,12 @@ impl Plugin {
     }
 
     pub fn role(&self) -> Role {
-        self.0.role
+        self.0.exported.role
+    }
+
+    /// Whether it can bring over the state that a version with another layout left.
+    pub fn migrates(&self) -> bool {
+        self.0.exported.migrates
     }
 
     /// What names its content.
@@ -178,7 +183,7 @@ impl Plugin {
 
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Plugin({} {}, {:?})", self.0.version.plugin, self.0.version.version, self.0.role)
+        write!(f, "Plugin({} {}, {:?})", self.0.version.plugin, self.0.version.version, self.role())
     }
 }
 

@@ -27,4 +27,5 @@ macro_rules! exported {
 exported!(lifecycle, "export_part", "package relevo:sdk; world lifecycle { export relevo:plugin/lifecycle@0.1.0; }");
 exported!(route, "export_part", "package relevo:sdk; world route { export relevo:plugin/route@0.1.0; }");
 exported!(aggregate, "export_part", "package relevo:sdk; world aggregate { export relevo:plugin/aggregate@0.1.0; }");
+exported!(migration, "export_part", "package relevo:sdk; world migration { export relevo:plugin/migration@0.1.0; }");
 exported!(enrich, "export_part", "package relevo:sdk; world enrich { export relevo:plugin/enrich@0.1.0; }");

@@ -85,10 +85,11 @@ pub use logging::emit as __emit;
 pub use messages::{Draft, Messages};
 pub use micros::{Micros, NoMoment};
 pub use patches::Patch;
-pub use role::{Aggregate, Enrich, Route, Setup};
+pub use role::{Aggregate, Enrich, Migrate, Route, Setup};
 
 /// Makes the component's exports of a plugin: `export!(Type as route)`, `as aggregate` or
 /// `as enrich`. Once in a crate whose type is `cdylib`. Natively it only checks the trait.
+/// `export!(Type as aggregate, migrate)` also exports its [`Migrate`].
 ///
 /// ```
 /// use relevo_plugin::{Enrich, Error, Event, Patch, Setup};
@@ -109,14 +110,14 @@ pub use role::{Aggregate, Enrich, Route, Setup};
 /// ```
 #[macro_export]
 macro_rules! export {
-    ($plugin:ty as route) => {
-        $crate::__export!($plugin, Route, Routes, route, route, Messages);
+    ($plugin:ty as route $(, $migrate:ident)?) => {
+        $crate::__export!($plugin, Route, Routes, route, route, Messages $(, $migrate)?);
     };
-    ($plugin:ty as aggregate) => {
-        $crate::__export!($plugin, Aggregate, Aggregates, aggregate, fold, Messages);
+    ($plugin:ty as aggregate $(, $migrate:ident)?) => {
+        $crate::__export!($plugin, Aggregate, Aggregates, aggregate, fold, Messages $(, $migrate)?);
     };
-    ($plugin:ty as enrich) => {
-        $crate::__export!($plugin, Enrich, Enriches, enrich, enrich, Patches);
+    ($plugin:ty as enrich $(, $migrate:ident)?) => {
+        $crate::__export!($plugin, Enrich, Enriches, enrich, enrich, Patches $(, $migrate)?);
     };
 }
 
@@ -124,10 +125,14 @@ macro_rules! export {
 #[macro_export]
 #[cfg(not(target_arch = "wasm32"))]
 macro_rules! __export {
-    ($plugin:ty, $role:ident, $($rest:tt)*) => {
+    ($plugin:ty, $role:ident, $runs:ident, $interface:ident, $call:ident, $out:ident $(, $migrate:ident)?) => {
         const _: () = {
             const fn implements<P: $crate::$role>() {}
-            implements::<$plugin>()
+            implements::<$plugin>();
+            $(
+                const fn $migrate<P: $crate::Migrate>() {}
+                $migrate::<$plugin>();
+            )?
         };
     };
 }
@@ -136,7 +141,7 @@ macro_rules! __export {
 #[macro_export]
 #[cfg(target_arch = "wasm32")]
 macro_rules! __export {
-    ($plugin:ty, $role:ident, $runs:ident, $interface:ident, $call:ident, $out:ident) => {
+    ($plugin:ty, $role:ident, $runs:ident, $interface:ident, $call:ident, $out:ident $(, $migrate:ident)?) => {
         const _: () = {
             use $crate::guest::lifecycle::exports::relevo::plugin::lifecycle;
             use $crate::guest::$interface::exports::relevo::plugin::$interface as role;
@@ -165,6 +170,19 @@ macro_rules! __export {
                     })
                 }
             }
+
+            $(
+                impl $crate::guest::migration::exports::relevo::plugin::migration::Guest for Component {
+                    fn $migrate(from: u32) -> Result<(), $crate::types::Error> {
+                        RUNNER.with(|cell| match cell.borrow().as_ref() {
+                            Some(runner) => runner.migrate::<$plugin>(from),
+                            None => Err($crate::types::Error::Fatal("a migration before init".into())),
+                        })
+                    }
+                }
+
+    $crate::guest::migration::export_part!(Component with_types_in $crate::guest::migration);
+            )?
 
     $crate::guest::lifecycle::export_part!(Component with_types_in $crate::guest::lifecycle);
     $crate::guest::$interface::export_part!(Component with_types_in $crate::guest::$interface);

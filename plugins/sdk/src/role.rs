@@ -177,6 +177,56 @@ pub trait Enrich: Sized + 'static {
     fn enrich(&mut self, event: &Event<'_>, patch: &mut Patch) -> Result<(), Error>;
 }
 
+/// Brings the state that another version left over to this version's layout, beside a role:
+/// `export!(Total as aggregate, migrate)`. Without it, a version whose manifest has another `state_layout`
+/// has its state made anew.
+///
+/// ```
+/// use relevo_plugin::{Aggregate, Error, Event, Messages, Migrate, Setup, state};
+///
+/// struct Total;
+///
+/// impl Aggregate for Total {
+///     fn init(_: &Setup) -> Result<Self, Error> {
+///         Ok(Self)
+///     }
+///
+///     fn fold(&mut self, event: &Event<'_>, _: &mut Messages) -> Result<(), Error> {
+///         state::add(&format!("total/{}", event.table()), 1);
+///         Ok(())
+///     }
+/// }
+///
+/// impl Migrate for Total {
+///     /// Until layout 1 there was one count for all tables.
+///     fn migrate(_: &Setup, from: u32) -> Result<(), Error> {
+///         if from != 1 {
+///             return Err(Error::fatal(format!("layout {from} is not known")));
+///         }
+///         state::set("total/tareas", &state::count("total")?)?;
+///         state::delete("total");
+///         Ok(())
+///     }
+/// }
+///
+/// relevo_plugin::export!(Total as aggregate, migrate);
+///
+/// let mut host = relevo_plugin::test::TestHost::aggregate::<Total>();
+/// host.set_state("total", &41);
+/// host.migrate::<Total>(1)?;
+/// assert_eq!((host.state::<i64>("total/tareas"), host.state::<i64>("total")), (Some(41), None));
+/// assert!(host.migrate::<Total>(7).is_err());
+/// # Ok::<(), Error>(())
+/// ```
+pub trait Migrate: Sized + 'static {
+    /// Called once, after `init` of this version and before its first event. [`state`](crate::state) holds what
+    /// the version with the layout `from` left; what stands there afterwards is committed with the swap.
+    ///
+    /// # Errors
+    /// The other version goes on, nothing has changed, and the operator is shown the reason.
+    fn migrate(setup: &Setup, from: u32) -> Result<(), Error>;
+}
+
 /// What the three roles have in common, so that one loop runs them all.
 #[doc(hidden)]
 pub trait Role: Sized + 'static {

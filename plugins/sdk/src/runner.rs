@@ -2,13 +2,14 @@
 
 use crate::role::Role;
 use crate::types::{self, Batch, Table};
-use crate::{Error, Event, Setup};
+use crate::{Error, Event, Migrate, Setup};
 
 /// One instance of a plugin, with what it has to remember between batches.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Runner<R> {
     role: R,
+    setup: Setup,
     /// All tables that this instance was told of; events name them by index.
     tables: Vec<Table>,
     /// All sources, likewise.
@@ -23,7 +24,11 @@ const KEPT: usize = 1 << 20;
 impl<R: Role> Runner<R> {
     pub fn init(setup: &Setup) -> Result<Self, types::Error> {
         let role = R::init(setup).map_err(|why| why.at(0))?;
-        Ok(Self { role, tables: Vec::new(), sources: Vec::new(), spare: Vec::new() })
+        Ok(Self { role, setup: setup.clone(), tables: Vec::new(), sources: Vec::new(), spare: Vec::new() })
+    }
+
+    pub fn migrate<P: Migrate>(&self, from: u32) -> Result<(), types::Error> {
+        P::migrate(&self.setup, from).map_err(|why| why.at(0))
     }
 
     pub fn run(&mut self, batch: Batch) -> Result<R::Out, types::Error> {

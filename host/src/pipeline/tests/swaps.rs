@@ -177,6 +177,49 @@ async fn a_state_of_another_layout_is_made_anew_and_rolling_back_finds_the_one_t
     running.pipelines.stop().await;
 }
 
+/// A version with layout 2; `how` it misbehaves when it brings the state over.
+fn mover(stamp: &str, how: &str) -> crate::store::Package {
+    World::package("mover", manifest(stamp, "state_layout = 2", &format!("do = '{how}'")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_brings_the_state_of_another_layout_over_and_the_former_finds_its_own_again() {
+    let (mut world, running) = world("probation = '0s'", "", "").await;
+    world.change(10).await;
+    let deployed = running.swap_to(mover("v1", "")).await;
+    let canary = deployed.pipelines[0].canary.as_ref().unwrap();
+    assert_eq!(canary.notes, ["it brought over the state of layout 1"], "{canary:?}");
+    assert_eq!(canary.missing + canary.added, 0, "{canary:?}");
+    let last = world.change(5).await;
+    running.stamped(last).await;
+    let state = world.journal.pipeline("stamp").await.unwrap().unwrap().state;
+    let keys: Vec<&str> = state["stamp"].keys().map(|key| &**key).collect();
+    assert_eq!(keys, ["counts/all"], "nothing of the former layout is left");
+    running.pipelines.desk().roll_back("stamp", None, "7").await.unwrap();
+    running.until("stamp", |health| health.versions[0].1.starts_with("v0+")).await;
+    let last = world.change(5).await;
+    running.stamped(last).await;
+    assert_eq!(runs(&world.assert_whole(20).await), named(&[("v0", 10), ("v1", 5), ("v0", 5)]));
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_can_t_bring_the_state_over_never_serves() {
+    let (mut world, running) = world("migration_cpu = '50ms'", "", "").await;
+    let last = world.change(10).await;
+    running.stamped(last).await;
+    for (how, reason) in [("error", "it says so"), ("trap", "it says so"), ("loop", "CPU time")] {
+        let error = running.deploy(mover(&format!("no-{how}"), &format!("migrate-{how}"))).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("can't bring over the state of layout 1") && text.contains(reason), "{text}");
+        assert_eq!(running.serving(), "v0");
+    }
+    let last = world.change(10).await;
+    running.stamped(last).await;
+    assert_eq!(runs(&world.assert_whole(20).await), named(&[("v0", 20)]));
+    running.pipelines.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trial_says_what_a_version_would_make_otherwise_and_changes_nothing() {
     let (mut world, running) = world("", "", "").await;

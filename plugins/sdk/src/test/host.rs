@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::patches::Patches;
 use crate::role::{Aggregates, Enriches, Role, Routes};
 use crate::runner::Runner;
 use crate::types::{self, Batch, Span, message_flag, patch_flag};
-use crate::{Aggregate, Enrich, Error, Level, Messages, Route, Setup};
+use crate::{Aggregate, Enrich, Error, Level, Messages, Migrate, Route, Setup};
 
 /// A message that a plugin sent.
 ///
@@ -468,6 +469,45 @@ impl TestHost {
     pub fn all_state(&self) -> BTreeMap<String, String> {
         let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
         self.world.state.iter().map(|(key, value)| (key.clone(), text(value))).collect()
+    }
+
+    /// Puts a value into the state, as an earlier version may have left it.
+    ///
+    /// ```
+    /// # use relevo_plugin::test::TestHost;
+    /// # use relevo_plugin::{Error, Event, Messages, Route, Setup};
+    /// # struct Mine;
+    /// # impl Route for Mine {
+    /// #     fn init(_: &Setup) -> Result<Self, Error> { Ok(Self) }
+    /// #     fn route(&mut self, _: &Event<'_>, _: &mut Messages) -> Result<(), Error> { Ok(()) }
+    /// # }
+    /// let mut host = TestHost::route::<Mine>();
+    /// host.set_state("total", &41);
+    /// assert_eq!(host.state::<i64>("total"), Some(41));
+    /// ```
+    ///
+    /// # Panics
+    /// If it can't be written as JSON.
+    pub fn set_state<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) {
+        #[expect(clippy::expect_used, reason = "a test's host may panic")]
+        let value = serde_json::to_vec(value).expect("a value that can be JSON");
+        self.world.state.insert(key.to_owned(), value);
+    }
+
+    /// Has the plugin bring the state over that a version with the layout `from` left.
+    /// [`Migrate`] has an example.
+    ///
+    /// # Errors
+    /// What the plugin answered; the state is as it was then.
+    pub fn migrate<P: Migrate>(&mut self, from: u32) -> Result<(), Error> {
+        let before = self.world.state.clone();
+        world::swap(&mut self.world);
+        let done = P::migrate(&self.setup, from);
+        world::swap(&mut self.world);
+        if done.is_err() {
+            self.world.state = before;
+        }
+        done
     }
 
     /// What the plugin logged.
