@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::batch::Item;
 use super::failure::{Stop, settle};
 use super::meta::{Meta, Replayed};
+use super::outputs::replay_origin;
 use super::worker::{Context, Worker};
 use crate::event::{Event, Number};
 use crate::journal::{Control, DeadLetter, LetterEnd};
@@ -27,7 +28,7 @@ impl Worker<'_> {
         if self.chain.on_fault(&plugin) == OnFault::Bypass {
             wanted &= self.chain.bit(&plugin);
         }
-        let item = Item { event: Arc::new(event), origin, wanted };
+        let item = Item { event: Arc::new(event), origin: replay_origin(&origin, letter), wanted };
         let replayed = Replayed { letter, by: by.into() };
         // Committed with what comes of it, so that a crash can't make it happen twice, or not at all.
         let known = vec![Meta::replayed_change(&replayed)];

@@ -115,3 +115,31 @@ async fn a_plugin_that_is_bypassed_leaves_the_event_to_the_others() {
     assert_eq!(blamed, ["first"]);
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bypassed_event_that_is_tried_again_makes_messages_that_no_client_takes_for_earlier_ones() {
+    let mut world = super::world::World::new("").await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'stamp'\nplugins = ['first', 'stamp']\n");
+    let of_first = |stamp: &str, config: &str| {
+        manifest(stamp, "on_fault = 'bypass'", config).replace("name = 'stamp'", "name = 'first'")
+    };
+    world.place_with("stamp", "first", &of_first("f", AT_FIVE));
+    world.place_with("stamp", "stamp", &manifest("v0", "", ""));
+    let running = world.start().await;
+    running.until("stamp", |health| health.status == Status::Running).await;
+    world.bank.account(5, 1, 1);
+    let last = world.append().await;
+    running.stamped(last).await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0).number;
+    desk.deploy("first", super::world::World::package("stamp", of_first("g", "")), "7", crate::store::Origin::Http)
+        .await
+        .unwrap();
+    let place = desk.replay(letter, "7").await.unwrap();
+    running.stamped(place).await;
+    let sent = world.sent("stamped").await;
+    let late: Vec<bool> = sent.iter().map(|message| message.late).collect();
+    assert_eq!(late, [false, true], "the other plugin's, then the late one");
+    assert_ne!(sent[0].id, sent[1].id);
+    running.pipelines.stop().await;
+}
