@@ -52,6 +52,10 @@ pub(super) trait Sink {
     fn has_letter(&self, _event: Number) -> bool {
         false
     }
+    /// Whether an event that can't be handled may hold the pipeline, where a plugin wishes so.
+    fn may_hold(&self, event: Number) -> bool {
+        !self.has_letter(event)
+    }
     /// Takes a dead letter, before the commit that passes its event: a crash in between makes two
     /// letters of it, the other order could make none.
     fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
@@ -193,9 +197,10 @@ impl<S: Sink> Run<'_, S> {
             let Some(mut item) = piece.items.pop() else { return Ok(()) };
             let number = item.event.number;
             let policy = blame.plugin.as_ref().map_or(OnFault::Skip, |plugin| self.chain.on_fault(plugin));
-            if policy == OnFault::Hold && !self.context.may_skip(number) {
+            if policy == OnFault::Hold && self.sink.may_hold(number) && !self.context.may_skip(number) {
                 let reason = format!(
-                    "holds before event {number}, which it can't handle: {}; deploy a version that can, or let the                      event go: relevo plugin skip {} {number}",
+                    "holds before event {number}, which it can't handle: {}; deploy a version that can, or let the \
+                     event go: relevo plugin skip {} {number}",
                     blame.fault, self.context.name
                 );
                 return Err(Stop::Broken { plugin: blame.plugin.clone(), reason });

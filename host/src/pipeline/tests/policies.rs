@@ -143,3 +143,25 @@ async fn a_bypassed_event_that_is_tried_again_makes_messages_that_no_client_take
     assert_ne!(sent[0].id, sent[1].id);
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_was_let_go_holds_no_later_version_and_no_rebuild() {
+    let (mut world, running) = world("", "on_fault = 'hold'", AT_FIVE).await;
+    let desk = running.pipelines.desk();
+    world.bank.account(5, 1, 1);
+    let last = world.change(3).await;
+    running.until("stamp", |health| matches!(health.status, Status::Failed { .. })).await;
+    desk.skip("stamp", Number(last.0 - 3), "7").await.unwrap();
+    running.stamped(last).await;
+    let again = super::world::World::package("stamp", manifest("v1", "on_fault = 'hold'", AT_FIVE));
+    let report = desk.trial("stamp", "stamp", again.clone(), None, None).await.unwrap();
+    assert_eq!((report.faults, report.known_faults, report.events), (0, 1, 3), "{report:?}");
+    running.swap_to(again).await;
+    let place = world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();
+    running.stamped(place).await;
+    let last = world.change(2).await;
+    running.stamped(last).await;
+    world.assert_whole(5).await;
+    assert_eq!(world.dead_letters().await.len(), 1);
+    running.pipelines.stop().await;
+}
