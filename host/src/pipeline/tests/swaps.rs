@@ -199,3 +199,15 @@ async fn a_trial_says_what_a_version_would_make_otherwise_and_changes_nothing() 
     assert!(world.dead_letters().await.is_empty());
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_in_the_folder_that_the_server_stopped_over_is_brought_at_the_next_start() {
+    let (world, running) = world("", "", "").await;
+    running.pipelines.stop().await;
+    world.place_with("stamp", "stamp", &manifest("v1", "", ""));
+    let folder = world.folder.path().join("plugins");
+    super::super::folder::bring(running.pipelines.desk(), &folder, &"stamp".into()).await;
+    let running = world.start().await;
+    running.until("stamp", |health| health.versions.first().is_some_and(|(_, name)| name.starts_with("v1+"))).await;
+    running.pipelines.stop().await;
+}
