@@ -210,6 +210,11 @@ impl Desk {
             let range = Range {
                 from: Some(from.unwrap_or_default()),
                 to: to.unwrap_or(inner.journal.head()),
+            if !known.has(&plugin) {
+                return Err(refused(format!(
+                    "pipeline {pipeline} does not have it; try it in one whose plugins name it"
+                )));
+            }
                 events: inner.config.plugins.trial_events,
                 within: inner.config.plugins.trial_within,
                 until_fault: false,

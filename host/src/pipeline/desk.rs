@@ -84,6 +84,12 @@ pub(super) struct Known {
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Desk(pub(super) Arc<Inner>);
+impl Known {
+    pub(super) fn has(&self, plugin: &str) -> bool {
+        self.plugins.iter().any(|name| **name == *plugin)
+    }
+}
+
 
 pub(super) struct Inner {
     pub(super) config: Arc<Config>,
@@ -123,8 +129,7 @@ impl Inner {
     }
 
     pub(super) fn of(&self, plugin: &str) -> Result<Vec<&Known>, DeployError> {
-        let found: Vec<&Known> =
-            self.pipelines.iter().filter(|known| known.plugins.iter().any(|name| **name == *plugin)).collect();
+        let found: Vec<&Known> = self.pipelines.iter().filter(|known| known.has(plugin)).collect();
         if found.is_empty() { Err(DeployError::NoPipeline(plugin.into())) } else { Ok(found) }
     }
 

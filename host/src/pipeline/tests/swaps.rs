@@ -211,3 +211,19 @@ async fn a_version_in_the_folder_that_the_server_stopped_over_is_brought_at_the_
     running.until("stamp", |health| health.versions.first().is_some_and(|(_, name)| name.starts_with("v1+"))).await;
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_in_a_pipeline_without_the_plugin_is_refused() {
+    let (mut world, running) = world("", "", "").await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'other'\nplugins = ['second']\n");
+    world.place_with("stamp", "second", &manifest("v0", "", "").replace("name = 'stamp'", "name = 'second'"));
+    running.pipelines.stop().await;
+    let running = world.start().await;
+    running.until("other", |health| health.status == super::super::Status::Running).await;
+    let desk = running.pipelines.desk();
+    let error = desk.trial("stamp", "other", version("v1"), None, None).await.unwrap_err().to_string();
+    assert!(error.contains("pipeline other does not have it"), "{error}");
+    running.pipelines.stop().await;
+}
