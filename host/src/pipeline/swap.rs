@@ -128,7 +128,26 @@ pub(super) fn keep_state(context: &Context, swap: &Swap) -> Result<Number, Stop>
 }
 
 /// The wish is answered with no: the version that serves goes on.
-pub(super) fn refuse(context: &Context, place: &Place<'_>, meta: Meta, swap: &Swap, reason: &str) -> Result<(), Stop> {
+pub(super) fn refuse(
+    context: &Context,
+    place: &Place<'_>,
+    mut meta: Meta,
+    swap: &Swap,
+    reason: &str,
+) -> Result<(), Stop> {
+    tell_refused(context, swap, reason)?;
+    if swap.why == SwapReason::Probation
+        && let Some(active) = meta.versions.get_mut(&swap.plugin)
+    {
+        // There is nothing to go back to. From now on a fault costs an event: else each one would only ask
+        // for the former version again, for as long as the probation lasts.
+        active.probation_until = Micros::default();
+    }
+    write(context, place, &meta)
+}
+
+/// Tells people that a version does not take over, and why.
+fn tell_refused(context: &Context, swap: &Swap, reason: &str) -> Result<(), Stop> {
     tracing::error!(
         pipeline = %context.name, plugin = %swap.plugin, version = &*swap.version, reason,
         "a version can't take over; the former one goes on"
@@ -137,7 +156,7 @@ pub(super) fn refuse(context: &Context, place: &Place<'_>, meta: Meta, swap: &Sw
         context.library.refuse(&swap.plugin, &id, reason);
     }
     context.control(Control::SwapRefused { swap: Box::new(swap.clone()), reason: reason.into() })?;
-    write(context, place, &meta)
+    Ok(())
 }
 
 /// A version that failed within its probation gives its place back. False: there is no former one.

@@ -200,6 +200,34 @@ async fn a_trial_says_what_a_version_would_make_otherwise_and_changes_nothing() 
     running.pipelines.stop().await;
 }
 
+/// The plugins folder is empty, and the server starts anew.
+async fn restarted_without_folder(world: &World, running: super::world::Running) -> super::world::Running {
+    running.pipelines.stop().await;
+    for ending in ["wasm", "toml"] {
+        std::fs::remove_file(world.folder.path().join(format!("plugins/stamp.{ending}"))).unwrap();
+    }
+    world.start().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_fails_where_the_former_is_lost_costs_an_event_and_asks_for_it_once() {
+    let (mut world, running) = world("probation = '10m'", "", "").await;
+    let former = running.pipelines.desk().plugin("stamp").await.unwrap().versions[0].id.clone();
+    running.swap_to(World::package("stamp", manifest("v1", "", "do = 'trap-at'\nat = '5'"))).await;
+    let kept = world.config().versions_folder().join("stamp").join(former.as_str());
+    std::fs::remove_dir_all(kept).unwrap();
+    let running = restarted_without_folder(&world, running).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    assert_eq!(runs(&world.assert_whole(3).await), named(&[("v1", 3)]));
+    assert_eq!(world.dead_letters().await.len(), 1);
+    let controls = world.journal.controls(Number::ZERO, 1000).await.unwrap();
+    let refused = controls.iter().filter(|(_, control)| matches!(control, Control::SwapRefused { .. })).count();
+    assert_eq!(refused, 1);
+    running.pipelines.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_in_the_folder_that_the_server_stopped_over_is_brought_at_the_next_start() {
     let (world, running) = world("", "", "").await;
