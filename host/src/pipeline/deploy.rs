@@ -92,7 +92,11 @@ impl Desk {
         let inner = &self.0;
         let refused = |reason: String| DeployError::Refused { plugin: plugin.clone(), reason };
         let ready = inner.library.prepare(plugin, package).map_err(refused)?;
-        let about = inner.library.keep(&ready, package, by, origin, &inner.in_use(plugin))?;
+        let needed = inner.needed(plugin).map_err(|stop| match stop {
+            Stop::Quiet | Stop::Again => DeployError::Stopping,
+            Stop::Conflict(reason) | Stop::Broken { reason, .. } => refused(reason),
+        })?;
+        let about = inner.library.keep(&ready, package, by, origin, &needed)?;
         let settings = &inner.config.plugins;
         let mut reports = Vec::new();
         for known in inner.of(plugin)? {
@@ -163,7 +167,7 @@ impl Desk {
         let pipelines = self.0.of(plugin)?;
         let name: Name = plugin.into();
         let versions = self.0.library.versions().list(plugin);
-        let serving = self.0.in_use(plugin);
+        let serving = self.0.serving(plugin);
         let about = match version {
             Some(wanted) => {
                 let is = |about: &&About| {
@@ -206,15 +210,15 @@ impl Desk {
             let inner = &this.0;
             let known = inner.pipeline(&pipeline)?;
             let refused = |reason: String| DeployError::Refused { plugin: plugin.clone(), reason };
-            let ready = inner.library.prepare(&plugin, &package).map_err(refused)?;
-            let range = Range {
-                from: Some(from.unwrap_or_default()),
-                to: to.unwrap_or(inner.journal.head()),
             if !known.has(&plugin) {
                 return Err(refused(format!(
                     "pipeline {pipeline} does not have it; try it in one whose plugins name it"
                 )));
             }
+            let ready = inner.library.prepare(&plugin, &package).map_err(refused)?;
+            let range = Range {
+                from: Some(from.unwrap_or_default()),
+                to: to.unwrap_or(inner.journal.head()),
                 events: inner.config.plugins.trial_events,
                 within: inner.config.plugins.trial_within,
                 until_fault: false,

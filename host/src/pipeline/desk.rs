@@ -8,9 +8,12 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+use super::ahead::Ahead;
 use super::breaker::Breaker;
+use super::failure::Stop;
 use super::health::{Board, Health};
 use super::library::Library;
+use super::meta::Meta;
 use super::worker::{Context, Crash};
 use crate::config::Config;
 use crate::event::{Name, Number};
@@ -81,15 +84,15 @@ pub(super) struct Known {
     pub(super) bell: Arc<Notify>,
 }
 
-/// See the module. Cheap to clone.
-#[derive(Clone)]
-pub struct Desk(pub(super) Arc<Inner>);
 impl Known {
     pub(super) fn has(&self, plugin: &str) -> bool {
         self.plugins.iter().any(|name| **name == *plugin)
     }
 }
 
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) config: Arc<Config>,
@@ -160,8 +163,30 @@ impl Inner {
         }
     }
 
-    /// The versions that serve, or did before, in any pipeline.
-    pub(super) fn in_use(&self, plugin: &str) -> Vec<VersionId> {
+    /// The versions that must stay: those that a pipeline names, or will when it comes to a wish that lies
+    /// ahead of it. Blocks.
+    pub(super) fn needed(&self, plugin: &str) -> Result<Vec<VersionId>, Stop> {
+        let mut needed = Vec::new();
+        for known in self.pipelines.iter().filter(|known| known.has(plugin)) {
+            let stored = self.handle.block_on(self.journal.pipeline(&known.name))?;
+            let Some(mut stored) = stored else { continue };
+            let broken = |reason| Stop::Broken { plugin: None, reason };
+            let Meta { versions, pending, .. } = Meta::take(&mut stored).map_err(broken)?;
+            if let Some(active) = versions.get(plugin) {
+                needed.push(active.id.clone());
+                needed.extend(active.former.iter().map(|former| former.id.clone()));
+            }
+            let ahead = Ahead::of(&self.aside(known), stored.cursor)?;
+            let wished = ahead.swaps.into_iter().map(|(_, swap)| swap).chain(pending.map(|pending| pending.swap));
+            needed.extend(
+                wished.filter(|swap| *swap.plugin == *plugin).filter_map(|swap| VersionId::try_from(swap.id).ok()),
+            );
+        }
+        Ok(needed)
+    }
+
+    /// The versions that serve in any pipeline.
+    pub(super) fn serving(&self, plugin: &str) -> Vec<VersionId> {
         let serving: Vec<Box<str>> = self
             .pipelines
             .iter()

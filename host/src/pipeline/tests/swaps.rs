@@ -229,6 +229,24 @@ async fn a_version_that_fails_where_the_former_is_lost_costs_an_event_and_asks_f
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_that_are_refused_do_not_push_out_the_one_to_go_back_to() {
+    let (mut world, running) = world("probation = '10m'\nkeep_versions = 2", "", "").await;
+    running.swap_to(World::package("stamp", manifest("v1", "", "do = 'trap-at'\nat = '5'"))).await;
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    for stamp in ["v2", "v3", "v4"] {
+        running.deploy(bad(stamp, "trap")).await.unwrap_err();
+    }
+    let running = restarted_without_folder(&world, running).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(2).await;
+    running.stamped(last).await;
+    assert_eq!(runs(&world.assert_whole(6).await), named(&[("v1", 3), ("v0", 3)]));
+    assert!(world.dead_letters().await.is_empty());
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_in_the_folder_that_the_server_stopped_over_is_brought_at_the_next_start() {
     let (world, running) = world("", "", "").await;
     running.pipelines.stop().await;
