@@ -68,21 +68,25 @@ pub(super) fn heed(context: &Context, place: &Place<'_>, swap: &Swap, asked: Num
     let Some(plugin) = chain.plugin(&swap.plugin) else {
         return refuse(context, place, meta, swap, "the pipeline does not have this plugin");
     };
-    match how(context, place, &meta, &wants, plugin)? {
+    let checkpoint = match how(context, place, &meta, &wants, plugin)? {
         How::GoOn => {
             let checkpoint = keep_state(context, swap)?;
             take_over(context, &mut meta, swap, plugin, checkpoint, place.cursor)?;
-            write(context, place, &meta)
+            return write(context, place, &meta);
         }
-        How::From(checkpoint) => {
-            meta.pending = Some(Pending { swap: swap.clone(), asked, checkpoint: Some(checkpoint) });
-            write(context, place, &meta)
+        How::From(checkpoint) => Some(checkpoint),
+        How::Anew => None,
+    };
+    // A state is made for one version at a time.
+    if let Some(Pending { swap: other, .. }) = &meta.pending {
+        if swap.why != SwapReason::Probation {
+            let reason = format!("{} {} waits for its state; try again after that", other.plugin, other.version);
+            return refuse(context, place, meta, swap, &reason);
         }
-        How::Anew => {
-            meta.pending = Some(Pending { swap: swap.clone(), asked, checkpoint: None });
-            write(context, place, &meta)
-        }
+        tell_refused(context, other, &format!("{} has to be rolled back; deploy it again after that", swap.plugin))?;
     }
+    meta.pending = Some(Pending { swap: swap.clone(), asked, checkpoint });
+    write(context, place, &meta)
 }
 
 /// Writes that the version serves from `cursor` on: into the meta, and into the journal for people.

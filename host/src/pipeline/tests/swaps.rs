@@ -273,3 +273,43 @@ async fn a_trial_in_a_pipeline_without_the_plugin_is_refused() {
     assert!(error.contains("pipeline other does not have it"), "{error}");
     running.pipelines.stop().await;
 }
+
+/// A pipeline of two plugins that begin with the rows of a table.
+async fn with_rows() -> World {
+    let mut world = World::new("").await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'ledger'\nplugins = ['first', 'stamp']\n");
+    world.place_with("stamp", "first", &rows("first", "f0", ""));
+    world.place_with("stamp", "stamp", &rows("stamp", "v0", ""));
+    world
+}
+
+fn rows(plugin: &str, stamp: &str, top: &str) -> String {
+    let all = "['snapshot', 'insert', 'update', 'delete']";
+    manifest(stamp, &format!("snapshot = true\n{top}"), "")
+        .replace("name = 'stamp'", &format!("name = '{plugin}'"))
+        .replace("['insert', 'update', 'delete']", all)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_waits_for_its_state_is_not_forgotten_over_another_plugins() {
+    let mut world = with_rows().await;
+    let running = world.start().await;
+    let request = world.request(Number::ZERO).await;
+    world.answer(request).await;
+    running.until("ledger", |health| health.status == super::super::Status::Running).await;
+    let desk = running.pipelines.desk();
+    let bring = async |plugin: &'static str, stamp: &str| {
+        let package = World::package("stamp", rows(plugin, stamp, "state_layout = 2"));
+        let deployed = desk.deploy(plugin, package, "7", crate::store::Origin::Http).await.unwrap();
+        deployed.pipelines[0].outcome.clone()
+    };
+    assert_eq!(bring("first", "f1").await, Outcome::WaitsForState);
+    let second = bring("stamp", "v1").await;
+    assert!(matches!(&second, Outcome::Refused { reason } if reason.contains("waits for its state")), "{second:?}");
+    let request = world.request(request).await;
+    world.answer(request).await;
+    running.until("ledger", |health| health.versions[0].1.starts_with("f1+")).await;
+    assert!(running.health("ledger").versions[1].1.starts_with("v0+"));
+    assert_eq!(bring("stamp", "v1").await, Outcome::WaitsForState, "now it may");
+    running.pipelines.stop().await;
+}
