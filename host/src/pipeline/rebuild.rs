@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Append, Commit, JournalError, Record, RecordBody, SnapshotPart, StateChange};
+use crate::journal::{Append, Commit, JournalError, Record, RecordBody, SnapshotPart, StateChange, Swap};
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
 use crate::telemetry::milliseconds;
 
@@ -20,7 +20,7 @@ use super::health::Status;
 use super::meta::{Contained, Meta};
 use super::outputs::{rebuild_origin, tombstone_id};
 use super::reference;
-use super::swap;
+use super::swap::{self, Place};
 use super::worker::{Context, Worker};
 
 /// The state that is being made.
@@ -86,6 +86,11 @@ impl Worker<'_> {
     /// Makes the state of the snapshot that begins with `record`. `former`: where the pipeline
     /// stood; none if it is new.
     pub(super) fn rebuild(&mut self, record: &Record, former: Option<Number>) -> Result<(), Stop> {
+        let made = self.make_of_rows(record, former);
+        self.or_refuse(made)
+    }
+
+    fn make_of_rows(&mut self, record: &Record, former: Option<Number>) -> Result<(), Stop> {
         let Some(snapshot) = Snapshot::of(record) else { return Ok(()) };
         let (context, begun) = (self.context, std::time::Instant::now());
         context.board.status(Status::Rebuilding);
@@ -146,6 +151,11 @@ impl Worker<'_> {
 
     /// Makes the state of a pipeline that needs no rows: of the events that are kept.
     pub(super) fn reset(&mut self, cursor: Number) -> Result<(), Stop> {
+        let made = self.make_of_events(cursor);
+        self.or_refuse(made)
+    }
+
+    fn make_of_events(&mut self, cursor: Number) -> Result<(), Stop> {
         let (mut anew, origin) = (self.nothing()?, rebuild_origin("", cursor));
         self.replay(&mut anew, self.context.journal.kept_after(), cursor, &BTreeMap::new(), &origin)?;
         self.replace(anew, &origin, Some(cursor), cursor, BTreeMap::new(), None)
@@ -154,6 +164,11 @@ impl Worker<'_> {
     /// Goes back to the state of a checkpoint and folds what came since, with the version that waits.
     /// False: the checkpoint can't tell what state channels should show now, or is gone.
     pub(super) fn restore(&mut self, checkpoint: Number) -> Result<bool, Stop> {
+        let made = self.make_of_checkpoint(checkpoint);
+        self.or_refuse(made)
+    }
+
+    fn make_of_checkpoint(&mut self, checkpoint: Number) -> Result<bool, Stop> {
         let (context, cursor) = (self.context, self.live.cursor());
         let Some(mut stored) = context.handle.block_on(context.journal.checkpoint(checkpoint))? else {
             return Ok(false);
@@ -171,6 +186,30 @@ impl Worker<'_> {
         self.replace(anew, &origin, Some(cursor), cursor, then.contained, Some(checkpoint))?;
         context.board.status(Status::Running);
         Ok(true)
+    }
+
+    /// The version that waits for its state, if it is the one that makes it.
+    fn in_the_making(&self) -> Option<Swap> {
+        let swap = &self.live.meta.pending.as_ref()?.swap;
+        let fits = self.chain.plugin(&swap.plugin).is_none_or(|plugin| plugin.id().as_str() == &*swap.id);
+        fits.then(|| swap.clone())
+    }
+
+    /// A version that can't make its state is refused: the one that serves goes on where it stood.
+    fn or_refuse<T>(&self, made: Result<T, Stop>) -> Result<T, Stop> {
+        let (plugin, reason) = match made {
+            Err(Stop::Broken { plugin: Some(plugin), reason }) => (plugin, reason),
+            made => return made,
+        };
+        let Some(swap) = self.in_the_making() else {
+            return Err(Stop::Broken { plugin: Some(plugin), reason });
+        };
+        self.context.breaker.good();
+        let meta = Meta { pending: None, ..self.live.meta.clone() };
+        let place = Place { meta: &meta, committed: self.live.committed(), cursor: self.live.cursor() };
+        let reason = format!("its state can't be made: {plugin}: {reason}");
+        swap::refuse(self.context, &place, meta.clone(), &swap, &reason)?;
+        Err(Stop::Again)
     }
 
     fn nothing(&mut self) -> Result<Anew, Stop> {
@@ -249,10 +288,11 @@ impl Worker<'_> {
         let context = self.context;
         let mut meta = self.live.meta.clone();
         (meta.kept, meta.rebuild, meta.contained) = (self.wants.kept.clone(), None, contained);
-        if let Some(pending) = meta.pending.take() {
-            let checkpoint = swap::keep_state(context, &pending.swap)?;
-            if let Some(plugin) = self.chain.plugin(&pending.swap.plugin) {
-                swap::take_over(context, &mut meta, &pending.swap, plugin, checkpoint, cursor)?;
+        if let Some(swap) = self.in_the_making() {
+            meta.pending = None;
+            let checkpoint = swap::keep_state(context, &swap)?;
+            if let Some(plugin) = self.chain.plugin(&swap.plugin) {
+                swap::take_over(context, &mut meta, &swap, plugin, checkpoint, cursor)?;
             }
         }
         let mut state = meta.changes();

@@ -200,6 +200,27 @@ async fn a_trial_says_what_a_version_would_make_otherwise_and_changes_nothing() 
     running.pipelines.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_whose_state_can_not_be_made_is_refused_and_the_former_goes_on() {
+    let (mut world, running) = world("probation = '0s'", "", "").await;
+    world.bank.account(5, 1, 1);
+    world.change(3).await;
+    // Its checkpoint lies behind the event that the next one fails at: the canary does not meet it.
+    running.swap_to(version("v1")).await;
+    let anew = manifest("v2", "state_layout = 2\non_fault = 'hold'", "do = 'trap-at'\nat = '5'");
+    let deployed = running.deploy(World::package("stamp", anew)).await.unwrap();
+    let outcome = &deployed.pipelines[0].outcome;
+    assert!(
+        matches!(outcome, Outcome::Refused { reason } if reason.contains("its state can't be made")),
+        "{outcome:?}"
+    );
+    let last = world.change(4).await;
+    running.stamped(last).await;
+    assert_eq!(runs(&world.assert_whole(8).await), named(&[("v0", 4), ("v1", 4)]));
+    assert_eq!(running.health("stamp").pending, None);
+    running.pipelines.stop().await;
+}
+
 /// The plugins folder is empty, and the server starts anew.
 async fn restarted_without_folder(world: &World, running: super::world::Running) -> super::world::Running {
     running.pipelines.stop().await;
