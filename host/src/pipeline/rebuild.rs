@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Append, Commit, JournalError, Record, RecordBody, SnapshotPart, StateChange, Swap};
+use crate::journal::{Append, Commit, Control, JournalError, Record, RecordBody, SnapshotPart, StateChange, Swap};
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
 use crate::telemetry::milliseconds;
 
@@ -22,6 +22,9 @@ use super::outputs::{rebuild_origin, tombstone_id};
 use super::reference;
 use super::swap::{self, Place};
 use super::worker::{Context, Worker};
+
+/// How many controls are read at once: a letter may be as large as a record.
+const PAGE: usize = 32;
 
 /// The state that is being made.
 struct Anew {
@@ -117,8 +120,8 @@ impl Worker<'_> {
         let contained = BTreeMap::from([(snapshot.source.clone(), told)]);
         let stands = self.live.meta.rebuild.as_ref().is_some_and(|rebuild| rebuild.stands);
         let cursor = match former {
-            None => beyond,
-            Some(former) if stands => former.max(beyond),
+            None => self.before_wishes(beyond)?,
+            Some(former) if stands => former.max(self.before_wishes(beyond)?),
             Some(former) => former,
         };
         if former.is_some() && self.wants.more_than_rows() {
@@ -210,6 +213,29 @@ impl Worker<'_> {
         let reason = format!("its state can't be made: {plugin}: {reason}");
         swap::refuse(self.context, &place, meta.clone(), &swap, &reason)?;
         Err(Stop::Again)
+    }
+
+    /// A pipeline that goes on at `cursor` without what lies before it: but not beyond what somebody wished
+    /// for while it stood still.
+    fn before_wishes(&self, cursor: Number) -> Result<Number, Stop> {
+        let context = self.context;
+        let mut after = self.feed.at().max(context.journal.kept_after());
+        while after < cursor {
+            let page = context.handle.block_on(context.journal.controls(after, PAGE))?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            let first = page.iter().find(|(number, control)| match control {
+                Control::SwapWanted(swap) => swap.pipeline == context.name && self.is_news(swap, *number),
+                Control::PauseWanted { pipeline, .. } | Control::ReplayWanted { pipeline, .. } => {
+                    *pipeline == context.name
+                }
+                _ => false,
+            });
+            if let Some((number, _)) = first {
+                return Ok(cursor.min(Number(number.0.saturating_sub(1))));
+            }
+        }
+        Ok(cursor)
     }
 
     fn nothing(&mut self) -> Result<Anew, Stop> {

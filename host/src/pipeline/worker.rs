@@ -273,7 +273,7 @@ impl Worker<'_> {
     }
 
     /// Whether a wish was not heeded yet, ahead of its place.
-    fn is_news(&self, swap: &Swap, asked: Number) -> bool {
+    pub(super) fn is_news(&self, swap: &Swap, asked: Number) -> bool {
         self.live.meta.versions.get(&swap.plugin).is_none_or(|active| active.asked < asked)
     }
 

@@ -312,6 +312,23 @@ fn rows(plugin: &str, stamp: &str, top: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_is_brought_while_a_new_pipeline_waits_for_its_rows_takes_over_after_them() {
+    let mut world = with_rows().await;
+    let running = world.start().await;
+    let request = world.request(Number::ZERO).await;
+    let desk = running.pipelines.desk().clone();
+    let package = World::package("stamp", rows("stamp", "v1", ""));
+    let deployed = tokio::spawn(async move { desk.deploy("stamp", package, "7", crate::store::Origin::Http).await });
+    let request = world.request(request).await;
+    world.change(3).await;
+    world.answer(request).await;
+    let deployed = deployed.await.unwrap().unwrap();
+    assert_eq!(deployed.pipelines[0].outcome, Outcome::Serves);
+    assert!(running.health("ledger").versions[1].1.starts_with("v1+"));
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_waits_for_its_state_is_not_forgotten_over_another_plugins() {
     let mut world = with_rows().await;
     let running = world.start().await;
