@@ -1,13 +1,16 @@
 //! Dead letters that somebody wants tried again: each is a late event of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ahead::PAGE;
 use super::batch::Item;
 use super::failure::{Stop, settle};
 use super::meta::{Meta, Replayed};
 use super::outputs::replay_origin;
+use super::wants::Mask;
 use super::worker::{Context, Worker};
-use crate::event::{Event, Number};
+use crate::event::{Event, Name, Number};
 use crate::journal::{Control, DeadLetter, LetterEnd};
 use crate::sandbox::OnFault;
 
@@ -34,6 +37,39 @@ impl Worker<'_> {
         let known = vec![Meta::replayed_change(&replayed)];
         settle(context, &mut self.chain, &mut self.live, known, vec![item], through)?;
         close(context, replayed)
+    }
+
+    /// The kept events that count in no state, and for which plugins: their letters are open, or were let go.
+    /// One that was tried again with success counts like any other.
+    pub(super) fn given_up(&self) -> Result<BTreeMap<Number, Mask>, Stop> {
+        let context = self.context;
+        let mut letters: BTreeMap<Number, (Number, Name)> = BTreeMap::new();
+        // An event's letter, and its end, come after it: whoever has the event has them.
+        let mut after = context.journal.kept_after();
+        loop {
+            let page = context.handle.block_on(context.journal.controls(after, PAGE))?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            for (number, control) in page {
+                match control {
+                    Control::DeadLetter(letter) if letter.pipeline == context.name => {
+                        letters.insert(number, (letter.number, letter.plugin));
+                    }
+                    Control::LetterClosed { pipeline, letter, end: LetterEnd::Replayed, .. }
+                        if pipeline == context.name =>
+                    {
+                        letters.remove(&letter);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let mut given_up = BTreeMap::new();
+        for (event, plugin) in letters.into_values() {
+            let bypassed = self.chain.on_fault(&plugin) == OnFault::Bypass;
+            *given_up.entry(event).or_default() |= if bypassed { self.chain.bit(&plugin) } else { Mask::MAX };
+        }
+        Ok(given_up)
     }
 
     /// Closes the letter that was tried last, if a crash came in between.

@@ -11,6 +11,7 @@ use crate::journal::{Append, Commit, Control, JournalError, Record, RecordBody, 
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
 use crate::telemetry::milliseconds;
 
+use super::ahead::PAGE;
 use super::batch::{Item, Next, View, cut};
 use super::chain::{Chain, Memory};
 use super::commit::Live;
@@ -21,10 +22,8 @@ use super::meta::{Contained, Meta};
 use super::outputs::{rebuild_origin, tombstone_id};
 use super::reference;
 use super::swap::{self, Place};
+use super::wants::Mask;
 use super::worker::{Context, Worker};
-
-/// How many controls are read at once: a letter may be as large as a record.
-const PAGE: usize = 32;
 
 /// The state that is being made.
 struct Anew {
@@ -37,6 +36,8 @@ struct Anew {
     at: Micros,
     /// The events that became dead letters before.
     letters: BTreeSet<Number>,
+    /// Those of them that are not to count, and for which plugins.
+    given_up: BTreeMap<Number, Mask>,
 }
 
 impl Sink for Anew {
@@ -240,9 +241,9 @@ impl Worker<'_> {
 
     fn nothing(&mut self) -> Result<Anew, Stop> {
         self.chain.renew();
-        let letters = self.letters()?;
+        let (letters, given_up) = (self.letters()?, self.given_up()?);
         let memory = super::worker::take_memory(&self.chain, &self.wants, &mut Default::default());
-        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters })
+        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters, given_up })
     }
 
     /// The events that there are letters for, or were.
@@ -290,7 +291,14 @@ impl Worker<'_> {
                     }
                     if let Some(last) = batch.items.last() {
                         anew.at = anew.at.max(last.event.committed_at);
-                        settle(context, &mut self.chain, anew, Vec::new(), batch.items, batch.through)?;
+                    }
+                    let mut items = batch.items;
+                    items.retain_mut(|item| {
+                        item.wanted &= !anew.given_up.get(&item.event.number).copied().unwrap_or_default();
+                        item.wanted != 0
+                    });
+                    if !items.is_empty() {
+                        settle(context, &mut self.chain, anew, Vec::new(), items, batch.through)?;
                     }
                     feed.pass(batch.through);
                 }

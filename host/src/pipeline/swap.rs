@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use super::ahead::PAGE;
 use super::chain::Chain;
 use super::failure::Stop;
 use super::meta::{Active, Former, Meta, Pending};
 use super::wants::Wants;
 use super::worker::Context;
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Commit, Control, Swap, SwapReason};
+use crate::journal::{Commit, Control, LetterEnd, Swap, SwapReason};
 use crate::sandbox::Plugin;
 use crate::store::VersionId;
 
@@ -221,7 +222,21 @@ fn restorable(
         && then.rebuild.is_none()
         && place.meta.rebuild.is_none()
         && as_now.all(|same| same)
-        && stored.cursor >= context.journal.kept_after())
+        && stored.cursor >= context.journal.kept_after()
+        && !tried_again(context, checkpoint)?)
+}
+
+/// Whether a dead letter was tried again since: its event, which may lie before, is not met again.
+fn tried_again(context: &Context, mut after: Number) -> Result<bool, Stop> {
+    loop {
+        let page = context.handle.block_on(context.journal.controls(after, PAGE))?;
+        let Some((last, _)) = page.last() else { return Ok(false) };
+        after = *last;
+        let replays = |control: &Control| matches!(control, Control::LetterClosed { pipeline, end: LetterEnd::Replayed, .. } if *pipeline == context.name);
+        if page.iter().any(|(_, control)| replays(control)) {
+            return Ok(true);
+        }
+    }
 }
 
 fn write(context: &Context, place: &Place<'_>, meta: &Meta) -> Result<(), Stop> {

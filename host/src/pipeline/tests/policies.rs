@@ -165,3 +165,43 @@ async fn an_event_that_was_let_go_holds_no_later_version_and_no_rebuild() {
     assert_eq!(world.dead_letters().await.len(), 1);
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_counts_once_whether_the_state_is_made_anew_before_it_is_tried_again_or_after() {
+    let (mut world, running) = world("", "", AT_FIVE).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0).number;
+    running.swap_to(version("v1")).await;
+    world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();
+    desk.replay(letter, "7").await.unwrap();
+    world.change(1).await;
+    world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    world.assert_whole(6).await;
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_that_was_tried_again_is_not_lost_by_going_back_over_it() {
+    let (mut world, running) = world("probation = '0s'", "", AT_FIVE).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0).number;
+    running.swap_to(version("v1")).await;
+    running.swap_to(super::world::World::package("stamp", manifest("v2", "state_layout = 2", ""))).await;
+    let place = desk.replay(letter, "7").await.unwrap();
+    running.stamped(place).await;
+    desk.roll_back("stamp", None, "7").await.unwrap();
+    running.until("stamp", |health| health.versions[0].1.starts_with("v1+")).await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    let stamps = world.assert_whole(5).await;
+    assert_eq!(runs(&stamps), [("v0".to_owned(), 3), ("v2".to_owned(), 1), ("v1".to_owned(), 1)]);
+    running.pipelines.stop().await;
+}
