@@ -59,12 +59,8 @@ pub(super) trait Sink {
     /// Takes a dead letter, before the commit that passes its event: a crash in between makes two
     /// letters of it, the other order could make none.
     fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
-        let DeadLetter { plugin, number, reason, .. } = &letter;
-        tracing::error!(pipeline = %context.name, %plugin, event = %number, reason = &**reason, "an event became a dead letter");
-        context.breaker.bad(plugin, reason);
-        context.control(Control::DeadLetter(Box::new(letter)))?;
-        context.board.write(|health| health.dead_letters += 1);
-        Ok(())
+        context.breaker.bad(&letter.plugin, &letter.reason);
+        context.write_letter(letter)
     }
     /// Whether a fault of the plugin's rolls its version back, rather than cost an event.
     fn on_probation(&self, _plugin: &Name) -> bool {
@@ -253,6 +249,15 @@ impl<S: Sink> Run<'_, S> {
 const RECORD_BYTES: &str = "journal.record_bytes";
 
 impl Context {
+    /// Makes a dead letter known.
+    pub(super) fn write_letter(&self, letter: DeadLetter) -> Result<(), Stop> {
+        let DeadLetter { plugin, number, reason, .. } = &letter;
+        tracing::error!(pipeline = %self.name, %plugin, event = %number, reason = &**reason, "an event became a dead letter");
+        self.control(Control::DeadLetter(Box::new(letter)))?;
+        self.board.write(|health| health.dead_letters += 1);
+        Ok(())
+    }
+
     /// Counts and logs a fault.
     fn blame(&self, blame: &Blame) {
         let plugin = blame.plugin.as_ref().unwrap_or(&self.name);

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Append, Commit, Control, JournalError, Record, RecordBody, SnapshotPart, StateChange, Swap};
+use crate::journal::{
+    Append, Commit, Control, DeadLetter, JournalError, Record, RecordBody, SnapshotPart, StateChange, Swap,
+};
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
 use crate::telemetry::milliseconds;
 
@@ -25,6 +27,9 @@ use super::swap::{self, Place};
 use super::wants::Mask;
 use super::worker::{Context, Worker};
 
+/// How many letters wait at most: each holds its event.
+const UNWRITTEN: usize = 100;
+
 /// The state that is being made.
 struct Anew {
     memory: Memory,
@@ -38,6 +43,9 @@ struct Anew {
     letters: BTreeSet<Number>,
     /// Those of them that are not to count, and for which plugins.
     given_up: BTreeMap<Number, Mask>,
+    /// Letters that are written when the state takes its place: while it is made for a version that waits,
+    /// the one that serves has handled their events. None: they are written at once.
+    unwritten: Option<Vec<DeadLetter>>,
 }
 
 impl Sink for Anew {
@@ -49,6 +57,17 @@ impl Sink for Anew {
 
     fn has_letter(&self, event: Number) -> bool {
         self.letters.contains(&event)
+    }
+
+    fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
+        context.breaker.bad(&letter.plugin, &letter.reason);
+        let Some(unwritten) = &mut self.unwritten else { return context.write_letter(letter) };
+        if unwritten.len() == UNWRITTEN {
+            let reason = format!("more than {UNWRITTEN} events can't be handled, the last because {}", letter.reason);
+            return Err(Stop::Broken { plugin: Some(letter.plugin), reason });
+        }
+        unwritten.push(letter);
+        Ok(())
     }
 
     fn accept(&mut self, context: &Context, _: &Chain, made: Made<'_>) -> Result<(), JournalError> {
@@ -242,8 +261,9 @@ impl Worker<'_> {
     fn nothing(&mut self) -> Result<Anew, Stop> {
         self.chain.renew();
         let (letters, given_up) = (self.letters()?, self.given_up()?);
+        let unwritten = self.in_the_making().is_some().then(Vec::new);
         let memory = super::worker::take_memory(&self.chain, &self.wants, &mut Default::default());
-        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters, given_up })
+        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters, given_up, unwritten })
     }
 
     /// The events that there are letters for, or were.
@@ -343,6 +363,9 @@ impl Worker<'_> {
         newest.sort_by_key(|(place, _)| *place);
         messages.extend(newest.into_iter().map(|(_, message)| message));
         let count = messages.len() as u64;
+        for letter in anew.unwritten.into_iter().flatten() {
+            context.write_letter(letter)?;
+        }
         let commit = Commit {
             pipeline: context.name.clone(),
             after: former.map(|_| self.live.committed()),

@@ -351,3 +351,18 @@ async fn a_version_that_waits_for_its_state_is_not_forgotten_over_another_plugin
     assert_eq!(bring("stamp", "v1").await, Outcome::WaitsForState, "now it may");
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_can_not_make_its_state_leaves_no_dead_letters_of_what_the_former_handled() {
+    let (mut world, running) = world("probation = '0s'\nquarantine_after = 2", "", "").await;
+    world.change(6).await;
+    running.swap_to(version("v1")).await;
+    let anew = manifest("v2", "state_layout = 2", "do = 'trap'");
+    let deployed = running.deploy(World::package("stamp", anew)).await.unwrap();
+    assert!(matches!(&deployed.pipelines[0].outcome, Outcome::Refused { .. }), "{deployed:?}");
+    let last = world.change(2).await;
+    running.stamped(last).await;
+    world.assert_whole(8).await;
+    assert!(world.dead_letters().await.is_empty());
+    running.pipelines.stop().await;
+}
