@@ -167,7 +167,6 @@ impl Desk {
         let pipelines = self.0.of(plugin)?;
         let name: Name = plugin.into();
         let versions = self.0.library.versions().list(plugin);
-        let serving = self.0.serving(plugin);
         let about = match version {
             Some(wanted) => {
                 let is = |about: &&About| {
@@ -179,11 +178,11 @@ impl Desk {
                     known: versions.iter().map(|about| &*about.version).collect::<Vec<_>>().join(", "),
                 })?
             }
-            // The newest that served well and doesn't now.
-            None => versions
-                .iter()
-                .find(|about| about.refused.is_none() && !serving.contains(&about.id))
-                .ok_or_else(|| DeployError::NoFormer(name.clone()))?,
+            None => {
+                let before = self.0.before(&pipelines, &name).await?;
+                let good = |id: &VersionId| versions.iter().find(|about| about.id == *id && about.refused.is_none());
+                before.iter().find_map(good).ok_or_else(|| DeployError::NoFormer(name.clone()))?
+            }
         };
         let mut done = Vec::new();
         for known in pipelines {

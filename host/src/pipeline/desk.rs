@@ -185,17 +185,21 @@ impl Inner {
         Ok(needed)
     }
 
-    /// The versions that serve in any pipeline.
-    pub(super) fn serving(&self, plugin: &str) -> Vec<VersionId> {
-        let serving: Vec<Box<str>> = self
-            .pipelines
-            .iter()
-            .flat_map(|known| known.board.read().versions)
-            .filter(|(name, _)| **name == *plugin)
-            .map(|(_, version)| version)
-            .collect();
-        let versions = self.library.versions().list(plugin);
-        versions.into_iter().filter(|about| serving.contains(&about.version)).map(|about| about.id).collect()
+    /// Where a pipeline would go back to, the best first: from a version that waits to the one that serves,
+    /// from that one to those that served before.
+    pub(super) async fn before(&self, pipelines: &[&Known], plugin: &Name) -> Result<Vec<VersionId>, DeployError> {
+        let mut before = Vec::new();
+        for known in pipelines {
+            let Some(mut stored) = self.journal.pipeline(&known.name).await? else { continue };
+            let refused = |reason| DeployError::Refused { plugin: plugin.clone(), reason };
+            let Meta { versions, pending, .. } = Meta::take(&mut stored).map_err(refused)?;
+            let Some(active) = versions.get(plugin) else { continue };
+            if pending.is_some_and(|pending| pending.swap.plugin == *plugin) {
+                before.push(active.id.clone());
+            }
+            before.extend(active.former.iter().rev().map(|former| former.id.clone()));
+        }
+        Ok(before)
     }
 }
 

@@ -366,3 +366,27 @@ async fn a_version_that_can_not_make_its_state_leaves_no_dead_letters_of_what_th
     assert!(world.dead_letters().await.is_empty());
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rolling_back_while_a_version_waits_for_its_state_calls_that_one_off() {
+    let mut world = with_rows().await;
+    let running = world.start().await;
+    let request = world.request(Number::ZERO).await;
+    world.answer(request).await;
+    running.until("ledger", |health| health.status == super::super::Status::Running).await;
+    let desk = running.pipelines.desk();
+    let package = World::package("stamp", rows("stamp", "v1", "state_layout = 2"));
+    let deployed = desk.deploy("stamp", package, "7", crate::store::Origin::Http).await.unwrap();
+    assert_eq!(deployed.pipelines[0].outcome, Outcome::WaitsForState);
+    let back = desk.roll_back("stamp", None, "7").await.unwrap();
+    assert!(back.version.starts_with("v0+"), "{back:?}");
+    assert_eq!((&back.pipelines[0].outcome, running.health("ledger").pending), (&Outcome::Serves, None));
+    let request = world.request(request).await;
+    world.answer(request).await;
+    let last = world.change(1).await;
+    running.until("ledger", |health| health.cursor >= last).await;
+    assert!(running.health("ledger").versions[1].1.starts_with("v0+"));
+    let error = desk.roll_back("stamp", None, "7").await.unwrap_err();
+    assert!(matches!(error, DeployError::NoFormer(_)), "it never served: {error}");
+    running.pipelines.stop().await;
+}
