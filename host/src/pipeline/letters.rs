@@ -14,6 +14,9 @@ use crate::event::{Event, Name, Number};
 use crate::journal::{Control, DeadLetter, LetterEnd};
 use crate::sandbox::OnFault;
 
+/// By event: its newest letter, and the plugins for which it does not count.
+pub(super) type GivenUp = BTreeMap<Number, (Number, Mask)>;
+
 impl Worker<'_> {
     /// Runs a letter's event through the plugins, marked as late. What fails again becomes a letter
     /// again. `through`: the place of the wish.
@@ -26,13 +29,19 @@ impl Worker<'_> {
         };
         let DeadLetter { plugin, number, origin, event, .. } = stored.letter;
         let event = Event { number, late: true, ..event };
+        let replayed = Replayed { letter, by: by.into() };
         let mut wanted = self.wants.mask(&event);
         // The others had it when it failed.
         if self.chain.on_fault(&plugin) == OnFault::Bypass {
             wanted &= self.chain.bit(&plugin);
         }
+        if self.live.given_up.get(&number).is_some_and(|(newest, _)| *newest > through) {
+            // It failed again, and a crash came before that was saved.
+            let known = vec![Meta::replayed_change(&replayed)];
+            self.live.write(context, through, known)?;
+            return close(context, replayed);
+        }
         let item = Item { event: Arc::new(event), origin: replay_origin(&origin, letter), wanted };
-        let replayed = Replayed { letter, by: by.into() };
         // Committed with what comes of it, so that a crash can't make it happen twice, or not at all.
         let known = vec![Meta::replayed_change(&replayed)];
         settle(context, &mut self.chain, &mut self.live, known, vec![item], through)?;
@@ -41,11 +50,10 @@ impl Worker<'_> {
 
     /// The kept events that count in no state, and for which plugins: their letters are open, or were let go.
     /// One that was tried again with success counts like any other.
-    pub(super) fn given_up(&self) -> Result<BTreeMap<Number, Mask>, Stop> {
+    /// Looks at the letters that were written after `after`.
+    pub(super) fn given_up(&self, mut after: Number) -> Result<GivenUp, Stop> {
         let context = self.context;
         let mut letters: BTreeMap<Number, (Number, Name)> = BTreeMap::new();
-        // An event's letter, and its end, come after it: whoever has the event has them.
-        let mut after = context.journal.kept_after();
         loop {
             let page = context.handle.block_on(context.journal.controls(after, PAGE))?;
             let Some((last, _)) = page.last() else { break };
@@ -64,10 +72,12 @@ impl Worker<'_> {
                 }
             }
         }
-        let mut given_up = BTreeMap::new();
-        for (event, plugin) in letters.into_values() {
+        let mut given_up = GivenUp::new();
+        for (letter, (event, plugin)) in letters {
             let bypassed = self.chain.on_fault(&plugin) == OnFault::Bypass;
-            *given_up.entry(event).or_default() |= if bypassed { self.chain.bit(&plugin) } else { Mask::MAX };
+            let (newest, mask) = given_up.entry(event).or_default();
+            *newest = letter;
+            *mask |= if bypassed { self.chain.bit(&plugin) } else { Mask::MAX };
         }
         Ok(given_up)
     }

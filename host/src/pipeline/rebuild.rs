@@ -16,15 +16,14 @@ use crate::telemetry::milliseconds;
 use super::ahead::PAGE;
 use super::batch::{Item, Next, View, cut};
 use super::chain::{Chain, Memory};
-use super::commit::Live;
 use super::failure::{Made, Sink, Stop, settle};
 use super::feed::Feed;
 use super::health::Status;
+use super::letters::GivenUp;
 use super::meta::{Contained, Meta};
 use super::outputs::{rebuild_origin, tombstone_id};
 use super::reference;
 use super::swap::{self, Place};
-use super::wants::Mask;
 use super::worker::{Context, Worker};
 
 /// How many letters wait at most: each holds its event.
@@ -42,7 +41,7 @@ struct Anew {
     /// The events that became dead letters before.
     letters: BTreeSet<Number>,
     /// Those of them that are not to count, and for which plugins.
-    given_up: BTreeMap<Number, Mask>,
+    given_up: GivenUp,
     /// Letters that are written when the state takes its place: while it is made for a version that waits,
     /// the one that serves has handled their events. None: they are written at once.
     unwritten: Option<Vec<DeadLetter>>,
@@ -260,7 +259,8 @@ impl Worker<'_> {
 
     fn nothing(&mut self) -> Result<Anew, Stop> {
         self.chain.renew();
-        let (letters, given_up) = (self.letters()?, self.given_up()?);
+        // An event's letter, and its end, come after it: whoever has the event has them.
+        let (letters, given_up) = (self.letters()?, self.given_up(self.context.journal.kept_after())?);
         let unwritten = self.in_the_making().is_some().then(Vec::new);
         let memory = super::worker::take_memory(&self.chain, &self.wants, &mut Default::default());
         Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters, given_up, unwritten })
@@ -314,7 +314,7 @@ impl Worker<'_> {
                     }
                     let mut items = batch.items;
                     items.retain_mut(|item| {
-                        item.wanted &= !anew.given_up.get(&item.event.number).copied().unwrap_or_default();
+                        item.wanted &= !anew.given_up.get(&item.event.number).map_or(0, |(_, mask)| *mask);
                         item.wanted != 0
                     });
                     if !items.is_empty() {
@@ -379,7 +379,7 @@ impl Worker<'_> {
         context.handle.block_on(context.journal.commit(commit))?;
         context.crash.point();
         self.chain.renew();
-        self.live = Live::new(anew.memory, meta, cursor);
+        self.live.begin_anew(anew.memory, meta, cursor);
         self.feed = Feed::new(&context.journal, &context.handle, cursor);
         *self.asked = None;
         context.board.write(|health| {

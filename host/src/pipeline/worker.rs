@@ -259,7 +259,11 @@ impl Worker<'_> {
     }
 
     fn batch(&mut self, batch: Batch) -> Result<(), Stop> {
-        let Batch { references, items, through, moved } = batch;
+        let Batch { references, mut items, through, moved } = batch;
+        items.retain_mut(|item| {
+            item.wanted &= !self.live.given_up.get(&item.event.number).map_or(0, |(_, mask)| *mask);
+            item.wanted != 0
+        });
         if references.is_empty() && items.is_empty() {
             self.live.pass(self.context, through, moved);
         } else {

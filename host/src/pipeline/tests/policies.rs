@@ -205,3 +205,29 @@ async fn a_dead_letter_that_was_tried_again_is_not_lost_by_going_back_over_it() 
     assert_eq!(runs(&stamps), [("v0".to_owned(), 3), ("v2".to_owned(), 1), ("v1".to_owned(), 1)]);
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_before_the_cursor_is_saved_makes_no_second_dead_letter() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (mut world, running) = world("", "", AT_FIVE).await;
+    running.pipelines.stop().await;
+    let dies = Arc::new(AtomicBool::new(false));
+    let once = dies.clone();
+    let here = || std::thread::current().name() == Some("pipeline-stamp");
+    let running = world.start_crashing(Some(Arc::new(move || here() && once.swap(false, Ordering::Relaxed)))).await;
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    dies.store(true, Ordering::Relaxed);
+    world.bank.account(5, 1, 1);
+    world.append().await;
+    // Nothing came of it, so only the cursor is saved, a second later: there it dies.
+    while dies.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    world.assert_whole(4).await;
+    assert_eq!(world.dead_letters().await.len(), 1);
+    running.pipelines.stop().await;
+}

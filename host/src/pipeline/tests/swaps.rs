@@ -390,3 +390,19 @@ async fn rolling_back_while_a_version_waits_for_its_state_calls_that_one_off() {
     assert!(matches!(error, DeployError::NoFormer(_)), "it never served: {error}");
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_was_made_anew_is_kept_to_try_versions_from_it() {
+    let (mut world, running) = world("", "", "").await;
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    let place = world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();
+    world.change(1).await;
+    let kept = async {
+        while world.journal.checkpoints("stamp").await.unwrap().last().is_none_or(|newest| newest.number < place) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), kept).await.unwrap();
+    running.pipelines.stop().await;
+}
