@@ -9,7 +9,7 @@ use crate::event::Number;
 use crate::journal::{Control, Swap};
 
 /// How many controls are read at once: a letter may be as large as a record.
-const PAGE: usize = 32;
+pub(super) const PAGE: usize = 32;
 
 /// What lies ahead of a cursor for one pipeline.
 #[derive(Default)]

@@ -57,6 +57,7 @@ impl<'a> Worker<'a> {
         let feed = Feed::new(&context.journal, &context.handle, stored.cursor);
         let live = Live::new(memory, meta, stored.cursor);
         let mut worker = Self { context, chain, wants, next, live, feed, asked };
+        worker.live.given_up = worker.given_up(stored.cursor)?;
         worker.know_versions()?;
         worker.close_replayed()?;
         worker.plan_checkpoint()?;

@@ -8,6 +8,7 @@ use crate::journal::{Commit, JournalError, StateChange};
 
 use super::chain::{Chain, Memory};
 use super::failure::{Made, Sink, Stop};
+use super::letters::GivenUp;
 use super::meta::{Active, Meta};
 use super::worker::Context;
 
@@ -24,13 +25,30 @@ pub(super) struct Live {
     cursor: Number,
     /// When a cursor that moved without output first went beyond `committed`.
     unsaved_since: Option<Instant>,
+    /// Of the events ahead: those that became dead letters before a crash took the cursor back.
+    pub(super) given_up: GivenUp,
     /// When its state is to be kept next; none: never (it has no plugins).
     checkpoint_at: Option<Instant>,
 }
 
 impl Live {
     pub(super) fn new(memory: Memory, meta: Meta, committed: Number) -> Self {
-        Self { memory, meta, committed, cursor: committed, unsaved_since: None, checkpoint_at: None }
+        Self {
+            memory,
+            meta,
+            committed,
+            cursor: committed,
+            unsaved_since: None,
+            given_up: GivenUp::new(),
+            checkpoint_at: None,
+        }
+    }
+
+    /// A state that was made anew took the place of this one. It is kept soon, to try versions from it.
+    pub(super) fn begin_anew(&mut self, memory: Memory, meta: Meta, committed: Number) {
+        let checkpoint_at = self.checkpoint_at.map(|_| Instant::now());
+        let given_up = std::mem::take(&mut self.given_up);
+        *self = Self { given_up, checkpoint_at, ..Self::new(memory, meta, committed) };
     }
 
     pub(super) fn checkpoint_due(&self) -> bool {

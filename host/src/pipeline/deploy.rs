@@ -92,7 +92,11 @@ impl Desk {
         let inner = &self.0;
         let refused = |reason: String| DeployError::Refused { plugin: plugin.clone(), reason };
         let ready = inner.library.prepare(plugin, package).map_err(refused)?;
-        let about = inner.library.keep(&ready, package, by, origin, &inner.in_use(plugin))?;
+        let needed = inner.needed(plugin).map_err(|stop| match stop {
+            Stop::Quiet | Stop::Again => DeployError::Stopping,
+            Stop::Conflict(reason) | Stop::Broken { reason, .. } => refused(reason),
+        })?;
+        let about = inner.library.keep(&ready, package, by, origin, &needed)?;
         let settings = &inner.config.plugins;
         let mut reports = Vec::new();
         for known in inner.of(plugin)? {
@@ -163,7 +167,6 @@ impl Desk {
         let pipelines = self.0.of(plugin)?;
         let name: Name = plugin.into();
         let versions = self.0.library.versions().list(plugin);
-        let serving = self.0.in_use(plugin);
         let about = match version {
             Some(wanted) => {
                 let is = |about: &&About| {
@@ -175,11 +178,11 @@ impl Desk {
                     known: versions.iter().map(|about| &*about.version).collect::<Vec<_>>().join(", "),
                 })?
             }
-            // The newest that served well and doesn't now.
-            None => versions
-                .iter()
-                .find(|about| about.refused.is_none() && !serving.contains(&about.id))
-                .ok_or_else(|| DeployError::NoFormer(name.clone()))?,
+            None => {
+                let before = self.0.before(&pipelines, &name).await?;
+                let good = |id: &VersionId| versions.iter().find(|about| about.id == *id && about.refused.is_none());
+                before.iter().find_map(good).ok_or_else(|| DeployError::NoFormer(name.clone()))?
+            }
         };
         let mut done = Vec::new();
         for known in pipelines {
@@ -206,6 +209,11 @@ impl Desk {
             let inner = &this.0;
             let known = inner.pipeline(&pipeline)?;
             let refused = |reason: String| DeployError::Refused { plugin: plugin.clone(), reason };
+            if !known.has(&plugin) {
+                return Err(refused(format!(
+                    "pipeline {pipeline} does not have it; try it in one whose plugins name it"
+                )));
+            }
             let ready = inner.library.prepare(&plugin, &package).map_err(refused)?;
             let range = Range {
                 from: Some(from.unwrap_or_default()),

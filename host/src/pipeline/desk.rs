@@ -8,9 +8,12 @@ use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+use super::ahead::Ahead;
 use super::breaker::Breaker;
+use super::failure::Stop;
 use super::health::{Board, Health};
 use super::library::Library;
+use super::meta::Meta;
 use super::worker::{Context, Crash};
 use crate::config::Config;
 use crate::event::{Name, Number};
@@ -99,6 +102,12 @@ pub(super) struct Known {
     pub(super) notes: BTreeMap<Name, Notes>,
 }
 
+impl Known {
+    pub(super) fn has(&self, plugin: &str) -> bool {
+        self.plugins.iter().any(|name| **name == *plugin)
+    }
+}
+
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Desk(pub(super) Arc<Inner>);
@@ -141,8 +150,7 @@ impl Inner {
     }
 
     pub(super) fn of(&self, plugin: &str) -> Result<Vec<&Known>, DeployError> {
-        let found: Vec<&Known> =
-            self.pipelines.iter().filter(|known| known.plugins.iter().any(|name| **name == *plugin)).collect();
+        let found: Vec<&Known> = self.pipelines.iter().filter(|known| known.has(plugin)).collect();
         if found.is_empty() { Err(DeployError::NoPipeline(plugin.into())) } else { Ok(found) }
     }
 
@@ -174,17 +182,43 @@ impl Inner {
         }
     }
 
-    /// The versions that serve, or did before, in any pipeline.
-    pub(super) fn in_use(&self, plugin: &str) -> Vec<VersionId> {
-        let serving: Vec<Box<str>> = self
-            .pipelines
-            .iter()
-            .flat_map(|known| known.board.read().versions)
-            .filter(|(name, _)| **name == *plugin)
-            .map(|(_, version)| version)
-            .collect();
-        let versions = self.library.versions().list(plugin);
-        versions.into_iter().filter(|about| serving.contains(&about.version)).map(|about| about.id).collect()
+    /// The versions that must stay: those that a pipeline names, or will when it comes to a wish that lies
+    /// ahead of it. Blocks.
+    pub(super) fn needed(&self, plugin: &str) -> Result<Vec<VersionId>, Stop> {
+        let mut needed = Vec::new();
+        for known in self.pipelines.iter().filter(|known| known.has(plugin)) {
+            let stored = self.handle.block_on(self.journal.pipeline(&known.name))?;
+            let Some(mut stored) = stored else { continue };
+            let broken = |reason| Stop::Broken { plugin: None, reason };
+            let Meta { versions, pending, .. } = Meta::take(&mut stored).map_err(broken)?;
+            if let Some(active) = versions.get(plugin) {
+                needed.push(active.id.clone());
+                needed.extend(active.former.iter().map(|former| former.id.clone()));
+            }
+            let ahead = Ahead::of(&self.aside(known), stored.cursor)?;
+            let wished = ahead.swaps.into_iter().map(|(_, swap)| swap).chain(pending.map(|pending| pending.swap));
+            needed.extend(
+                wished.filter(|swap| *swap.plugin == *plugin).filter_map(|swap| VersionId::try_from(swap.id).ok()),
+            );
+        }
+        Ok(needed)
+    }
+
+    /// Where a pipeline would go back to, the best first: from a version that waits to the one that serves,
+    /// from that one to those that served before.
+    pub(super) async fn before(&self, pipelines: &[&Known], plugin: &Name) -> Result<Vec<VersionId>, DeployError> {
+        let mut before = Vec::new();
+        for known in pipelines {
+            let Some(mut stored) = self.journal.pipeline(&known.name).await? else { continue };
+            let refused = |reason| DeployError::Refused { plugin: plugin.clone(), reason };
+            let Meta { versions, pending, .. } = Meta::take(&mut stored).map_err(refused)?;
+            let Some(active) = versions.get(plugin) else { continue };
+            if pending.is_some_and(|pending| pending.swap.plugin == *plugin) {
+                before.push(active.id.clone());
+            }
+            before.extend(active.former.iter().rev().map(|former| former.id.clone()));
+        }
+        Ok(before)
     }
 }
 

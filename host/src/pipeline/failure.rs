@@ -52,15 +52,15 @@ pub(super) trait Sink {
     fn has_letter(&self, _event: Number) -> bool {
         false
     }
+    /// Whether an event that can't be handled may hold the pipeline, where a plugin wishes so.
+    fn may_hold(&self, event: Number) -> bool {
+        !self.has_letter(event)
+    }
     /// Takes a dead letter, before the commit that passes its event: a crash in between makes two
     /// letters of it, the other order could make none.
     fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
-        let DeadLetter { plugin, number, reason, .. } = &letter;
-        tracing::error!(pipeline = %context.name, %plugin, event = %number, reason = &**reason, "an event became a dead letter");
-        context.breaker.bad(plugin, reason);
-        context.control(Control::DeadLetter(Box::new(letter)))?;
-        context.board.write(|health| health.dead_letters += 1);
-        Ok(())
+        context.breaker.bad(&letter.plugin, &letter.reason);
+        context.write_letter(letter)
     }
     /// Whether a fault of the plugin's rolls its version back, rather than cost an event.
     fn on_probation(&self, _plugin: &Name) -> bool {
@@ -193,9 +193,10 @@ impl<S: Sink> Run<'_, S> {
             let Some(mut item) = piece.items.pop() else { return Ok(()) };
             let number = item.event.number;
             let policy = blame.plugin.as_ref().map_or(OnFault::Skip, |plugin| self.chain.on_fault(plugin));
-            if policy == OnFault::Hold && !self.context.may_skip(number) {
+            if policy == OnFault::Hold && self.sink.may_hold(number) && !self.context.may_skip(number) {
                 let reason = format!(
-                    "holds before event {number}, which it can't handle: {}; deploy a version that can, or let the                      event go: relevo plugin skip {} {number}",
+                    "holds before event {number}, which it can't handle: {}; deploy a version that can, or let the \
+                     event go: relevo plugin skip {} {number}",
                     blame.fault, self.context.name
                 );
                 return Err(Stop::Broken { plugin: blame.plugin.clone(), reason });
@@ -248,6 +249,15 @@ impl<S: Sink> Run<'_, S> {
 const RECORD_BYTES: &str = "journal.record_bytes";
 
 impl Context {
+    /// Makes a dead letter known.
+    pub(super) fn write_letter(&self, letter: DeadLetter) -> Result<(), Stop> {
+        let DeadLetter { plugin, number, reason, .. } = &letter;
+        tracing::error!(pipeline = %self.name, %plugin, event = %number, reason = &**reason, "an event became a dead letter");
+        self.control(Control::DeadLetter(Box::new(letter)))?;
+        self.board.write(|health| health.dead_letters += 1);
+        Ok(())
+    }
+
     /// Counts and logs a fault.
     fn blame(&self, chain: &Chain, blame: &Blame) {
         let plugin = blame.plugin.as_ref().unwrap_or(&self.name);

@@ -82,7 +82,7 @@ fn looks(folder: &Path, plugin: &str) -> Looks {
 }
 
 /// Deploys what the folder holds, if it is not what it held before.
-async fn bring(desk: &Desk, folder: &Path, plugin: &Name) {
+pub(super) async fn bring(desk: &Desk, folder: &Path, plugin: &Name) {
     let package = match Package::read(folder, plugin) {
         Ok(package) => package,
         Err((path, error)) => {
@@ -94,11 +94,16 @@ async fn bring(desk: &Desk, folder: &Path, plugin: &Name) {
     if desk.seen(plugin).is_some_and(|seen| seen == id) {
         return;
     }
-    // Before it is tried: one that fails is not tried again and again.
+    let deployed = desk.deploy(plugin, package, "folder", Origin::Folder).await;
+    if let Err(error @ (DeployError::Stopping | DeployError::Journal(_))) = &deployed {
+        tracing::warn!(%plugin, version = id.short(), %error, "the plugins folder's new version waits for the next start");
+        return;
+    }
+    // One that fails is not tried again and again.
     if let Err(error) = desk.see(plugin, &id) {
         tracing::warn!(%plugin, %error, "what the plugins folder holds can't be remembered");
     }
-    match desk.deploy(plugin, package, "folder", Origin::Folder).await {
+    match deployed {
         Ok(deployed) => {
             for in_pipeline in deployed.pipelines {
                 let (pipeline, version) = (in_pipeline.pipeline, &*deployed.version);
@@ -110,7 +115,6 @@ async fn bring(desk: &Desk, folder: &Path, plugin: &Name) {
                 }
             }
         }
-        Err(DeployError::Stopping) => {}
         Err(error) => {
             tracing::error!(%plugin, version = id.short(), %error, "the plugins folder's new version does not serve; the former one goes on");
         }

@@ -1,14 +1,21 @@
 //! Dead letters that somebody wants tried again: each is a late event of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ahead::PAGE;
 use super::batch::Item;
 use super::failure::{Stop, settle};
 use super::meta::{Meta, Replayed};
+use super::outputs::replay_origin;
+use super::wants::Mask;
 use super::worker::{Context, Worker};
-use crate::event::{Event, Number};
+use crate::event::{Event, Name, Number};
 use crate::journal::{Control, DeadLetter, LetterEnd};
 use crate::sandbox::OnFault;
+
+/// By event: its newest letter, and the plugins for which it does not count.
+pub(super) type GivenUp = BTreeMap<Number, (Number, Mask)>;
 
 impl Worker<'_> {
     /// Runs a letter's event through the plugins, marked as late. What fails again becomes a letter
@@ -22,17 +29,57 @@ impl Worker<'_> {
         };
         let DeadLetter { plugin, number, origin, event, .. } = stored.letter;
         let event = Event { number, late: true, ..event };
+        let replayed = Replayed { letter, by: by.into() };
         let mut wanted = self.wants.mask(&event);
         // The others had it when it failed.
         if self.chain.on_fault(&plugin) == OnFault::Bypass {
             wanted &= self.chain.bit(&plugin);
         }
-        let item = Item { event: Arc::new(event), origin, wanted };
-        let replayed = Replayed { letter, by: by.into() };
+        if self.live.given_up.get(&number).is_some_and(|(newest, _)| *newest > through) {
+            // It failed again, and a crash came before that was saved.
+            let known = vec![Meta::replayed_change(&replayed)];
+            self.live.write(context, through, known)?;
+            return close(context, replayed);
+        }
+        let item = Item { event: Arc::new(event), origin: replay_origin(&origin, letter), wanted };
         // Committed with what comes of it, so that a crash can't make it happen twice, or not at all.
         let known = vec![Meta::replayed_change(&replayed)];
         settle(context, &mut self.chain, &mut self.live, known, vec![item], through)?;
         close(context, replayed)
+    }
+
+    /// The kept events that count in no state, and for which plugins: their letters are open, or were let go.
+    /// One that was tried again with success counts like any other.
+    /// Looks at the letters that were written after `after`.
+    pub(super) fn given_up(&self, mut after: Number) -> Result<GivenUp, Stop> {
+        let context = self.context;
+        let mut letters: BTreeMap<Number, (Number, Name)> = BTreeMap::new();
+        loop {
+            let page = context.handle.block_on(context.journal.controls(after, PAGE))?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            for (number, control) in page {
+                match control {
+                    Control::DeadLetter(letter) if letter.pipeline == context.name => {
+                        letters.insert(number, (letter.number, letter.plugin));
+                    }
+                    Control::LetterClosed { pipeline, letter, end: LetterEnd::Replayed, .. }
+                        if pipeline == context.name =>
+                    {
+                        letters.remove(&letter);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let mut given_up = GivenUp::new();
+        for (letter, (event, plugin)) in letters {
+            let bypassed = self.chain.on_fault(&plugin) == OnFault::Bypass;
+            let (newest, mask) = given_up.entry(event).or_default();
+            *newest = letter;
+            *mask |= if bypassed { self.chain.bit(&plugin) } else { Mask::MAX };
+        }
+        Ok(given_up)
     }
 
     /// Closes the letter that was tried last, if a crash came in between.

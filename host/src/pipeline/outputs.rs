@@ -102,6 +102,12 @@ pub(super) fn rebuild_origin(incarnation: &str, request: Number) -> Name {
     format!("{incarnation}/rebuild/{request}").into()
 }
 
+/// What the ids of all that a dead letter's replay makes begin with: other plugins may have made messages
+/// of the event when it failed, with ids of its own.
+pub(super) fn replay_origin(origin: &str, letter: Number) -> Name {
+    format!("{origin}/letter/{letter}").into()
+}
+
 /// The id of a rebuild's tombstone.
 pub(super) fn tombstone_id(origin: &str, pipeline: &str, channel: &ChannelName, key: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{pipeline}/{origin}/{channel}/{key}").as_bytes())

@@ -7,21 +7,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Append, Commit, JournalError, Record, RecordBody, SnapshotPart, StateChange};
+use crate::journal::{
+    Append, Commit, Control, DeadLetter, JournalError, Record, RecordBody, SnapshotPart, StateChange, Swap,
+};
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
 use crate::telemetry::milliseconds;
 
+use super::ahead::PAGE;
 use super::batch::{Item, Next, View, cut};
 use super::chain::{Chain, Memory};
-use super::commit::Live;
 use super::failure::{Made, Sink, Stop, settle};
 use super::feed::Feed;
 use super::health::Status;
+use super::letters::GivenUp;
 use super::meta::{Contained, Meta};
 use super::outputs::{rebuild_origin, tombstone_id};
 use super::reference;
-use super::swap;
+use super::swap::{self, Place};
 use super::worker::{Context, Worker};
+
+/// How many letters wait at most: each holds its event.
+const UNWRITTEN: usize = 100;
 
 /// The state that is being made.
 struct Anew {
@@ -34,6 +40,11 @@ struct Anew {
     at: Micros,
     /// The events that became dead letters before.
     letters: BTreeSet<Number>,
+    /// Those of them that are not to count, and for which plugins.
+    given_up: GivenUp,
+    /// Letters that are written when the state takes its place: while it is made for a version that waits,
+    /// the one that serves has handled their events. None: they are written at once.
+    unwritten: Option<Vec<DeadLetter>>,
 }
 
 impl Sink for Anew {
@@ -45,6 +56,17 @@ impl Sink for Anew {
 
     fn has_letter(&self, event: Number) -> bool {
         self.letters.contains(&event)
+    }
+
+    fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
+        context.breaker.bad(&letter.plugin, &letter.reason);
+        let Some(unwritten) = &mut self.unwritten else { return context.write_letter(letter) };
+        if unwritten.len() == UNWRITTEN {
+            let reason = format!("more than {UNWRITTEN} events can't be handled, the last because {}", letter.reason);
+            return Err(Stop::Broken { plugin: Some(letter.plugin), reason });
+        }
+        unwritten.push(letter);
+        Ok(())
     }
 
     fn accept(&mut self, context: &Context, _: &Chain, made: Made<'_>) -> Result<(), JournalError> {
@@ -86,6 +108,11 @@ impl Worker<'_> {
     /// Makes the state of the snapshot that begins with `record`. `former`: where the pipeline
     /// stood; none if it is new.
     pub(super) fn rebuild(&mut self, record: &Record, former: Option<Number>) -> Result<(), Stop> {
+        let made = self.make_of_rows(record, former);
+        self.or_refuse(made)
+    }
+
+    fn make_of_rows(&mut self, record: &Record, former: Option<Number>) -> Result<(), Stop> {
         let Some(snapshot) = Snapshot::of(record) else { return Ok(()) };
         let (context, begun) = (self.context, std::time::Instant::now());
         context.board.status(Status::Rebuilding);
@@ -112,8 +139,8 @@ impl Worker<'_> {
         let contained = BTreeMap::from([(snapshot.source.clone(), told)]);
         let stands = self.live.meta.rebuild.as_ref().is_some_and(|rebuild| rebuild.stands);
         let cursor = match former {
-            None => beyond,
-            Some(former) if stands => former.max(beyond),
+            None => self.before_wishes(beyond)?,
+            Some(former) if stands => former.max(self.before_wishes(beyond)?),
             Some(former) => former,
         };
         if former.is_some() && self.wants.more_than_rows() {
@@ -146,6 +173,11 @@ impl Worker<'_> {
 
     /// Makes the state of a pipeline that needs no rows: of the events that are kept.
     pub(super) fn reset(&mut self, cursor: Number) -> Result<(), Stop> {
+        let made = self.make_of_events(cursor);
+        self.or_refuse(made)
+    }
+
+    fn make_of_events(&mut self, cursor: Number) -> Result<(), Stop> {
         let (mut anew, origin) = (self.nothing()?, rebuild_origin("", cursor));
         self.replay(&mut anew, self.context.journal.kept_after(), cursor, &BTreeMap::new(), &origin)?;
         self.replace(anew, &origin, Some(cursor), cursor, BTreeMap::new(), None)
@@ -154,6 +186,11 @@ impl Worker<'_> {
     /// Goes back to the state of a checkpoint and folds what came since, with the version that waits.
     /// False: the checkpoint can't tell what state channels should show now, or is gone.
     pub(super) fn restore(&mut self, checkpoint: Number) -> Result<bool, Stop> {
+        let made = self.make_of_checkpoint(checkpoint);
+        self.or_refuse(made)
+    }
+
+    fn make_of_checkpoint(&mut self, checkpoint: Number) -> Result<bool, Stop> {
         let (context, cursor) = (self.context, self.live.cursor());
         let Some(mut stored) = context.handle.block_on(context.journal.checkpoint(checkpoint))? else {
             return Ok(false);
@@ -173,11 +210,60 @@ impl Worker<'_> {
         Ok(true)
     }
 
+    /// The version that waits for its state, if it is the one that makes it.
+    fn in_the_making(&self) -> Option<Swap> {
+        let swap = &self.live.meta.pending.as_ref()?.swap;
+        let fits = self.chain.plugin(&swap.plugin).is_none_or(|plugin| plugin.id().as_str() == &*swap.id);
+        fits.then(|| swap.clone())
+    }
+
+    /// A version that can't make its state is refused: the one that serves goes on where it stood.
+    fn or_refuse<T>(&self, made: Result<T, Stop>) -> Result<T, Stop> {
+        let (plugin, reason) = match made {
+            Err(Stop::Broken { plugin: Some(plugin), reason }) => (plugin, reason),
+            made => return made,
+        };
+        let Some(swap) = self.in_the_making() else {
+            return Err(Stop::Broken { plugin: Some(plugin), reason });
+        };
+        self.context.breaker.good();
+        let meta = Meta { pending: None, ..self.live.meta.clone() };
+        let place = Place { meta: &meta, committed: self.live.committed(), cursor: self.live.cursor() };
+        let reason = format!("its state can't be made: {plugin}: {reason}");
+        swap::refuse(self.context, &place, meta.clone(), &swap, &reason)?;
+        Err(Stop::Again)
+    }
+
+    /// A pipeline that goes on at `cursor` without what lies before it: but not beyond what somebody wished
+    /// for while it stood still.
+    fn before_wishes(&self, cursor: Number) -> Result<Number, Stop> {
+        let context = self.context;
+        let mut after = self.feed.at().max(context.journal.kept_after());
+        while after < cursor {
+            let page = context.handle.block_on(context.journal.controls(after, PAGE))?;
+            let Some((last, _)) = page.last() else { break };
+            after = *last;
+            let first = page.iter().find(|(number, control)| match control {
+                Control::SwapWanted(swap) => swap.pipeline == context.name && self.is_news(swap, *number),
+                Control::PauseWanted { pipeline, .. } | Control::ReplayWanted { pipeline, .. } => {
+                    *pipeline == context.name
+                }
+                _ => false,
+            });
+            if let Some((number, _)) = first {
+                return Ok(cursor.min(Number(number.0.saturating_sub(1))));
+            }
+        }
+        Ok(cursor)
+    }
+
     fn nothing(&mut self) -> Result<Anew, Stop> {
         self.chain.renew();
-        let letters = self.letters()?;
+        // An event's letter, and its end, come after it: whoever has the event has them.
+        let (letters, given_up) = (self.letters()?, self.given_up(self.context.journal.kept_after())?);
+        let unwritten = self.in_the_making().is_some().then(Vec::new);
         let memory = super::worker::take_memory(&self.chain, &self.wants, &mut Default::default());
-        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters })
+        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters, given_up, unwritten })
     }
 
     /// The events that there are letters for, or were.
@@ -225,7 +311,14 @@ impl Worker<'_> {
                     }
                     if let Some(last) = batch.items.last() {
                         anew.at = anew.at.max(last.event.committed_at);
-                        settle(context, &mut self.chain, anew, Vec::new(), batch.items, batch.through)?;
+                    }
+                    let mut items = batch.items;
+                    items.retain_mut(|item| {
+                        item.wanted &= !anew.given_up.get(&item.event.number).map_or(0, |(_, mask)| *mask);
+                        item.wanted != 0
+                    });
+                    if !items.is_empty() {
+                        settle(context, &mut self.chain, anew, Vec::new(), items, batch.through)?;
                     }
                     feed.pass(batch.through);
                 }
@@ -249,10 +342,11 @@ impl Worker<'_> {
         let context = self.context;
         let mut meta = self.live.meta.clone();
         (meta.kept, meta.rebuild, meta.contained) = (self.wants.kept.clone(), None, contained);
-        if let Some(pending) = meta.pending.take() {
-            let checkpoint = swap::keep_state(context, &pending.swap)?;
-            if let Some(plugin) = self.chain.plugin(&pending.swap.plugin) {
-                swap::take_over(context, &mut meta, &pending.swap, plugin, checkpoint, cursor)?;
+        if let Some(swap) = self.in_the_making() {
+            meta.pending = None;
+            let checkpoint = swap::keep_state(context, &swap)?;
+            if let Some(plugin) = self.chain.plugin(&swap.plugin) {
+                swap::take_over(context, &mut meta, &swap, plugin, checkpoint, cursor)?;
             }
         }
         let mut state = meta.changes();
@@ -269,6 +363,9 @@ impl Worker<'_> {
         newest.sort_by_key(|(place, _)| *place);
         messages.extend(newest.into_iter().map(|(_, message)| message));
         let count = messages.len() as u64;
+        for letter in anew.unwritten.into_iter().flatten() {
+            context.write_letter(letter)?;
+        }
         let commit = Commit {
             pipeline: context.name.clone(),
             after: former.map(|_| self.live.committed()),
@@ -282,7 +379,7 @@ impl Worker<'_> {
         context.handle.block_on(context.journal.commit(commit))?;
         context.crash.point();
         self.chain.renew();
-        self.live = Live::new(anew.memory, meta, cursor);
+        self.live.begin_anew(anew.memory, meta, cursor);
         self.feed = Feed::new(&context.journal, &context.handle, cursor);
         *self.asked = None;
         context.board.write(|health| {

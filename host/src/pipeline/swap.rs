@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ahead::PAGE;
 use super::chain::Chain;
 use super::failure::Stop;
 use super::meta::{Active, Former, Meta, Pending};
 use super::wants::Wants;
 use super::worker::{Context, take_memory};
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Commit, Control, StateChange, Swap, SwapReason};
+use crate::journal::{Commit, Control, LetterEnd, StateChange, Swap, SwapReason};
 use crate::sandbox::{By, Fault, Level, Plugin};
 use crate::store::VersionId;
 
@@ -72,11 +73,11 @@ pub(super) fn heed(context: &Context, place: &Place<'_>, swap: &Swap, asked: Num
         return refuse(context, place, meta, swap, "the pipeline does not have this plugin");
     };
     let plugin = plugin.clone();
-    match how(context, place, &meta, &wants, &plugin)? {
+    let checkpoint = match how(context, place, &meta, &wants, &plugin)? {
         How::GoOn => {
             let checkpoint = keep_state(context, swap)?;
             take_over(context, &mut meta, swap, &plugin, checkpoint, place.cursor)?;
-            write(context, place, &meta)
+            return write(context, place, &meta);
         }
         How::Migrate(from) => {
             let moved = match migrated(context, &mut chain, &wants, &swap.plugin, from)? {
@@ -88,17 +89,21 @@ pub(super) fn heed(context: &Context, place: &Place<'_>, swap: &Swap, asked: Num
             };
             let checkpoint = keep_state(context, swap)?;
             take_over(context, &mut meta, swap, &plugin, checkpoint, place.cursor)?;
-            write_with(context, place, &meta, moved)
+            return write_with(context, place, &meta, moved);
         }
-        How::From(checkpoint) => {
-            meta.pending = Some(Pending { swap: swap.clone(), asked, checkpoint: Some(checkpoint) });
-            write(context, place, &meta)
+        How::From(checkpoint) => Some(checkpoint),
+        How::Anew => None,
+    };
+    // A state is made for one version at a time.
+    if let Some(Pending { swap: other, .. }) = &meta.pending {
+        if swap.why != SwapReason::Probation {
+            let reason = format!("{} {} waits for its state; try again after that", other.plugin, other.version);
+            return refuse(context, place, meta, swap, &reason);
         }
-        How::Anew => {
-            meta.pending = Some(Pending { swap: swap.clone(), asked, checkpoint: None });
-            write(context, place, &meta)
-        }
+        tell_refused(context, other, &format!("{} has to be rolled back; deploy it again after that", swap.plugin))?;
     }
+    meta.pending = Some(Pending { swap: swap.clone(), asked, checkpoint });
+    write(context, place, &meta)
 }
 
 /// What the version makes of the state that is committed, as changes to it.
@@ -169,7 +174,26 @@ pub(super) fn keep_state(context: &Context, swap: &Swap) -> Result<Number, Stop>
 }
 
 /// The wish is answered with no: the version that serves goes on.
-pub(super) fn refuse(context: &Context, place: &Place<'_>, meta: Meta, swap: &Swap, reason: &str) -> Result<(), Stop> {
+pub(super) fn refuse(
+    context: &Context,
+    place: &Place<'_>,
+    mut meta: Meta,
+    swap: &Swap,
+    reason: &str,
+) -> Result<(), Stop> {
+    tell_refused(context, swap, reason)?;
+    if swap.why == SwapReason::Probation
+        && let Some(active) = meta.versions.get_mut(&swap.plugin)
+    {
+        // There is nothing to go back to. From now on a fault costs an event: else each one would only ask
+        // for the former version again, for as long as the probation lasts.
+        active.probation_until = Micros::default();
+    }
+    write(context, place, &meta)
+}
+
+/// Tells people that a version does not take over, and why.
+fn tell_refused(context: &Context, swap: &Swap, reason: &str) -> Result<(), Stop> {
     tracing::error!(
         pipeline = %context.name, plugin = %swap.plugin, version = &*swap.version, reason,
         "a version can't take over; the former one goes on"
@@ -180,7 +204,7 @@ pub(super) fn refuse(context: &Context, place: &Place<'_>, meta: Meta, swap: &Sw
         context.library.refuse(&swap.plugin, &id, reason);
     }
     context.control(Control::SwapRefused { swap: Box::new(swap.clone()), reason: reason.into() })?;
-    write(context, place, &meta)
+    Ok(())
 }
 
 /// A version that failed within its probation gives its place back. False: there is no former one.
@@ -244,7 +268,21 @@ fn restorable(
         && then.rebuild.is_none()
         && place.meta.rebuild.is_none()
         && as_now.all(|same| same)
-        && stored.cursor >= context.journal.kept_after())
+        && stored.cursor >= context.journal.kept_after()
+        && !tried_again(context, checkpoint)?)
+}
+
+/// Whether a dead letter was tried again since: its event, which may lie before, is not met again.
+fn tried_again(context: &Context, mut after: Number) -> Result<bool, Stop> {
+    loop {
+        let page = context.handle.block_on(context.journal.controls(after, PAGE))?;
+        let Some((last, _)) = page.last() else { return Ok(false) };
+        after = *last;
+        let replays = |control: &Control| matches!(control, Control::LetterClosed { pipeline, end: LetterEnd::Replayed, .. } if *pipeline == context.name);
+        if page.iter().any(|(_, control)| replays(control)) {
+            return Ok(true);
+        }
+    }
 }
 
 fn write(context: &Context, place: &Place<'_>, meta: &Meta) -> Result<(), Stop> {

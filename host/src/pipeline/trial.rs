@@ -120,6 +120,11 @@ impl Sink for Tried {
         &mut self.memory
     }
 
+    // A trial goes on: what would hold the pipeline is a fault like any other.
+    fn may_hold(&self, _: Number) -> bool {
+        false
+    }
+
     fn letter(&mut self, _: &Context, letter: DeadLetter) -> Result<(), Stop> {
         if self.known.contains(&letter.number) {
             self.known_faults += 1;

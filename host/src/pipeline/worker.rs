@@ -267,7 +267,11 @@ impl Worker<'_> {
     }
 
     fn batch(&mut self, batch: Batch) -> Result<(), Stop> {
-        let Batch { references, items, through, moved } = batch;
+        let Batch { references, mut items, through, moved } = batch;
+        items.retain_mut(|item| {
+            item.wanted &= !self.live.given_up.get(&item.event.number).map_or(0, |(_, mask)| *mask);
+            item.wanted != 0
+        });
         if references.is_empty() && items.is_empty() {
             self.live.pass(self.context, through, moved);
         } else {
@@ -281,7 +285,7 @@ impl Worker<'_> {
     }
 
     /// Whether a wish was not heeded yet, ahead of its place.
-    fn is_news(&self, swap: &Swap, asked: Number) -> bool {
+    pub(super) fn is_news(&self, swap: &Swap, asked: Number) -> bool {
         self.live.meta.versions.get(&swap.plugin).is_none_or(|active| active.asked < asked)
     }
 

@@ -105,8 +105,14 @@ impl Sandbox {
             plugin: manifest.name.clone(),
             version: format!("{}+{}", manifest.version, id.short()).into(),
         };
-        let plugin =
-            Plugin(Arc::new(Loaded { manifest: manifest.into(), exported, id, version, pre, ticker: self.ticker.clone() }));
+        let plugin = Plugin(Arc::new(Loaded {
+            manifest: manifest.into(),
+            exported,
+            id,
+            version,
+            pre,
+            ticker: self.ticker.clone(),
+        }));
         instance::try_out(&plugin).map_err(|fault| match fault {
             Fault::Init(reason) => wrong_interface(reason),
             fault => LoadError::Start { path: path.into(), fault },

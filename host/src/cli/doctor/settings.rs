@@ -6,7 +6,7 @@ use super::Finding;
 use crate::config::{Config, ConfigError, nearest};
 
 /// What the program reads; the others are for its tests, its build, and the client in Python.
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "RELEVO_CONFIG",
     "RELEVO_LISTEN",
     "RELEVO_DATA",
@@ -21,6 +21,7 @@ const KNOWN: [&str; 16] = [
     "RELEVO_KILL_ROUNDS",
     "RELEVO_TEST_JOURNAL",
     "RELEVO_TEST_PLUGINS",
+    "RELEVO_SDK",
     "RELEVO_TOKEN",
     "RELEVO_URL",
 ];
@@ -61,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_variable_that_nobody_reads_is_named_with_the_one_that_was_meant() {
-        let names = ["RELEVO_DATA", "RELEVO_LISTENS", "RELEVO_SOMETHING_ELSE_ALTOGETHER", "PATH"];
+        let names = ["RELEVO_DATA", "RELEVO_SDK", "RELEVO_LISTENS", "RELEVO_SOMETHING_ELSE_ALTOGETHER", "PATH"];
         let found = variables(names.map(OsString::from).into_iter());
         assert_eq!(found.len(), 2);
         assert!(found.iter().all(|finding| finding.verdict == Verdict::Warning));

@@ -200,7 +200,8 @@ async fn a_dead_letter_has_all_that_it_takes_to_try_again_and_a_rebuild_writes_n
     }
     running.until("ledger", |health| !health.rebuild_asked && health.cursor >= request).await;
     assert_eq!(world.dead_letters().await.len(), count);
-    assert!(running.health("ledger").faults.contains_key("poison"), "it met them again");
+    let health = running.health("ledger");
+    assert!(health.events > 0 && health.faults.is_empty(), "it ran the stream again, without them: {health:?}");
     let left = world.journal.dead_letter_count().await.unwrap();
     assert_eq!(
         left.get("ledger").copied().unwrap_or_default(),

@@ -115,3 +115,119 @@ async fn a_plugin_that_is_bypassed_leaves_the_event_to_the_others() {
     assert_eq!(blamed, ["first"]);
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bypassed_event_that_is_tried_again_makes_messages_that_no_client_takes_for_earlier_ones() {
+    let mut world = super::world::World::new("").await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'stamp'\nplugins = ['first', 'stamp']\n");
+    let of_first = |stamp: &str, config: &str| {
+        manifest(stamp, "on_fault = 'bypass'", config).replace("name = 'stamp'", "name = 'first'")
+    };
+    world.place_with("stamp", "first", &of_first("f", AT_FIVE));
+    world.place_with("stamp", "stamp", &manifest("v0", "", ""));
+    let running = world.start().await;
+    running.until("stamp", |health| health.status == Status::Running).await;
+    world.bank.account(5, 1, 1);
+    let last = world.append().await;
+    running.stamped(last).await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0).number;
+    desk.deploy("first", super::world::World::package("stamp", of_first("g", "")), "7", crate::store::Origin::Http)
+        .await
+        .unwrap();
+    let place = desk.replay(letter, "7").await.unwrap();
+    running.stamped(place).await;
+    let sent = world.sent("stamped").await;
+    let late: Vec<bool> = sent.iter().map(|message| message.late).collect();
+    assert_eq!(late, [false, true], "the other plugin's, then the late one");
+    assert_ne!(sent[0].id, sent[1].id);
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_was_let_go_holds_no_later_version_and_no_rebuild() {
+    let (mut world, running) = world("", "on_fault = 'hold'", AT_FIVE).await;
+    let desk = running.pipelines.desk();
+    world.bank.account(5, 1, 1);
+    let last = world.change(3).await;
+    running.until("stamp", |health| matches!(health.status, Status::Failed { .. })).await;
+    desk.skip("stamp", Number(last.0 - 3), "7").await.unwrap();
+    running.stamped(last).await;
+    let again = super::world::World::package("stamp", manifest("v1", "on_fault = 'hold'", AT_FIVE));
+    let report = desk.trial("stamp", "stamp", again.clone(), None, None).await.unwrap();
+    assert_eq!((report.faults, report.known_faults, report.events), (0, 1, 3), "{report:?}");
+    running.swap_to(again).await;
+    let place = world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();
+    running.stamped(place).await;
+    let last = world.change(2).await;
+    running.stamped(last).await;
+    world.assert_whole(5).await;
+    assert_eq!(world.dead_letters().await.len(), 1);
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_counts_once_whether_the_state_is_made_anew_before_it_is_tried_again_or_after() {
+    let (mut world, running) = world("", "", AT_FIVE).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0).number;
+    running.swap_to(version("v1")).await;
+    world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();
+    desk.replay(letter, "7").await.unwrap();
+    world.change(1).await;
+    world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    world.assert_whole(6).await;
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_that_was_tried_again_is_not_lost_by_going_back_over_it() {
+    let (mut world, running) = world("probation = '0s'", "", AT_FIVE).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0).number;
+    running.swap_to(version("v1")).await;
+    running.swap_to(super::world::World::package("stamp", manifest("v2", "state_layout = 2", ""))).await;
+    let place = desk.replay(letter, "7").await.unwrap();
+    running.stamped(place).await;
+    desk.roll_back("stamp", None, "7").await.unwrap();
+    running.until("stamp", |health| health.versions[0].1.starts_with("v1+")).await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    let stamps = world.assert_whole(5).await;
+    assert_eq!(runs(&stamps), [("v0".to_owned(), 3), ("v2".to_owned(), 1), ("v1".to_owned(), 1)]);
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_before_the_cursor_is_saved_makes_no_second_dead_letter() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (mut world, running) = world("", "", AT_FIVE).await;
+    running.pipelines.stop().await;
+    let dies = Arc::new(AtomicBool::new(false));
+    let once = dies.clone();
+    let here = || std::thread::current().name() == Some("pipeline-stamp");
+    let running = world.start_crashing(Some(Arc::new(move || here() && once.swap(false, Ordering::Relaxed)))).await;
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    dies.store(true, Ordering::Relaxed);
+    world.bank.account(5, 1, 1);
+    world.append().await;
+    // Nothing came of it, so only the cursor is saved, a second later: there it dies.
+    while dies.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+    }
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    world.assert_whole(4).await;
+    assert_eq!(world.dead_letters().await.len(), 1);
+    running.pipelines.stop().await;
+}

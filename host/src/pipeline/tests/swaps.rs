@@ -242,3 +242,210 @@ async fn a_trial_says_what_a_version_would_make_otherwise_and_changes_nothing() 
     assert!(world.dead_letters().await.is_empty());
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_whose_state_can_not_be_made_is_refused_and_the_former_goes_on() {
+    let (mut world, running) = world("probation = '0s'", "", "").await;
+    world.bank.account(5, 1, 1);
+    world.change(3).await;
+    // Its checkpoint lies behind the event that the next one fails at: the canary does not meet it.
+    running.swap_to(version("v1")).await;
+    let anew = manifest("v2", "state_layout = 2\non_fault = 'hold'", "do = 'trap-at'\nat = '5'");
+    let deployed = running.deploy(World::package("stamp", anew)).await.unwrap();
+    let outcome = &deployed.pipelines[0].outcome;
+    assert!(
+        matches!(outcome, Outcome::Refused { reason } if reason.contains("its state can't be made")),
+        "{outcome:?}"
+    );
+    let last = world.change(4).await;
+    running.stamped(last).await;
+    assert_eq!(runs(&world.assert_whole(8).await), named(&[("v0", 4), ("v1", 4)]));
+    assert_eq!(running.health("stamp").pending, None);
+    running.pipelines.stop().await;
+}
+
+/// The plugins folder is empty, and the server starts anew.
+async fn restarted_without_folder(world: &World, running: super::world::Running) -> super::world::Running {
+    running.pipelines.stop().await;
+    for ending in ["wasm", "toml"] {
+        std::fs::remove_file(world.folder.path().join(format!("plugins/stamp.{ending}"))).unwrap();
+    }
+    world.start().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_fails_where_the_former_is_lost_costs_an_event_and_asks_for_it_once() {
+    let (mut world, running) = world("probation = '10m'", "", "").await;
+    let former = running.pipelines.desk().plugin("stamp").await.unwrap().versions[0].id.clone();
+    running.swap_to(World::package("stamp", manifest("v1", "", "do = 'trap-at'\nat = '5'"))).await;
+    let kept = world.config().versions_folder().join("stamp").join(former.as_str());
+    std::fs::remove_dir_all(kept).unwrap();
+    let running = restarted_without_folder(&world, running).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    assert_eq!(runs(&world.assert_whole(3).await), named(&[("v1", 3)]));
+    assert_eq!(world.dead_letters().await.len(), 1);
+    let controls = world.journal.controls(Number::ZERO, 1000).await.unwrap();
+    let refused = controls.iter().filter(|(_, control)| matches!(control, Control::SwapRefused { .. })).count();
+    assert_eq!(refused, 1);
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_that_are_refused_do_not_push_out_the_one_to_go_back_to() {
+    let (mut world, running) = world("probation = '10m'\nkeep_versions = 2", "", "").await;
+    running.swap_to(World::package("stamp", manifest("v1", "", "do = 'trap-at'\nat = '5'"))).await;
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    for stamp in ["v2", "v3", "v4"] {
+        running.deploy(bad(stamp, "trap")).await.unwrap_err();
+    }
+    let running = restarted_without_folder(&world, running).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(2).await;
+    running.stamped(last).await;
+    assert_eq!(runs(&world.assert_whole(6).await), named(&[("v1", 3), ("v0", 3)]));
+    assert!(world.dead_letters().await.is_empty());
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_in_the_folder_that_the_server_stopped_over_is_brought_at_the_next_start() {
+    let (world, running) = world("", "", "").await;
+    running.pipelines.stop().await;
+    world.place_with("stamp", "stamp", &manifest("v1", "", ""));
+    let folder = world.folder.path().join("plugins");
+    super::super::folder::bring(running.pipelines.desk(), &folder, &"stamp".into()).await;
+    let running = world.start().await;
+    running.until("stamp", |health| health.versions.first().is_some_and(|(_, name)| name.starts_with("v1+"))).await;
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_in_a_pipeline_without_the_plugin_is_refused() {
+    let (mut world, running) = world("", "", "").await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'other'\nplugins = ['second']\n");
+    world.place_with("stamp", "second", &manifest("v0", "", "").replace("name = 'stamp'", "name = 'second'"));
+    running.pipelines.stop().await;
+    let running = world.start().await;
+    running.until("other", |health| health.status == super::super::Status::Running).await;
+    let desk = running.pipelines.desk();
+    let error = desk.trial("stamp", "other", version("v1"), None, None).await.unwrap_err().to_string();
+    assert!(error.contains("pipeline other does not have it"), "{error}");
+    running.pipelines.stop().await;
+}
+
+/// A pipeline of two plugins that begin with the rows of a table.
+async fn with_rows() -> World {
+    let mut world = World::new("").await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'ledger'\nplugins = ['first', 'stamp']\n");
+    world.place_with("stamp", "first", &rows("first", "f0", ""));
+    world.place_with("stamp", "stamp", &rows("stamp", "v0", ""));
+    world
+}
+
+fn rows(plugin: &str, stamp: &str, top: &str) -> String {
+    let all = "['snapshot', 'insert', 'update', 'delete']";
+    manifest(stamp, &format!("snapshot = true\n{top}"), "")
+        .replace("name = 'stamp'", &format!("name = '{plugin}'"))
+        .replace("['insert', 'update', 'delete']", all)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_is_brought_while_a_new_pipeline_waits_for_its_rows_takes_over_after_them() {
+    let mut world = with_rows().await;
+    let running = world.start().await;
+    let request = world.request(Number::ZERO).await;
+    let desk = running.pipelines.desk().clone();
+    let package = World::package("stamp", rows("stamp", "v1", ""));
+    let deployed = tokio::spawn(async move { desk.deploy("stamp", package, "7", crate::store::Origin::Http).await });
+    let request = world.request(request).await;
+    world.change(3).await;
+    world.answer(request).await;
+    let deployed = deployed.await.unwrap().unwrap();
+    assert_eq!(deployed.pipelines[0].outcome, Outcome::Serves);
+    assert!(running.health("ledger").versions[1].1.starts_with("v1+"));
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_waits_for_its_state_is_not_forgotten_over_another_plugins() {
+    let mut world = with_rows().await;
+    let running = world.start().await;
+    let request = world.request(Number::ZERO).await;
+    world.answer(request).await;
+    running.until("ledger", |health| health.status == super::super::Status::Running).await;
+    let desk = running.pipelines.desk();
+    let bring = async |plugin: &'static str, stamp: &str| {
+        let package = World::package("stamp", rows(plugin, stamp, "state_layout = 2"));
+        let deployed = desk.deploy(plugin, package, "7", crate::store::Origin::Http).await.unwrap();
+        deployed.pipelines[0].outcome.clone()
+    };
+    assert_eq!(bring("first", "f1").await, Outcome::WaitsForState);
+    let second = bring("stamp", "v1").await;
+    assert!(matches!(&second, Outcome::Refused { reason } if reason.contains("waits for its state")), "{second:?}");
+    let request = world.request(request).await;
+    world.answer(request).await;
+    running.until("ledger", |health| health.versions[0].1.starts_with("f1+")).await;
+    assert!(running.health("ledger").versions[1].1.starts_with("v0+"));
+    assert_eq!(bring("stamp", "v1").await, Outcome::WaitsForState, "now it may");
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_can_not_make_its_state_leaves_no_dead_letters_of_what_the_former_handled() {
+    let (mut world, running) = world("probation = '0s'\nquarantine_after = 2", "", "").await;
+    world.change(6).await;
+    running.swap_to(version("v1")).await;
+    let anew = manifest("v2", "state_layout = 2", "do = 'trap'");
+    let deployed = running.deploy(World::package("stamp", anew)).await.unwrap();
+    assert!(matches!(&deployed.pipelines[0].outcome, Outcome::Refused { .. }), "{deployed:?}");
+    let last = world.change(2).await;
+    running.stamped(last).await;
+    world.assert_whole(8).await;
+    assert!(world.dead_letters().await.is_empty());
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rolling_back_while_a_version_waits_for_its_state_calls_that_one_off() {
+    let mut world = with_rows().await;
+    let running = world.start().await;
+    let request = world.request(Number::ZERO).await;
+    world.answer(request).await;
+    running.until("ledger", |health| health.status == super::super::Status::Running).await;
+    let desk = running.pipelines.desk();
+    let package = World::package("stamp", rows("stamp", "v1", "state_layout = 2"));
+    let deployed = desk.deploy("stamp", package, "7", crate::store::Origin::Http).await.unwrap();
+    assert_eq!(deployed.pipelines[0].outcome, Outcome::WaitsForState);
+    let back = desk.roll_back("stamp", None, "7").await.unwrap();
+    assert!(back.version.starts_with("v0+"), "{back:?}");
+    assert_eq!((&back.pipelines[0].outcome, running.health("ledger").pending), (&Outcome::Serves, None));
+    let request = world.request(request).await;
+    world.answer(request).await;
+    let last = world.change(1).await;
+    running.until("ledger", |health| health.cursor >= last).await;
+    assert!(running.health("ledger").versions[1].1.starts_with("v0+"));
+    let error = desk.roll_back("stamp", None, "7").await.unwrap_err();
+    assert!(matches!(error, DeployError::NoFormer(_)), "it never served: {error}");
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_was_made_anew_is_kept_to_try_versions_from_it() {
+    let (mut world, running) = world("", "", "").await;
+    let last = world.change(3).await;
+    running.stamped(last).await;
+    let place = world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();
+    world.change(1).await;
+    let kept = async {
+        while world.journal.checkpoints("stamp").await.unwrap().last().is_none_or(|newest| newest.number < place) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), kept).await.unwrap();
+    running.pipelines.stop().await;
+}
