@@ -24,9 +24,6 @@ use crate::store::{About, StoreError, VersionId};
 /// How many swaps of a plugin are told.
 const SWAPS: usize = 100;
 
-/// How many lines of log a trial shows.
-const TRIAL_LINES: usize = 100;
-
 /// How many controls are read at once: a letter may be as large as a record.
 const PAGE: usize = 64;
 
@@ -176,7 +173,7 @@ impl Inner {
             stopping: self.stopping.clone(),
             bell: Arc::default(),
             breaker: Breaker::new(u32::MAX),
-            notes: known.plugins.iter().map(|plugin| (plugin.clone(), Notes::new(TRIAL_LINES))).collect(),
+            notes: BTreeMap::new(),
             skips: Mutex::new(BTreeSet::new()),
             crash: Crash::default(),
         }

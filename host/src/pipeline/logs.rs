@@ -28,6 +28,8 @@ pub struct Logs {
     pub lines: Vec<LineOf>,
     /// Lines after the wanted number are gone: they gave way to newer ones.
     pub lost: bool,
+    /// The number to go on after.
+    pub newest: u64,
 }
 
 /// A line, and the pipeline that it comes from.
@@ -69,6 +71,8 @@ impl Desk {
         let mut logs = Logs::default();
         for known in self.0.of(plugin)? {
             let Some(notes) = known.notes.get(plugin) else { continue };
+            // Read before the lines, so that none lies between.
+            logs.newest = logs.newest.max(*notes.watch().borrow());
             let (lines, lost) = notes.lines(wanted.after, wanted.least);
             logs.lost |= lost && wanted.after > 0;
             logs.lines.extend(lines.into_iter().map(|line| LineOf { pipeline: known.name.clone(), line }));
@@ -77,9 +81,12 @@ impl Desk {
         let surplus = logs.lines.len().saturating_sub(wanted.limit);
         if wanted.after == 0 {
             logs.lines.drain(..surplus);
-        } else {
+        } else if surplus > 0 {
             logs.lines.truncate(wanted.limit);
+            logs.newest = 0;
         }
+        let last = logs.lines.last().map_or(0, |of| of.line.number);
+        logs.newest = logs.newest.max(last).max(wanted.after);
         Ok(logs)
     }
 }

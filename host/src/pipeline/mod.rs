@@ -6,6 +6,7 @@
 //! learns of gaps, through control records of the journal.
 
 mod ahead;
+mod anew;
 mod batch;
 mod begin;
 mod breaker;

@@ -7,80 +7,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Micros, Name, Number};
-use crate::journal::{
-    Append, Commit, Control, DeadLetter, JournalError, Record, RecordBody, SnapshotPart, StateChange, Swap,
-};
+use crate::journal::{Append, Commit, Control, JournalError, Record, RecordBody, SnapshotPart, StateChange, Swap};
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
 use crate::telemetry::milliseconds;
 
 use super::ahead::PAGE;
+use super::anew::Anew;
 use super::batch::{Item, Next, View, cut};
-use super::chain::{Chain, Memory};
-use super::failure::{Made, Sink, Stop, settle};
+use super::failure::{Stop, settle};
 use super::feed::Feed;
 use super::health::Status;
-use super::letters::GivenUp;
 use super::meta::{Contained, Meta};
 use super::outputs::{rebuild_origin, tombstone_id};
 use super::reference;
 use super::swap::{self, Place};
 use super::worker::{Context, Worker};
-
-/// How many letters wait at most: each holds its event.
-const UNWRITTEN: usize = 100;
-
-/// The state that is being made.
-struct Anew {
-    memory: Memory,
-    /// Of state channels: the newest message for each key, and its place among all.
-    newest: BTreeMap<(ChannelName, Box<str>), (usize, Message)>,
-    /// How many messages there were.
-    seen: usize,
-    /// The time of the newest event.
-    at: Micros,
-    /// The events that became dead letters before.
-    letters: BTreeSet<Number>,
-    /// Those of them that are not to count, and for which plugins.
-    given_up: GivenUp,
-    /// Letters that are written when the state takes its place: while it is made for a version that waits,
-    /// the one that serves has handled their events. None: they are written at once.
-    unwritten: Option<Vec<DeadLetter>>,
-}
-
-impl Sink for Anew {
-    const REBUILD: bool = true;
-
-    fn memory(&mut self) -> &mut Memory {
-        &mut self.memory
-    }
-
-    fn has_letter(&self, event: Number) -> bool {
-        self.letters.contains(&event)
-    }
-
-    fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
-        context.breaker.bad(&letter.plugin, &letter.reason);
-        let Some(unwritten) = &mut self.unwritten else { return context.write_letter(letter) };
-        if unwritten.len() == UNWRITTEN {
-            let reason = format!("more than {UNWRITTEN} events can't be handled, the last because {}", letter.reason);
-            return Err(Stop::Broken { plugin: Some(letter.plugin), reason });
-        }
-        unwritten.push(letter);
-        Ok(())
-    }
-
-    fn accept(&mut self, context: &Context, _: &Chain, made: Made<'_>) -> Result<(), JournalError> {
-        for message in made.messages {
-            self.seen += 1;
-            if message.channel_kind == ChannelKind::State {
-                let key = (message.channel.clone(), message.key.clone().unwrap_or_default());
-                self.newest.insert(key, (self.seen, message));
-            }
-        }
-        context.board.write(|health| health.events += made.items.len() as u64);
-        Ok(())
-    }
-}
 
 /// Which snapshot it is.
 struct Snapshot {

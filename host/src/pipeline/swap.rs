@@ -242,7 +242,7 @@ fn how(context: &Context, place: &Place<'_>, meta: &Meta, wants: &Wants, plugin:
     {
         return Ok(How::From(left.checkpoint));
     }
-    if plugin.migrates() && wants.kept == meta.kept && meta.rebuild.is_none() {
+    if plugin.migrates(active.layout) && wants.kept == meta.kept && meta.rebuild.is_none() {
         return Ok(How::Migrate(active.layout));
     }
     Ok(How::Anew)

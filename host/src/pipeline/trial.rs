@@ -190,9 +190,10 @@ pub(super) fn run(context: &Context, plugin: &Name, id: &VersionId, range: &Rang
         report.version = tried.version().version.clone();
         let layout = then.versions.get(plugin).map(|active| active.layout);
         let other = layout.filter(|layout| *layout != tried.manifest().state_layout);
-        if tried.migrates() && wants.kept == then.kept {
-            from_layout = other;
-        } else if other.is_some() {
+        if wants.kept == then.kept {
+            from_layout = other.filter(|from| tried.migrates(*from));
+        }
+        if other.is_some() && from_layout.is_none() {
             stored.state.remove(plugin);
             report.notes.push("its state has another layout: it began empty, so what comes of it differs".into());
         }

@@ -279,7 +279,7 @@ pub(super) fn try_out(plugin: &Plugin) -> Result<(), Fault> {
         .and_then(|indices| indices.load(&mut store, &instance))
         .map_err(failed)?;
     load(plugin, &mut store, &instance).map_err(failed)?;
-    if plugin.migrates() {
+    if plugin.migrates(0) {
         migration::GuestIndices::new(plugin.pre())
             .and_then(|indices| indices.load(&mut store, &instance))
             .map_err(failed)?;

@@ -143,9 +143,10 @@ impl Plugin {
         self.0.exported.role
     }
 
-    /// Whether it can bring over the state that a version with another layout left.
-    pub fn migrates(&self) -> bool {
-        self.0.exported.migrates
+    /// Whether it can bring over the state that a version with the layout `from` left: only a lower one, for
+    /// what came later it can't know.
+    pub fn migrates(&self, from: u32) -> bool {
+        self.0.exported.migrates && from < self.manifest().state_layout
     }
 
     /// What names its content.

@@ -177,9 +177,9 @@ pub trait Enrich: Sized + 'static {
     fn enrich(&mut self, event: &Event<'_>, patch: &mut Patch) -> Result<(), Error>;
 }
 
-/// Brings the state that another version left over to this version's layout, beside a role:
-/// `export!(Total as aggregate, migrate)`. Without it, a version whose manifest has another `state_layout`
-/// has its state made anew.
+/// Brings the state that an earlier version left over to this version's layout, beside a role:
+/// `export!(Total as aggregate, migrate)`. Without it, and for a version whose `state_layout` is lower,
+/// the state is made anew.
 ///
 /// ```
 /// use relevo_plugin::{Aggregate, Error, Event, Messages, Migrate, Setup, state};

@@ -17,6 +17,7 @@ mod page;
 mod panel;
 mod plugin_authors;
 mod plugin_checks;
+mod plugin_logs;
 mod postgres;
 mod process;
 mod resuming;

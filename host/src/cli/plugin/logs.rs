@@ -53,14 +53,13 @@ impl Logs {
                 eprintln!("some lines are gone: plugins.keep_log_lines says how many are kept");
             }
             for line in answer["lines"].as_array().into_iter().flatten() {
-                after = line["number"].as_u64().unwrap_or(after);
                 self.print(line);
             }
             if !self.follow {
                 return Ok(ExitCode::SUCCESS);
             }
-            // With no line yet the next answer would not wait.
-            after = after.max(1);
+            // With no line yet it is 0, and the next answer would not wait.
+            after = answer["newest"].as_u64().unwrap_or_default().max(1);
         }
     }
 
@@ -77,7 +76,8 @@ impl Logs {
             text("level").to_uppercase(),
             text("pipeline"),
             text("version"),
-            text("text")
+            // One line each, to be searched.
+            text("text").trim().replace('\n', " / ")
         ));
     }
 }

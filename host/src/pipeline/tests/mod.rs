@@ -8,12 +8,14 @@ use crate::sandbox::Manifest;
 mod batches;
 mod failures;
 mod flow;
+mod layouts;
 mod outputs;
 mod policies;
 mod rebuilds;
 mod references;
 mod stamps;
 mod swaps;
+mod waiting;
 mod world;
 
 /// A change of a row whose `after` is `{"n":N, …}`; its position and number are `at`.

@@ -26,6 +26,11 @@ pub(super) fn version(stamp: &str) -> Package {
     World::package("stamp", manifest(stamp, "", ""))
 }
 
+/// How many messages each version made, as [`runs`] counts them.
+pub(super) fn named(pairs: &[(&str, usize)]) -> Vec<(String, usize)> {
+    pairs.iter().map(|(stamp, count)| ((*stamp).to_owned(), *count)).collect()
+}
+
 /// A version that misbehaves in one way.
 pub(super) fn bad(stamp: &str, how: &str) -> Package {
     let limits = if how == "loop" { "limits = { cpu = '20ms' }" } else { "limits = { memory = '4MiB' }" };

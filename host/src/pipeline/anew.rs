@@ -1,0 +1,68 @@
+//! A state that is being made: takes what the plugins make of rows and events, publishes nothing, and keeps of
+//! it what state channels will show. `rebuild` fills it and puts it in the other's place.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::chain::{Chain, Memory};
+use super::failure::{Made, Sink, Stop};
+use super::letters::GivenUp;
+use super::worker::Context;
+use crate::event::{Micros, Number};
+use crate::journal::{DeadLetter, JournalError};
+use crate::message::{ChannelKind, ChannelName, Message};
+
+/// How many letters wait at most: each holds its event.
+const UNWRITTEN: usize = 100;
+
+/// The state that is being made.
+pub(super) struct Anew {
+    pub(super) memory: Memory,
+    /// Of state channels: the newest message for each key, and its place among all.
+    pub(super) newest: BTreeMap<(ChannelName, Box<str>), (usize, Message)>,
+    /// How many messages there were.
+    pub(super) seen: usize,
+    /// The time of the newest event.
+    pub(super) at: Micros,
+    /// The events that became dead letters before.
+    pub(super) letters: BTreeSet<Number>,
+    /// Those of them that are not to count, and for which plugins.
+    pub(super) given_up: GivenUp,
+    /// Letters that are written when the state takes its place: while it is made for a version that waits,
+    /// the one that serves has handled their events. None: they are written at once.
+    pub(super) unwritten: Option<Vec<DeadLetter>>,
+}
+
+impl Sink for Anew {
+    const REBUILD: bool = true;
+
+    fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    fn has_letter(&self, event: Number) -> bool {
+        self.letters.contains(&event)
+    }
+
+    fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
+        context.breaker.bad(&letter.plugin, &letter.reason);
+        let Some(unwritten) = &mut self.unwritten else { return context.write_letter(letter) };
+        if unwritten.len() == UNWRITTEN {
+            let reason = format!("more than {UNWRITTEN} events can't be handled, the last because {}", letter.reason);
+            return Err(Stop::Broken { plugin: Some(letter.plugin), reason });
+        }
+        unwritten.push(letter);
+        Ok(())
+    }
+
+    fn accept(&mut self, context: &Context, _: &Chain, made: Made<'_>) -> Result<(), JournalError> {
+        for message in made.messages {
+            self.seen += 1;
+            if message.channel_kind == ChannelKind::State {
+                let key = (message.channel.clone(), message.key.clone().unwrap_or_default());
+                self.newest.insert(key, (self.seen, message));
+            }
+        }
+        context.board.write(|health| health.events += made.items.len() as u64);
+        Ok(())
+    }
+}
