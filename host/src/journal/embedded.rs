@@ -148,8 +148,9 @@ impl Embedded {
         }
     }
 
-    pub(super) fn source(&self, name: &str) -> Option<SourceState> {
-        self.shared.known().sources.get(name).cloned()
+    pub(super) async fn source(&self, name: &str) -> Result<Option<SourceState>> {
+        self.ask(Work::Turn).await?;
+        Ok(self.shared.known().sources.get(name).cloned())
     }
 
     pub(super) async fn close(&self) {

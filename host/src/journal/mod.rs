@@ -315,10 +315,11 @@ impl Journal {
         self.embedded.reader().events_with_letters(pipeline).await
     }
 
-    /// Where a source stands; None if nothing was ever appended for it.
-    #[expect(clippy::unused_async, reason = "the cluster form may have to ask")]
+    /// Where a source stands; None if nothing was ever appended for it. All that was handed over before
+    /// counts: whoever was broken off while it waited for an append has left it here, and the next one
+    /// must not go on from before it.
     pub async fn source(&self, name: &str) -> Result<Option<SourceState>, JournalError> {
-        Ok(self.embedded.source(name))
+        self.embedded.source(name).await
     }
 
     /// The number before the source's first event beyond a position (the head if there is none).

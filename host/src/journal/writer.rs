@@ -29,6 +29,8 @@ pub(super) enum Work {
     Gap(Name, Piece),
     Discard(StagedKey),
     KeepPipelines(Vec<Name>),
+    /// Nothing: its answer says that all that was asked before is done.
+    Turn,
     Prune(Prune),
     Close,
 }
@@ -241,7 +243,7 @@ impl Writer {
             Work::Prune(prune) => prune::step(conn, index, &self.shared, prune)
                 .await
                 .map(|more| (Outcome::Pruned(more), Visible::default())),
-            Work::Close => Ok((Outcome::Done, Visible::default())),
+            Work::Turn | Work::Close => Ok((Outcome::Done, Visible::default())),
         };
         done.map_err(|error| match error {
             JournalError::Storage(error) => self.shared.storage(error),

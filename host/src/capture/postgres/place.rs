@@ -97,8 +97,10 @@ pub(crate) async fn place(
 ) -> Result<Place, CaptureError> {
     let name = source.settings.slot();
     let least = source.least_time().await?;
-    let known = source.journal.source(&source.settings.name).await?;
+    // First of all: nothing is told of a slot that can't be had, and whoever had it has written all that it will.
     let slot = slot::find(db, &name).await?;
+    in_use(db, &name, slot.as_ref()).await?;
+    let known = source.journal.source(&source.settings.name).await?;
     if let Some(known) = &known {
         let flushed: i64 =
             sqlx::query_scalar("SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::int8").fetch_one(&mut *db).await?;
@@ -107,13 +109,11 @@ pub(crate) async fn place(
                 if place.mark.whole {
                     place.mark.committed_at = place.mark.committed_at.max(least);
                 }
-                in_use(db, &name, slot.as_ref()).await?;
                 return Ok(place);
             }
             Err(reason) => source.tell_gap(&reason).await?,
         }
     }
-    in_use(db, &name, slot.as_ref()).await?;
     let start = match slot {
         Some(Slot { confirmed, lost: None, .. }) => confirmed,
         lost => {

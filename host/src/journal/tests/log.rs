@@ -109,6 +109,20 @@ async fn a_snapshot_doesnt_move_its_source_and_begins_anew_after_a_restart() {
 }
 
 #[tokio::test]
+async fn where_a_source_stands_counts_the_append_of_a_caller_that_was_broken_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).await;
+    for position in 1..=20 {
+        tokio::select! {
+            biased;
+            _ = journal.append(append(position..=position)) => panic!("it waits for the writer"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!(journal.source("gad").await.unwrap().unwrap().position.commit, position);
+    }
+}
+
+#[tokio::test]
 async fn an_append_larger_than_a_record_becomes_several_and_a_too_large_event_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(|s| s.record_bytes = 16 << 10);
