@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use axum::body::Body;
 use axum::http::request::Builder;
-use axum::http::{Request, StatusCode, Uri, header};
+use axum::http::{Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -74,6 +74,14 @@ pub(super) async fn get(base: &str, path: &str) -> anyhow::Result<(StatusCode, V
 
 /// Sends a request to the server, and reads its answer.
 pub(super) async fn ask(base: &str, request: Builder, body: Body) -> anyhow::Result<(StatusCode, Value)> {
+    let response = send(base, request, body).await?;
+    let status = response.status();
+    let body = axum::body::to_bytes(response.into_body(), ANSWER).await?;
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+/// Sends a request to the server; the answer's body comes as it is read.
+pub(super) async fn send(base: &str, request: Builder, body: Body) -> anyhow::Result<Response<Body>> {
     let base: Uri = base.trim_end_matches('/').parse().with_context(|| format!("--url {base} is no address"))?;
     let Some(authority) = base.authority().filter(|_| base.scheme_str() == Some("http")) else {
         bail!(
@@ -85,11 +93,8 @@ pub(super) async fn ask(base: &str, request: Builder, body: Body) -> anyhow::Res
         .await
         .with_context(|| format!("there is no server at {authority}; start it with `relevo serve`, or give --url"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::spawn(connection);
+    // It ends when the answer is read, or dropped.
+    tokio::spawn(connection);
     let request = request.header(header::HOST, authority.as_str()).body(body).context("that is no path")?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = axum::body::to_bytes(Body::new(response.into_body()), ANSWER).await?;
-    driver.abort();
-    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    Ok(sender.send_request(request).await?.map(Body::new))
 }

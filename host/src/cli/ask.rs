@@ -1,9 +1,11 @@
 //! Asks a running server over HTTP, as an operator: the commands that change what runs do.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use axum::body::Body;
+use axum::http::request::Builder;
 use axum::http::{Method, Request, StatusCode, header};
 use clap::Args;
+use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use super::access::{self, Credential, address};
@@ -43,6 +45,46 @@ impl Operator {
     /// # Errors
     /// No server, no token, or what the server refuses, with its reason.
     pub(super) fn ask(&self, method: Method, path: &str, content: Content) -> anyhow::Result<Value> {
+        let (base, request, body) = self.request(method, path, content)?;
+        let (status, answer) = runtime()?.block_on(access::ask(&base, request, body))?;
+        accepted(status, &answer)?;
+        Ok(answer)
+    }
+
+    /// Sends a request and hands over each line of its answer as it comes.
+    ///
+    /// # Errors
+    /// As [`Self::ask`]; also if the answer ends with an error, or `each` fails.
+    pub(super) fn follow(
+        &self,
+        method: Method,
+        path: &str,
+        content: Content,
+        mut each: impl FnMut(Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (base, request, body) = self.request(method, path, content)?;
+        runtime()?.block_on(async {
+            let response = access::send(&base, request, body).await?;
+            let status = response.status();
+            let mut body = response.into_body().into_data_stream();
+            let mut waiting = Vec::new();
+            while let Some(part) = body.next().await {
+                waiting.extend_from_slice(&part.context("the server broke off")?);
+                while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = waiting.drain(..=end).collect();
+                    let line: Value = serde_json::from_slice(&line).context("the server's answer can't be read")?;
+                    if let Some(why) = line["error"]["message"].as_str() {
+                        bail!("the server ended it: {why}");
+                    }
+                    each(line)?;
+                }
+            }
+            accepted(status, &serde_json::from_slice(&waiting).unwrap_or_default())
+        })
+    }
+
+    /// The server's address, and the request with a token.
+    fn request(&self, method: Method, path: &str, content: Content) -> anyhow::Result<(String, Builder, Body)> {
         let config = self.config()?;
         let role = match (&self.token, config.auth.operators.first()) {
             (None, None) => bail!("nobody may: set auth.operators to the roles that may operate the server"),
@@ -50,34 +92,28 @@ impl Operator {
         };
         let credential = Credential::new(self.token.clone(), &config, "operator", role)?;
         let base = self.url.clone().unwrap_or_else(|| format!("http://{}", address(&config)));
-        let (status, answer) = runtime()?.block_on(send(method, &base, path, &credential.token()?, content))?;
-        if !status.is_success() {
-            let why = answer["error"]["message"].as_str().unwrap_or("it gives no reason");
-            bail!("the server refuses ({status}): {why}");
-        }
-        Ok(answer)
+        let bearer = format!("Bearer {}", credential.token()?);
+        let mut request = Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer);
+        let body = match content {
+            Content::Nothing => Body::empty(),
+            Content::Files(files) => {
+                // Random, so that no file can hold it.
+                let boundary = uuid::Uuid::new_v4().simple().to_string();
+                request = request.header(header::CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"));
+                Body::from(form(&boundary, &files))
+            }
+        };
+        Ok((base, request, body))
     }
 }
 
-async fn send(
-    method: Method,
-    base: &str,
-    path: &str,
-    token: &str,
-    content: Content,
-) -> anyhow::Result<(StatusCode, Value)> {
-    let mut request =
-        Request::builder().method(method).uri(path).header(header::AUTHORIZATION, format!("Bearer {token}"));
-    let body = match content {
-        Content::Nothing => Body::empty(),
-        Content::Files(files) => {
-            // Random, so that no file can hold it.
-            let boundary = uuid::Uuid::new_v4().simple().to_string();
-            request = request.header(header::CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"));
-            Body::from(form(&boundary, &files))
-        }
-    };
-    access::ask(base, request, body).await
+/// Whether the server did what it was asked for.
+fn accepted(status: StatusCode, answer: &Value) -> anyhow::Result<()> {
+    if !status.is_success() {
+        let why = answer["error"]["message"].as_str().unwrap_or("it gives no reason");
+        bail!("the server refuses ({status}): {why}");
+    }
+    Ok(())
 }
 
 fn form(boundary: &str, files: &[(&str, Vec<u8>)]) -> Vec<u8> {

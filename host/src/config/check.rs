@@ -185,6 +185,7 @@ fn plugins(config: &Config) -> Checked {
     at_least("plugins.component_bytes", plugins.component_bytes, 1)?;
     time("plugins.canary_within", plugins.canary_within)?;
     time("plugins.trial_within", plugins.trial_within)?;
+    time("plugins.shadow_within", plugins.shadow_within)?;
     time("plugins.migration_cpu", plugins.migration_cpu)?;
     time("plugins.checkpoint_every", plugins.checkpoint_every)?;
     at_least("plugins.quarantine_after", plugins.quarantine_after.into(), 1)?;

@@ -227,6 +227,11 @@ pub struct PluginSettings {
     /// How long it may take.
     #[serde(with = "human::duration")]
     pub trial_within: Duration,
+    /// How many versions may run beside those that serve, in live trials; each takes a thread.
+    pub shadows: usize,
+    /// How long a live trial may take.
+    #[serde(with = "human::duration")]
+    pub shadow_within: Duration,
     /// A version that fails within this time of taking over is rolled back by itself; 0: never.
     #[serde(with = "human::duration")]
     pub probation: Duration,
@@ -397,6 +402,8 @@ impl Default for PluginSettings {
             canary_within: Duration::from_secs(5),
             trial_events: 100_000,
             trial_within: Duration::from_secs(60),
+            shadows: 2,
+            shadow_within: Duration::from_secs(24 * 3600),
             probation: Duration::from_secs(60),
             migration_cpu: Duration::from_secs(10),
             checkpoint_every: Duration::from_secs(3600),

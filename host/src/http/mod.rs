@@ -65,12 +65,17 @@ pub(crate) fn router(parts: Parts) -> Router {
 /// The one shape of an HTTP error: `{"error":{"name":…,"message":…}}`.
 struct Refusal(StatusCode, &'static str, Cow<'static, str>);
 
+impl Refusal {
+    fn body(&self) -> serde_json::Value {
+        let Self(_, name, message) = self;
+        serde_json::json!({"error": {"name": name, "message": message}})
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self(status, name, message) = self;
-        let body = serde_json::json!({"error": {"name": name, "message": message}}).to_string();
         let json = HeaderValue::from_static("application/json");
-        (status, [(header::CONTENT_TYPE, json)], body).into_response()
+        (self.0, [(header::CONTENT_TYPE, json)], self.body().to_string()).into_response()
     }
 }
 

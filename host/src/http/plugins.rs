@@ -1,16 +1,22 @@
 //! `/api/v1/plugins`: what operators do with plugins: look, deploy, try, roll back, pause.
 
+use std::time::Duration;
+
+use axum::body::Body;
 use axum::extract::multipart::MultipartError;
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Path, Query, Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::{Parts, Refusal, guard};
 use crate::event::Number;
-use crate::pipeline::{DeployError, Deployed, PluginView, Report};
+use crate::pipeline::{DeployError, Deployed, PluginView, Reports, Wish as TrialWish};
 use crate::store::{Origin, Package};
 
 /// What a manifest may have, in bytes, and what the form around both files takes.
@@ -36,6 +42,7 @@ impl From<DeployError> for Refusal {
             DeployError::UnknownVersion { .. } | DeployError::NoFormer(_) => (StatusCode::NOT_FOUND, "no_such_version"),
             DeployError::UnknownLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),
             DeployError::Refused { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "plugin_refused"),
+            DeployError::TooManyShadows(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_trials"),
             DeployError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store"),
             DeployError::Journal(_) => (StatusCode::SERVICE_UNAVAILABLE, "journal"),
             DeployError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
@@ -81,18 +88,46 @@ struct Tried {
     pipeline: String,
     from: Option<Number>,
     to: Option<Number>,
+    /// Seconds beside the running version; 0: as long as it may.
+    live: Option<u64>,
 }
 
-/// The same form; nothing is kept and nothing published.
+/// The same form; nothing is kept and nothing published. A live trial answers with a report a second, a line
+/// each, and ends with the connection.
 async fn trial(
     State(parts): State<Parts>,
     Path(name): Path<String>,
     Query(range): Query<Tried>,
     request: Request,
-) -> Result<Json<Report>, Refusal> {
-    guard::operator(&parts, request.headers())?;
-    let package = package(request).await?;
-    Ok(Json(parts.desk.trial(&name, &range.pipeline, package, range.from, range.to).await?))
+) -> Result<Response, Refusal> {
+    let who = guard::operator(&parts, request.headers())?;
+    let Tried { pipeline, from, to, live } = range;
+    let wish = TrialWish { plugin: name.as_str().into(), pipeline, package: package(request).await?, from };
+    let Some(seconds) = live else { return Ok(Json(parts.desk.trial(wish, to).await?).into_response()) };
+    if to.is_some() {
+        let message = "to has no place beside live: a live trial goes on with what comes";
+        return Err(Refusal(StatusCode::BAD_REQUEST, "bad_query", message.into()));
+    }
+    info!(plugin = name, user = %who.user, pipeline = &*wish.pipeline, "a live trial begins");
+    let within = (seconds > 0).then(|| Duration::from_secs(seconds));
+    let reports = parts.desk.shadow(wish, within).await?;
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines(reports))).into_response())
+}
+
+/// Each report as a line. An error comes in the shape that refusals have, and is the last.
+fn lines(reports: Reports) -> impl Stream<Item = Result<Vec<u8>, serde_json::Error>> {
+    futures_util::stream::unfold(reports, |mut reports| async {
+        let report = reports.recv().await?;
+        let line = match report {
+            Ok(report) => serde_json::to_vec(&report),
+            Err(error) => serde_json::to_vec(&Refusal::from(error).body()),
+        };
+        let line = line.map(|mut line| {
+            line.push(b'\n');
+            line
+        });
+        Some((line, reports))
+    })
 }
 
 /// Reads the form; who sent it is known.

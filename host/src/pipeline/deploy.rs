@@ -113,8 +113,9 @@ impl Desk {
                 events: settings.canary_events,
                 within: settings.canary_within,
                 until_fault: true,
+                live: false,
             };
-            match trial::run(&context, plugin, ready.id(), &range) {
+            match trial::run(&context, &known.board, plugin, ready.id(), &range, &mut |_| true) {
                 Ok(report) => reports.push(Some(report)),
                 Err(Stop::Quiet | Stop::Again) => return Err(DeployError::Stopping),
                 Err(Stop::Conflict(reason) | Stop::Broken { reason, .. }) => {
@@ -190,44 +191,5 @@ impl Desk {
             done.push(InPipeline { pipeline: known.name.clone(), outcome, canary: None });
         }
         Ok(Deployed { plugin: name, id: about.id.clone(), version: about.version.clone(), pipelines: done })
-    }
-
-    /// Tries a version on recorded events and says what differs; nothing is published or kept.
-    ///
-    /// # Errors
-    /// The version can't be used, or the journal fails.
-    pub async fn trial(
-        &self,
-        plugin: &str,
-        pipeline: &str,
-        package: Package,
-        from: Option<Number>,
-        to: Option<Number>,
-    ) -> Result<Report, DeployError> {
-        let (this, plugin, pipeline): (Self, Name, String) = (self.clone(), plugin.into(), pipeline.into());
-        let task = tokio::task::spawn_blocking(move || {
-            let inner = &this.0;
-            let known = inner.pipeline(&pipeline)?;
-            let refused = |reason: String| DeployError::Refused { plugin: plugin.clone(), reason };
-            if !known.has(&plugin) {
-                return Err(refused(format!(
-                    "pipeline {pipeline} does not have it; try it in one whose plugins name it"
-                )));
-            }
-            let ready = inner.library.prepare(&plugin, &package).map_err(refused)?;
-            let range = Range {
-                from: Some(from.unwrap_or_default()),
-                to: to.unwrap_or(inner.journal.head()),
-                events: inner.config.plugins.trial_events,
-                within: inner.config.plugins.trial_within,
-                until_fault: false,
-            };
-            match trial::run(&inner.aside(known), &plugin, ready.id(), &range) {
-                Ok(report) => Ok(report),
-                Err(Stop::Quiet | Stop::Again) => Err(DeployError::Stopping),
-                Err(Stop::Conflict(reason) | Stop::Broken { reason, .. }) => Err(refused(reason)),
-            }
-        });
-        task.await.map_err(|_| DeployError::Stopping)?
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::ahead::Ahead;
 use super::breaker::Breaker;
@@ -44,6 +44,8 @@ pub enum DeployError {
     UnknownLetter(Number),
     #[error("{plugin} can't be used: {reason}")]
     Refused { plugin: Name, reason: String },
+    #[error("{0} versions run in live trials already; end one, or raise plugins.shadows")]
+    TooManyShadows(usize),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -118,6 +120,8 @@ pub(super) struct Inner {
     pipelines: Vec<Known>,
     /// One deployment at a time: the second is tried against what the first left.
     pub(super) deploying: tokio::sync::Mutex<()>,
+    /// A place for each version that may run beside the one that serves.
+    pub(super) shadows: Arc<Semaphore>,
 }
 
 impl Inner {
@@ -128,6 +132,7 @@ impl Inner {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            shadows: Arc::new(Semaphore::new(config.plugins.shadows)),
             config,
             library,
             journal,

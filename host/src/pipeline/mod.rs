@@ -30,6 +30,7 @@ mod reference;
 mod supervisor;
 mod swap;
 mod trial;
+mod trials;
 mod wants;
 mod worker;
 
@@ -43,3 +44,4 @@ pub use health::{Health, Status};
 pub use logs::{LineOf, Logs, Wanted};
 pub use supervisor::{Pipelines, StartError};
 pub use trial::{Difference, Report, SeenFault, Shown};
+pub use trials::{Reports, Wish};

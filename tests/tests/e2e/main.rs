@@ -18,6 +18,7 @@ mod panel;
 mod plugin_authors;
 mod plugin_checks;
 mod plugin_logs;
+mod plugin_trials;
 mod postgres;
 mod process;
 mod resuming;

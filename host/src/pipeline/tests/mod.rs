@@ -15,6 +15,7 @@ mod rebuilds;
 mod references;
 mod stamps;
 mod swaps;
+mod trials;
 mod waiting;
 mod world;
 

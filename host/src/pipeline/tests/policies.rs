@@ -1,6 +1,6 @@
 //! What happens to an event that a plugin can't handle, and what operators do about it.
 
-use super::super::Status;
+use super::super::{Status, Wish};
 use super::stamps::{manifest, runs, version, world};
 use crate::event::Number;
 use crate::journal::Control;
@@ -154,7 +154,8 @@ async fn an_event_that_was_let_go_holds_no_later_version_and_no_rebuild() {
     desk.skip("stamp", Number(last.0 - 3), "7").await.unwrap();
     running.stamped(last).await;
     let again = super::world::World::package("stamp", manifest("v1", "on_fault = 'hold'", AT_FIVE));
-    let report = desk.trial("stamp", "stamp", again.clone(), None, None).await.unwrap();
+    let wish = Wish { plugin: "stamp".into(), pipeline: "stamp".into(), package: again.clone(), from: None };
+    let report = desk.trial(wish, None).await.unwrap();
     assert_eq!((report.faults, report.known_faults, report.events), (0, 1, 3), "{report:?}");
     running.swap_to(again).await;
     let place = world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();

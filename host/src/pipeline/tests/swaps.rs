@@ -156,29 +156,6 @@ async fn a_file_in_the_folder_is_brought_once_it_rests_and_a_bad_one_is_tried_on
     running.pipelines.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trial_says_what_a_version_would_make_otherwise_and_changes_nothing() {
-    let (mut world, running) = world("", "", "").await;
-    let last = world.change(12).await;
-    running.stamped(last).await;
-    let desk = running.pipelines.desk();
-    let same = desk.trial("stamp", "stamp", version("v0"), None, None).await.unwrap();
-    assert_eq!((same.events, same.same, same.added + same.missing + same.changed), (12, 12, 0), "{same:?}");
-    let other = desk.trial("stamp", "stamp", version("v1"), None, None).await.unwrap();
-    assert_eq!((other.events, other.same, other.changed), (12, 0, 12), "{other:?}");
-    let first = &other.differences[0];
-    assert!(
-        first.was.as_ref().unwrap().data.get().contains("v0") && first.is.as_ref().unwrap().data.get().contains("v1")
-    );
-    let broken = desk.trial("stamp", "stamp", bad("v2", "trap"), None, None).await.unwrap();
-    assert_eq!((broken.faults, broken.missing), (12, 12), "{broken:?}");
-    assert_eq!(running.serving(), "v0");
-    assert_eq!(desk.plugin("stamp").await.unwrap().versions.len(), 1);
-    world.assert_whole(12).await;
-    assert!(world.dead_letters().await.is_empty());
-    running.pipelines.stop().await;
-}
-
 /// The plugins folder is empty, and the server starts anew.
 async fn restarted_without_folder(world: &World, running: super::world::Running) -> super::world::Running {
     running.pipelines.stop().await;
@@ -234,21 +211,5 @@ async fn a_version_in_the_folder_that_the_server_stopped_over_is_brought_at_the_
     super::super::folder::bring(running.pipelines.desk(), &folder, &"stamp".into()).await;
     let running = world.start().await;
     running.until("stamp", |health| health.versions.first().is_some_and(|(_, name)| name.starts_with("v1+"))).await;
-    running.pipelines.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_trial_in_a_pipeline_without_the_plugin_is_refused() {
-    let (mut world, running) = world("", "", "").await;
-    let last = world.change(1).await;
-    running.stamped(last).await;
-    world.settings.push_str("\n[[pipeline]]\nname = 'other'\nplugins = ['second']\n");
-    world.place_with("stamp", "second", &manifest("v0", "", "").replace("name = 'stamp'", "name = 'second'"));
-    running.pipelines.stop().await;
-    let running = world.start().await;
-    running.until("other", |health| health.status == super::super::Status::Running).await;
-    let desk = running.pipelines.desk();
-    let error = desk.trial("stamp", "other", version("v1"), None, None).await.unwrap_err().to_string();
-    assert!(error.contains("pipeline other does not have it"), "{error}");
     running.pipelines.stop().await;
 }

@@ -171,6 +171,33 @@ impl World {
         }
     }
 
+    /// The clock's watermark.
+    pub(super) async fn tick(&self, at: u64) -> Number {
+        let event = Event {
+            number: Number::ZERO,
+            source: "clock".into(),
+            position: Position { commit: at, index: 0 },
+            committed_at: Micros(at),
+            transaction: at,
+            last_of_transaction: true,
+            late: false,
+            body: Body::Tick { up_to: Micros(at) },
+        };
+        let append = Append {
+            source: "clock".into(),
+            incarnation: "clock".into(),
+            position: event.position,
+            token: "".into(),
+            events: vec![Arc::new(event)],
+            complete: true,
+            snapshot: None,
+        };
+        match self.journal.append(append).await.unwrap() {
+            Appended::Applied { last, .. } => last,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The first request for a snapshot after a number.
     pub(super) async fn request(&self, after: Number) -> Number {
         self.record_after(after, |record| matches!(record.body, RecordBody::Control(Control::SnapshotWanted { .. })))
