@@ -68,10 +68,10 @@ pub(crate) async fn measure(rate: u64, seconds: u64) {
 }
 
 /// In µs, up to a minute.
-fn histogram() -> Histogram<u64> {
+pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).expect("bounds")
 }
 
-fn record(histogram: &mut Histogram<u64>, time: Duration) {
+pub(crate) fn record(histogram: &mut Histogram<u64>, time: Duration) {
     histogram.saturating_record(u64::try_from(time.as_micros()).expect("a short time"));
 }

@@ -6,6 +6,7 @@ mod events;
 mod fanout;
 mod idle;
 mod latency;
+mod postgres;
 mod sockets;
 mod table;
 
@@ -29,6 +30,20 @@ enum Load {
     Latency {
         /// Transactions a second.
         #[arg(long, default_value_t = 300)]
+        rate: u64,
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+    },
+    /// From PostgreSQL, through three plugins, to one subscriber and to a hundred; beside `pg_recvlogical`.
+    Postgres {
+        /// How many changes.
+        #[arg(long, default_value_t = 200_000)]
+        changes: u64,
+        /// Changes in a transaction.
+        #[arg(long, default_value_t = 10)]
+        transaction: u64,
+        /// Transactions a second, for the latency.
+        #[arg(long, default_value_t = 500)]
         rate: u64,
         #[arg(long, default_value_t = 10)]
         seconds: u64,
@@ -63,6 +78,9 @@ fn main() {
         match load {
             Load::Events { changes, transaction } => events::measure(changes, transaction).await,
             Load::Latency { rate, seconds } => latency::measure(rate, seconds).await,
+            Load::Postgres { changes, transaction, rate, seconds } => {
+                postgres::measure(changes, transaction, rate, seconds).await;
+            }
             Load::Idle { connections } => idle::measure(connections).await,
             Load::Fanout { subscribers, in_flight, messages } => {
                 let messages = messages.unwrap_or_else(|| (in_flight * 300).min(3000));

@@ -25,10 +25,15 @@ struct Found {
 impl Socket {
     /// Connects, subscribed to these channels, and reads up to `connected`.
     pub(crate) async fn connect(address: SocketAddr, channels: &[&str]) -> Self {
+        Self::connect_as(address, "900", "ADMIN", channels).await
+    }
+
+    /// The same, as some user.
+    pub(crate) async fn connect_as(address: SocketAddr, user: &str, role: &str, channels: &[&str]) -> Self {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("a socket option");
         let channels: String = channels.iter().map(|c| format!("channel={c}&")).collect();
-        let token = token("900", "ADMIN");
+        let token = token(user, role);
         let request = format!(
             "GET {PATH}?{channels} HTTP/1.1\r\nHost: relevo\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Authorization: Bearer {token}\r\nSec-WebSocket-Protocol: relevo.v1\r\n\

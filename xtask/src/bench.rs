@@ -8,6 +8,7 @@ use crate::{plugins, steps, wasm};
 const RUNS: &[&[&str]] = &[
     &["events"],
     &["latency", "--rate", "300"],
+    &["postgres"],
     &["idle", "--connections", "1000"],
     &["fanout", "--subscribers", "1000", "--in-flight", "1"],
     &["fanout", "--subscribers", "1000", "--in-flight", "16"],

@@ -6,6 +6,7 @@ use relevo_tests::client::{Client, Connect};
 use relevo_tests::server::Process;
 use relevo_tests::wait::SOON;
 use relevo_tests::world::World;
+use rustix::process::Signal;
 
 fn world() -> World {
     World::configured(|world| {
@@ -45,7 +46,8 @@ fn a_live_trial_shows_each_difference_as_it_arises_and_ends_with_its_time() {
     assert!(live.wait_for_line("\"stamp\":\"v7\"", SOON).is_some(), "{}", live.log.text());
     let message = client.expect("the running version's message", |frame| frame.data()["count"] == 1);
     assert_eq!(message.data()["stamp"], "v0");
-    live.kill();
+    live.signal(Signal::INT);
+    live.wait(SOON);
 
     let ended = world.run(&[&command[..], &["--live", "2s", "--json"]].concat());
     assert!(ended.status.success(), "{}", ended.log);

@@ -1,0 +1,294 @@
+//! Row changes from PostgreSQL through all three plugins and the journal to clients, beside what PostgreSQL's
+//! own `pg_recvlogical` makes of the same WAL: all in one run, so that the machine counts on both sides.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use relevo_tests::postgres::DATABASE;
+use relevo_tests::server::Server;
+use relevo_tests::wait::SOON;
+use relevo_tests::world::World;
+use rustix::process::Signal;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::task::JoinSet;
+
+use crate::latency::{histogram, record};
+use crate::sockets::{Socket, find, number_after};
+use crate::table::{number, per_second, print};
+
+/// Each of the tasks goes to and fro between two efectivos, so that every change is a message to one user.
+const TASKS: u64 = 50;
+const USERS: u64 = 2 * TASKS;
+/// The first id of users, efectivos and tasks.
+const FIRST: u64 = 1000;
+
+const PUBLICATION: &str = "relevo_gad";
+/// `pg_recvlogical`'s own.
+const SLOT: &str = "bench";
+
+/// What stands before a change's number in a message.
+const TITLE: &[u8] = b"\"titulo\":\"bench ";
+
+pub(crate) async fn measure(changes: u64, transaction: u64, rate: u64, seconds: u64) {
+    // As many for each user.
+    let changes = changes.next_multiple_of(USERS);
+    let world = World::postgres();
+    world.sql(&people());
+    let server = world.serve();
+    let drains = drains(&world, &server, changes, transaction).await;
+    print(
+        &format!("postgres: {} changes, {transaction} a transaction, three plugins", number(changes)),
+        &drains.rows(changes),
+    );
+    let (theirs, ours) =
+        (receiver_latency(&world, &server, rate, seconds), latency(&world, &server, rate, seconds).await);
+    let ms = |histogram: &Histogram<u64>, at: f64| format!("{:.2}", histogram.value_at_quantile(at) as f64 / 1000.0);
+    print(
+        &format!("postgres: commit → client, {rate}/s for {seconds} s each"),
+        &[
+            ("pg_recvlogical: p50, ms", ms(&theirs, 0.5)),
+            ("pg_recvlogical: p99, ms", ms(&theirs, 0.99)),
+            ("Relevo: p50, ms", ms(&ours, 0.5)),
+            ("Relevo: p99, ms", ms(&ours, 0.99)),
+        ],
+    );
+    server.stop(SOON);
+}
+
+/// What it took to get everything.
+struct Drains {
+    receiver: Duration,
+    one: Duration,
+    many: Duration,
+    cpu: Duration,
+    rss: u64,
+}
+
+impl Drains {
+    fn rows(&self, changes: u64) -> Vec<(&'static str, String)> {
+        let part = |time: Duration| format!("{:.2}", self.receiver.as_secs_f64() / time.as_secs_f64());
+        vec![
+            ("pg_recvlogical > /dev/null, changes/s", per_second(changes, self.receiver)),
+            ("Relevo, one subscriber, changes/s", per_second(changes, self.one)),
+            ("  of pg_recvlogical's (target 0.50)", part(self.one)),
+            ("Relevo, 100 subscribers on own channels, changes/s", per_second(changes, self.many)),
+            ("  of pg_recvlogical's (target 0.33)", part(self.many)),
+            ("server CPU for each change, one subscriber, µs", {
+                format!("{:.1}", self.cpu.as_secs_f64() * 1e6 / changes as f64)
+            }),
+            ("RSS at the end, MiB", number(self.rss >> 20)),
+        ]
+    }
+}
+
+/// The server stands still while the changes are written, so that all of them wait in the WAL.
+async fn drains(world: &World, server: &Server, changes: u64, transaction: u64) -> Drains {
+    world.sql(&format!("select pg_create_logical_replication_slot('{SLOT}', 'pgoutput')"));
+    let mut all = Socket::connect(server.address, &["tasks"]).await;
+    let began = write_behind(world, server, 1, changes, transaction);
+    let receiver = receive(world);
+    let (cpu, began) = (server.cpu(), began());
+    let mut seen = 0;
+    while seen < changes {
+        all.frames(|text| {
+            if let Some(n) = number_after(text, TITLE) {
+                seen += 1;
+                assert_eq!(n, seen, "a message is missing, doubled or out of order");
+            }
+        })
+        .await;
+    }
+    let (one, cpu) = (began.elapsed(), server.cpu() - cpu);
+    drop(all);
+
+    let mut own = Vec::new();
+    for user in FIRST..FIRST + USERS {
+        own.push(Socket::connect_as(server.address, &user.to_string(), "LEVEL_1", &[]).await);
+    }
+    let began = write_behind(world, server, changes + 1, changes, transaction)();
+    let mut readers = JoinSet::new();
+    for (at, socket) in (0..).zip(own) {
+        readers.spawn(read_share(socket, at, changes));
+    }
+    readers.join_all().await;
+    Drains { receiver, one, many: began.elapsed(), cpu, rss: server.rss() }
+}
+
+/// Writes while the server stands still. What it gives back has the server go on, and says when.
+fn write_behind<'s>(
+    world: &World,
+    server: &'s Server,
+    first: u64,
+    changes: u64,
+    transaction: u64,
+) -> impl FnOnce() -> Instant + use<'s> {
+    server.process.signal(Signal::STOP);
+    world.sql(&writes(first, changes, transaction));
+    || {
+        let began = Instant::now();
+        server.process.signal(Signal::CONT);
+        began
+    }
+}
+
+/// Reads what goes to one of the users: every hundredth of the changes after the first `changes`.
+async fn read_share(mut socket: Socket, user: u64, changes: u64) {
+    let mut due = (changes + 1..=2 * changes).filter(|n| user_of(*n) == user).peekable();
+    while due.peek().is_some() {
+        socket
+            .frames(|text| {
+                if find(text, b"task_assigned").is_some() {
+                    assert_eq!(number_after(text, TITLE), due.next(), "a message is missing, doubled or out of order");
+                }
+            })
+            .await;
+    }
+}
+
+/// To whom a change goes, counted from the first of them.
+fn user_of(n: u64) -> u64 {
+    2 * (n % TASKS) + n / TASKS % 2
+}
+
+fn people() -> String {
+    format!(
+        "insert into usuarios (id, uuid, dni, nombre, apellido, hashed_password)
+           select n, 'b-' || n, 'b-' || n, 'Nombre', 'Apellido', 'x' from generate_series({FIRST}, {last}) n;
+         insert into efectivos (id, uuid, usuario_id, codigo_interno)
+           select n, 'b-' || n, n, 'B-' || n from generate_series({FIRST}, {last}) n;
+         insert into tareas (id, uuid, codigo, titulo, tipo, creado_por_usuario_id)
+           select {FIRST} + n, 'b-' || n, 'B-' || n, 'none', 'PATRULLAJE', {FIRST} from generate_series(0, {TASKS} - 1) n;",
+        last = FIRST + USERS - 1
+    )
+}
+
+/// One change, as SQL; `n` is its number.
+fn change(n: &str) -> String {
+    format!(
+        "update tareas set titulo = 'bench ' || {n},
+           efectivos_asignados = jsonb_build_array({FIRST} + 2 * ({n} % {TASKS}) + {n} / {TASKS} % 2)
+         where id = {FIRST} + {n} % {TASKS}"
+    )
+}
+
+fn writes(first: u64, changes: u64, transaction: u64) -> String {
+    format!(
+        "do $$ begin for n in {first}..{last} loop {change}; if n % {transaction} = 0 then commit; end if; end loop; end $$",
+        last = first + changes - 1,
+        change = change("n")
+    )
+}
+
+/// How long `pg_recvlogical` takes for all that waits in its slot.
+fn receive(world: &World) -> Duration {
+    let end = world.sql("select pg_current_wal_insert_lsn()");
+    // Something behind it: the receiver ends when it sees the end passed.
+    world.sql("select pg_switch_wal()");
+    let began = Instant::now();
+    let mut receiver = receiver(world, "/dev/null");
+    let ended = receiver.args(["--endpos", &end]).status().expect("pg_recvlogical runs");
+    assert!(ended.success(), "pg_recvlogical failed");
+    began.elapsed()
+}
+
+fn receiver(world: &World, file: &str) -> Command {
+    let postgres = world.postgres.as_ref().expect("a world over PostgreSQL");
+    let folder = std::env::var_os("RELEVO_POSTGRES_BIN").map(PathBuf::from).unwrap_or_default();
+    let mut receiver = Command::new(folder.join("pg_recvlogical"));
+    receiver.args(["--start", "--no-loop", "--slot", SLOT, "--file", file, "--fsync-interval", "0"]);
+    receiver.args(["--option", "proto_version=1", "--option", &format!("publication_names={PUBLICATION}")]);
+    receiver.arg("--dbname").arg(postgres.url(DATABASE));
+    receiver
+}
+
+/// When each transaction's COMMIT was sent, by its number.
+#[derive(Clone, Default)]
+struct Commits(Arc<Mutex<Vec<Instant>>>);
+
+impl Commits {
+    fn sent(&self) {
+        self.0.lock().expect("the commits' lock").push(Instant::now());
+    }
+
+    fn received(&self, n: u64, histogram: &mut Histogram<u64>) {
+        let sent = self.0.lock().expect("the commits' lock")[usize::try_from(n).expect("a count")];
+        record(histogram, sent.elapsed());
+    }
+}
+
+/// Commits one change each time, with a number behind `title`, from a thread of its own.
+fn write_steadily(world: &World, title: &'static str, commits: &Commits, rate: u64, total: u64) -> JoinHandle<()> {
+    let url = world.postgres.as_ref().expect("a world over PostgreSQL").url(DATABASE);
+    let commits = commits.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut connection = PgConnection::connect(&url).await.expect("a connection");
+            let mut clock = tokio::time::interval(Duration::from_secs_f64(1.0 / rate as f64));
+            for n in 0..total {
+                clock.tick().await;
+                let id = FIRST + n % TASKS;
+                let update = format!("begin; update tareas set titulo = '{title}{n}' where id = {id}");
+                sqlx::raw_sql(AssertSqlSafe(update)).execute(&mut connection).await.expect("a change");
+                commits.sent();
+                sqlx::raw_sql("commit").execute(&mut connection).await.expect("a commit");
+            }
+        });
+    })
+}
+
+/// From COMMIT until `pg_recvlogical` has written the change into a pipe; the server stands still meanwhile.
+fn receiver_latency(world: &World, server: &Server, rate: u64, seconds: u64) -> Histogram<u64> {
+    let total = rate * seconds;
+    server.process.signal(Signal::STOP);
+    let mut child = receiver(world, "-").stdout(Stdio::piped()).spawn().expect("pg_recvlogical runs");
+    let mut output = child.stdout.take().expect("stdout is piped");
+    let commits = Commits::default();
+    let writer = write_steadily(world, "alone ", &commits, rate, total);
+    let (mut histogram, mut buffer, mut due) = (histogram(), vec![0; 1 << 16], 0);
+    while due < total {
+        let read = output.read(&mut buffer).expect("the receiver's output");
+        assert!(read > 0, "pg_recvlogical ended");
+        let mut rest = &buffer[..read];
+        while let Some(at) = find(rest, b"alone ") {
+            // The old row, with an earlier number, comes first.
+            if number_after(&rest[at..], b"alone ") == Some(due) {
+                commits.received(due, &mut histogram);
+                due += 1;
+            }
+            rest = &rest[at + 1..];
+        }
+    }
+    writer.join().expect("the writer");
+    let _ = child.kill();
+    let _ = child.wait();
+    server.process.signal(Signal::CONT);
+    histogram
+}
+
+/// From COMMIT until a client has the message.
+async fn latency(world: &World, server: &Server, rate: u64, seconds: u64) -> Histogram<u64> {
+    let total = rate * seconds;
+    let mut socket = Socket::connect(server.address, &["tasks"]).await;
+    let commits = Commits::default();
+    let writer = write_steadily(world, "late ", &commits, rate, total);
+    let (mut histogram, mut due) = (histogram(), 0);
+    while due < total {
+        socket
+            .frames(|text| {
+                if let Some(n) = number_after(text, b"\"titulo\":\"late ") {
+                    assert_eq!(n, due, "a message is missing, doubled or out of order");
+                    commits.received(n, &mut histogram);
+                    due += 1;
+                }
+            })
+            .await;
+    }
+    writer.join().expect("the writer");
+    histogram
+}
