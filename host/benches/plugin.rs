@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use relevo::config::Limits;
+use relevo::config::{Limits, Terms};
 use relevo::event::{Body, Change, Event, Micros, Number, Operation, Position};
 use relevo::message::ChannelName;
 use relevo::sandbox::{BatchEvent, Draft, Lookup, Sandbox, State};
@@ -79,7 +79,8 @@ fn component() -> (PathBuf, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::copy(ready.join("hostile.wasm"), folder.path().join("hostile.wasm"))
         .expect("hostile.wasm is built: run `cargo xtask bench`, or set RELEVO_TEST_PLUGINS");
-    let manifest = "name = 'hostile'\nversion = '1'\nevents = { tareas = ['insert'] }\nchannels = ['hostile']\n";
+    let manifest = "name = 'hostile'\nversion = '1'\nevents = { tareas = ['insert'] }\nchannels = ['hostile']\n\
+                    capabilities = ['state', 'lookup']\n";
     std::fs::write(folder.path().join("hostile.toml"), manifest).expect("a manifest");
     (ready.join("compiled"), folder)
 }
@@ -116,7 +117,7 @@ fn main() {
 
     let (cache, folder) = component();
     let sandbox = Sandbox::new(&cache).expect("a sandbox");
-    let plugin = sandbox.load(folder.path(), &"hostile".into(), &Limits::default()).expect("the plugin hostile");
+    let plugin = sandbox.load(folder.path(), &"hostile".into(), &Terms::default()).expect("the plugin hostile");
     let mut instance = plugin.instantiate(&"bench".into()).expect("an instance");
     let mut state = State::new(BTreeMap::new(), Limits::default().state_bytes);
     let lookup = Lookup::default();

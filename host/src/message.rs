@@ -68,7 +68,8 @@ impl std::fmt::Display for ChannelName {
 }
 
 /// A channel's name with at most one `*` in it, which stands for any text, also none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct ChannelPattern(Box<str>);
 
 impl ChannelPattern {
@@ -90,9 +91,27 @@ impl ChannelPattern {
         pattern_matches(&self.0, channel)
     }
 
+    /// Whether it means every channel that the other one means.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self.0.split_once('*'), other.0.split_once('*')) {
+            (None, Some(_)) => false,
+            (Some((head, tail)), Some((other_head, other_tail))) => {
+                other_head.starts_with(head) && other_tail.ends_with(tail)
+            }
+            (_, None) => self.matches(&other.0),
+        }
+    }
+
     /// The one channel that it means, if it has no `*`.
     pub fn exact(&self) -> Option<ChannelName> {
         ChannelName::new(&self.0).ok()
+    }
+}
+
+impl TryFrom<String> for ChannelPattern {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        Self::parse(&text)
     }
 }
 
@@ -212,5 +231,16 @@ mod tests {
         assert!(matches("user:*", "user:42") && matches("*", "anything") && matches("a*b", "ab"));
         assert!(!matches("user:*", "users") && !matches("aa*aa", "aaa") && !matches("tasks", "tasks:board"));
         assert!(ChannelPattern::parse("").is_err());
+    }
+
+    #[test]
+    fn a_pattern_covers_another_if_it_means_all_of_its_channels() {
+        let pattern = |text: &str| ChannelPattern::parse(text).unwrap();
+        for (one, other) in [("*", "a*"), ("user:*", "user:*"), ("user:*", "user:4*"), ("a*c", "ab*bc"), ("t", "t")] {
+            assert!(pattern(one).covers(&pattern(other)), "{one} {other}");
+        }
+        for (one, other) in [("user:*", "*"), ("user:4*", "user:*"), ("a*c", "a*"), ("a", "a*"), ("aa*aa", "aaa")] {
+            assert!(!pattern(one).covers(&pattern(other)), "{one} {other}");
+        }
     }
 }

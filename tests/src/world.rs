@@ -83,6 +83,8 @@ impl World {
             .set_environment("RELEVO_JWT_SECRET", token::SECRET)
             .set_environment("RELEVO_LOG", "info")
             .set_environment("NO_COLOR", "1")
+            // The example's plugins have their grants all the same; a test of grants says "listed".
+            .set("plugins.grants = \"open\"")
     }
 
     /// With the example's tables, people and tasks in the database.
@@ -99,9 +101,11 @@ impl World {
         world
     }
 
-    /// Adds a line of top-level settings, like `plugins.batch_events = 1`.
+    /// Adds a line of top-level settings, like `plugins.batch_events = 1`, in place of an earlier one of that name.
     #[must_use]
     pub fn set(mut self, line: &str) -> Self {
+        let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        self.settings.retain(|earlier| name(earlier) != name(line));
         self.settings.push(line.to_owned());
         self
     }

@@ -28,6 +28,7 @@ pub(super) fn all(config: &Config) -> Checked {
     plugins(config)?;
     sources(&config.sources)?;
     pipelines(&config.pipelines)?;
+    entries(config)?;
     channels(&config.channels)
 }
 
@@ -260,6 +261,15 @@ fn pipelines(pipelines: &[PipelineSettings]) -> Checked {
         }
     }
     Ok(())
+}
+
+/// Each `[plugin.NAME]` is for a plugin that some pipeline has: a name with a mistake in it would grant nothing.
+fn entries(config: &Config) -> Checked {
+    let known: BTreeSet<&str> = config.pipelines.iter().flat_map(|p| &p.plugins).map(|name| &**name).collect();
+    let Some(stray) = config.plugin.keys().find(|name| !known.contains(&***name)) else { return Ok(()) };
+    let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
+    let guess = super::nearest(stray, &known).map(|n| format!(" (did you mean {n}?)")).unwrap_or_default();
+    wrong(format!("plugin.{stray}"), format!("no [[pipeline]] has that plugin{guess}"), known.join(", "))
 }
 
 fn channels(channels: &[ChannelSettings]) -> Checked {

@@ -34,6 +34,18 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     }
 }
 
+/// A number of bytes as it would be written, exactly.
+pub fn show_bytes(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let fitting = units.iter().find(|(size, _)| bytes > 0 && bytes % size == 0);
+    fitting.map_or_else(|| format!("{bytes}B"), |(size, unit)| format!("{}{unit}", bytes / size))
+}
+
+/// A time as it would be written, to the millisecond.
+pub fn show_duration(time: Duration) -> String {
+    if time.subsec_nanos() == 0 { format!("{}s", time.as_secs()) } else { format!("{}ms", time.as_millis()) }
+}
+
 macro_rules! readers {
     ($module:ident, $optional:ident, $type:ty, $parse:ident, $from:expr, $expected:literal) => {
         pub mod $module {

@@ -1,18 +1,22 @@
 //! Settings: `relevo.toml` with the environment over it, checked before anything starts.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::event::Name;
 use crate::message::{ChannelKind, ChannelName};
 
 mod check;
 pub mod human;
+mod plugin;
 mod read;
 mod settings;
 
+pub use plugin::*;
 pub(crate) use read::nearest;
 pub use settings::*;
 
@@ -63,6 +67,9 @@ pub struct Config {
     pub sources: Vec<SourceSettings>,
     #[serde(default, rename = "pipeline")]
     pub pipelines: Vec<PipelineSettings>,
+    /// What single plugins are granted, and their configuration.
+    #[serde(default)]
+    pub plugin: BTreeMap<Name, PluginEntry>,
     #[serde(default, rename = "channel")]
     pub channels: Vec<ChannelSettings>,
 }

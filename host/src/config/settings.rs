@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{defaults, human};
+use super::{Grants, defaults, human};
 use crate::event::Name;
 use crate::message::{ChannelKind, ChannelName};
 
@@ -197,7 +197,9 @@ pub enum Language {
 pub struct PluginSettings {
     /// Where components and their manifests are; default `DATA/plugins`.
     pub folder: Option<PathBuf>,
-    /// Limits that hold where a manifest asks for nothing else; a manifest can't ask for more.
+    /// What a plugin gets that has no `[plugin.NAME.grant]`.
+    pub grants: Grants,
+    /// Limits that hold where a manifest asks for less, and a `[plugin.NAME.grant]` for nothing else.
     pub limits: Limits,
     /// The instance is replaced after this many batches.
     pub replace_instance_after: u32,
@@ -389,6 +391,7 @@ impl Default for PluginSettings {
     fn default() -> Self {
         Self {
             folder: None,
+            grants: Grants::Listed,
             limits: Limits::default(),
             replace_instance_after: 1000,
             batch_events: 256,

@@ -234,6 +234,27 @@ fn notices_need_a_stream_channel_and_times() {
 }
 
 #[test]
+fn what_is_said_of_a_plugin_is_for_one_that_a_pipeline_has() {
+    let pipeline = "[[pipeline]]\nname = \"a\"\nplugins = [\"alarms\"]\n";
+    let (name, text) = refused(&format!("{pipeline}[plugin.alarm.grant]\ntables = [\"t\"]\n"));
+    assert_eq!(name, "plugin.alarm");
+    assert!(text.contains("did you mean alarms?"), "{text}");
+    let (name, text) = refused(&format!("{pipeline}[plugin.alarms.grant]\ntable = [\"t\"]\n"));
+    assert!(name == "plugin.alarms.grant.table" && text.contains("did you mean tables?"), "{text}");
+    let (name, _) = refused(&format!("{pipeline}[plugin.alarms.grant]\nchannels = [\"a b\"]\n"));
+    assert_eq!(name, "plugin.alarms.grant.channels[0]");
+    let (_, text) = refused(&format!("{pipeline}[plugin.alarms.grant]\ncapabilities = [\"files\"]\n"));
+    assert!(text.contains("allowed: state, lookup, log, metrics"), "{text}");
+    let (_, text) = refused(&format!("{pipeline}[plugins]\ngrants = \"all\"\n"));
+    assert!(text.contains("allowed: listed, open"), "{text}");
+
+    let config = load(&format!("{pipeline}[plugin.alarms]\nconfig = {{ window = 5 }}\n")).unwrap();
+    let terms = config.terms("alarms");
+    assert_eq!((terms.granted, terms.config.len()), (Granted::Nothing, 1));
+    assert_eq!(config.terms("other").granted, Granted::Nothing);
+}
+
+#[test]
 fn a_password_in_an_address_is_never_shown() {
     for url in ["postgres://u:geheim@h:x/d", "postgres://u:geheim@h/d?sslmode=no", "mysql://u:geheim@h/d"] {
         let text = format!("[[source]]\nname = \"a\"\nurl = \"{url}\"");

@@ -90,8 +90,8 @@ impl Desk {
         origin: Origin,
     ) -> Result<(About, Vec<Option<Report>>), DeployError> {
         let inner = &self.0;
-        let refused = |reason: String| DeployError::Refused { plugin: plugin.clone(), reason };
-        let ready = inner.library.prepare(plugin, package).map_err(refused)?;
+        let refused = |reason: String| DeployError::refused(plugin, reason);
+        let ready = inner.library.prepare(plugin, package).map_err(|unfit| DeployError::unfit(plugin, unfit))?;
         let needed = inner.needed(plugin).map_err(|stop| match stop {
             Stop::Quiet | Stop::Again => DeployError::Stopping,
             Stop::Conflict(reason) | Stop::Broken { reason, .. } => refused(reason),

@@ -12,7 +12,7 @@ use super::ahead::Ahead;
 use super::breaker::Breaker;
 use super::failure::Stop;
 use super::health::{Board, Health};
-use super::library::Library;
+use super::library::{Library, Unfit};
 use super::meta::Meta;
 use super::worker::{Context, Crash};
 use crate::config::Config;
@@ -43,7 +43,12 @@ pub enum DeployError {
     #[error("there is no dead letter {0}")]
     UnknownLetter(Number),
     #[error("{plugin} can't be used: {reason}")]
-    Refused { plugin: Name, reason: String },
+    Refused {
+        plugin: Name,
+        reason: String,
+        /// The settings are in its way: with others it may be used as it is.
+        of_settings: bool,
+    },
     #[error("{0} versions run in live trials already; end one, or raise plugins.shadows")]
     TooManyShadows(usize),
     #[error(transparent)]
@@ -52,6 +57,16 @@ pub enum DeployError {
     Journal(#[from] JournalError),
     #[error("the server is stopping")]
     Stopping,
+}
+
+impl DeployError {
+    pub(super) fn refused(plugin: &Name, reason: String) -> Self {
+        Self::Refused { plugin: plugin.clone(), reason, of_settings: false }
+    }
+
+    pub(super) fn unfit(plugin: &Name, unfit: Unfit) -> Self {
+        Self::Refused { plugin: plugin.clone(), reason: unfit.reason, of_settings: unfit.of_settings }
+    }
 }
 
 /// A plugin as operators see it.
@@ -212,7 +227,7 @@ impl Inner {
         let mut before = Vec::new();
         for known in pipelines {
             let Some(mut stored) = self.journal.pipeline(&known.name).await? else { continue };
-            let refused = |reason| DeployError::Refused { plugin: plugin.clone(), reason };
+            let refused = |reason| DeployError::refused(plugin, reason);
             let Meta { versions, pending, .. } = Meta::take(&mut stored).map_err(refused)?;
             let Some(active) = versions.get(plugin) else { continue };
             if pending.is_some_and(|pending| pending.swap.plugin == *plugin) {

@@ -99,6 +99,11 @@ pub(super) async fn bring(desk: &Desk, folder: &Path, plugin: &Name) {
         tracing::warn!(%plugin, version = id.short(), %error, "the plugins folder's new version waits for the next start");
         return;
     }
+    if let Err(error @ DeployError::Refused { of_settings: true, .. }) = &deployed {
+        // Other settings come with the next start, and then it is tried again.
+        tracing::error!(%plugin, version = id.short(), %error, "the plugins folder's new version does not serve; the former one goes on");
+        return;
+    }
     // One that fails is not tried again and again.
     if let Err(error) = desk.see(plugin, &id) {
         tracing::warn!(%plugin, %error, "what the plugins folder holds can't be remembered");

@@ -4,14 +4,21 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::config::Config;
+use crate::config::{Config, Terms};
 use crate::event::{Micros, Name};
 use crate::message::ChannelPattern;
-use crate::sandbox::{Plugin, Sandbox};
+use crate::sandbox::{LoadError, Plugin, Sandbox};
 use crate::store::{About, Origin, Package, StoreError, VersionId, Versions};
 
 /// How many compiled versions stay in memory.
 const LOADED: usize = 32;
+
+/// Why a version can't run.
+pub(super) struct Unfit {
+    pub(super) reason: String,
+    /// The settings are in its way: with others it may run as it is.
+    pub(super) of_settings: bool,
+}
 
 /// See the module. Shared by all pipelines.
 pub(super) struct Library {
@@ -48,7 +55,9 @@ impl Library {
             let in_folder = Package::read(&folder, name).ok().filter(|package| package.id() == *id);
             in_folder.ok_or_else(|| format!("{error}; or deploy the plugin again"))
         })?;
-        self.prepare(name, &package)
+        // The configuration may be written for a later version: to come back to this one must always do.
+        let terms = Terms { later_keys: true, ..self.config.terms(name) };
+        self.load(name, &package, &terms).map_err(|unfit| unfit.reason)
     }
 
     /// What the plugins folder holds, which becomes the plugin's first version here.
@@ -58,7 +67,7 @@ impl Library {
     pub(super) fn first(&self, name: &Name) -> Result<Plugin, String> {
         let folder = self.config.plugins_folder();
         let package = Package::read(&folder, name).map_err(|(path, e)| format!("{}: {e}", path.display()))?;
-        let plugin = self.prepare(name, &package)?;
+        let plugin = self.prepare(name, &package).map_err(|unfit| unfit.reason)?;
         self.keep(&plugin, &package, "folder", Origin::Folder, &[])
             .and_then(|_| self.versions.see(name, plugin.id()))
             .map_err(|e| e.to_string())?;
@@ -69,21 +78,23 @@ impl Library {
     ///
     /// # Errors
     /// What is wrong with it, and what is allowed.
-    pub(super) fn prepare(&self, name: &Name, package: &Package) -> Result<Plugin, String> {
+    pub(super) fn prepare(&self, name: &Name, package: &Package) -> Result<Plugin, Unfit> {
+        self.load(name, package, &self.config.terms(name))
+    }
+
+    fn load(&self, name: &Name, package: &Package, terms: &Terms) -> Result<Plugin, Unfit> {
         if let Some(plugin) = self.in_memory(name, &package.id()) {
             return Ok(plugin);
         }
         let folder = self.config.plugins_folder();
-        let plugin = self
-            .sandbox
-            .prepare(package, name, &self.config.plugins.limits, &folder)
-            .map_err(|error| error.to_string())?;
+        let unfit = |error: LoadError| Unfit { reason: error.to_string(), of_settings: error.is_of_settings() };
+        let plugin = self.sandbox.prepare(package, name, terms, &folder).map_err(unfit)?;
         // Known now, and not only when its first message becomes a dead letter.
         let channels = plugin.manifest().channels.iter().filter_map(ChannelPattern::exact);
         if let Some(channel) = channels.into_iter().find(|channel| self.config.channel(channel).is_none()) {
-            return Err(format!(
-                "its manifest sends to {channel}, for which there is no [[channel]] in the settings; add one"
-            ));
+            let reason =
+                format!("its manifest sends to {channel}, for which there is no [[channel]] in the settings; add one");
+            return Err(Unfit { reason, of_settings: true });
         }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.push_back(plugin.clone());

@@ -76,11 +76,11 @@ impl Desk {
     /// Compiles and checks the version. Blocks.
     fn prepared(&self, wish: &Wish) -> Result<Plugin, DeployError> {
         let Wish { plugin, pipeline, package, .. } = wish;
-        let refused = |reason: String| DeployError::Refused { plugin: plugin.clone(), reason };
         if !self.0.pipeline(pipeline)?.has(plugin) {
-            return Err(refused(format!("pipeline {pipeline} does not have it; try it in one whose plugins name it")));
+            let reason = format!("pipeline {pipeline} does not have it; try it in one whose plugins name it");
+            return Err(DeployError::refused(plugin, reason));
         }
-        self.0.library.prepare(plugin, package).map_err(refused)
+        self.0.library.prepare(plugin, package).map_err(|unfit| DeployError::unfit(plugin, unfit))
     }
 
     /// Blocks.
@@ -90,7 +90,7 @@ impl Desk {
             Ok(report) => Ok(report),
             Err(Stop::Quiet | Stop::Again) => Err(DeployError::Stopping),
             Err(Stop::Conflict(reason) | Stop::Broken { reason, .. }) => {
-                Err(DeployError::Refused { plugin: wish.plugin.clone(), reason })
+                Err(DeployError::refused(&wish.plugin, reason))
             }
         }
     }

@@ -10,9 +10,9 @@ use super::repeat;
 use super::report::{Check, Report, bytes};
 use super::rows::Tables;
 use super::samples::Samples;
-use crate::config::Limits;
+use crate::config::{Capability, Granted, Terms};
 use crate::event::Name;
-use crate::sandbox::{Manifest, Plugin, Role, Sandbox};
+use crate::sandbox::{LoadError, Manifest, Missing, Plugin, Role, Sandbox};
 
 /// What to prove with.
 #[derive(Debug)]
@@ -30,13 +30,13 @@ pub fn prove(
     sandbox: &Sandbox,
     folder: &Path,
     name: &Name,
-    limits: &Limits,
+    terms: &Terms,
     samples: &Samples,
     options: &Options,
 ) -> Report {
     let mut report = Report::new(name, options.seed);
-    let plugin = match sandbox.load(folder, name, limits) {
-        Ok(plugin) => plugin,
+    let (plugin, missing) = match as_asked(sandbox, folder, name, terms) {
+        Ok(loaded) => loaded,
         Err(error) => {
             report.add(Check::failed("loads", error.to_string(), "nothing else can be checked before it loads"));
             return report;
@@ -49,6 +49,7 @@ pub fn prove(
     };
     report.add(Check::ok("loads", format!("a component of contract 0.1, role {role}, {}", plugin.version().version)));
     report.add(asks(&plugin));
+    report.add(granted(missing));
     if let Err(fault) = plugin.instantiate(&"check".into()) {
         report.add(Check::failed("starts", fault.to_string(), advice(&fault)));
         return report;
@@ -76,6 +77,41 @@ pub fn prove(
     report
 }
 
+/// Loads a plugin with all that it asks for, and says what of it the settings don't grant: whether it is sound is
+/// another question than whether it may run.
+///
+/// # Errors
+/// Why it can't be used at all.
+pub fn as_asked(
+    sandbox: &Sandbox,
+    folder: &Path,
+    name: &Name,
+    terms: &Terms,
+) -> Result<(Plugin, Option<Box<Missing>>), LoadError> {
+    match sandbox.load(folder, name, terms) {
+        Err(LoadError::Grant { missing, .. }) => {
+            let terms = Terms {
+                limits: missing.needed.limits.over(&terms.limits),
+                granted: Granted::Listed(missing.needed.clone()),
+                ..terms.clone()
+            };
+            Ok((sandbox.load(folder, name, &terms)?, Some(missing)))
+        }
+        loaded => Ok((loaded?, None)),
+    }
+}
+
+/// What the operator has yet to grant.
+fn granted(missing: Option<Box<Missing>>) -> Check {
+    const NAME: &str = "is granted";
+    match missing {
+        None => Check::ok(NAME, "the settings grant all that it asks for"),
+        Some(missing) => {
+            Check::note(NAME, "not by the settings here, and the server would not load it", missing.to_string())
+        }
+    }
+}
+
 /// What it can use, against what its manifest asks for.
 fn asks(plugin: &Plugin) -> Check {
     const NAME: &str = "asks for what it uses";
@@ -90,6 +126,11 @@ fn asks(plugin: &Plugin) -> Check {
             format!("{found}, and the manifest has no [lookup]"),
             "a lookup would fail the batch: name the table and its columns under [lookup]",
         );
+    }
+    let idle = |capability: &Capability| manifest.capabilities.contains(capability) && !uses(capability.as_str());
+    if let Some(idle) = Capability::ALL.into_iter().find(idle) {
+        let found = format!("{found}, and the manifest asks for {}", idle.as_str());
+        return Check::note(NAME, found, "it would be granted for nothing: take it out of capabilities");
     }
     if !uses("lookup") && !manifest.lookup.is_empty() {
         let tables: Vec<&str> = manifest.lookup.keys().map(|table| &**table).collect();

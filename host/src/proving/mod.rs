@@ -12,7 +12,7 @@ mod report;
 mod rows;
 mod samples;
 
-pub use check::{Options, prove};
+pub use check::{Options, as_asked, prove};
 pub use measure::{Measured, measure};
 pub use report::{Check, Outcome, Report};
 pub use samples::{SampleError, Samples};

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::grants::Missing;
+use crate::event::Name;
+
 /// Why a plugin can't be used. Says what was found, what is allowed, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -13,11 +16,20 @@ pub enum LoadError {
     #[error("{}: {setting}: {wrong}; allowed: {allowed}", .path.display())]
     Manifest { path: PathBuf, setting: String, wrong: String, allowed: String },
     /// The manifest asks for more than the operator grants.
+    #[error("{}: {missing}", .path.display())]
+    Grant { path: PathBuf, missing: Box<Missing> },
+    /// What the operator configured does not fit the manifest's schema.
     #[error(
-        "{}: limits.{setting}: asks for {asked}, granted is {granted}; lower it there, or raise \
-         plugins.limits.{setting} in relevo.toml", .path.display()
+        "relevo.toml: plugin.{plugin}.config.{key}: {wrong}; allowed: {allowed}. Under [plugin.{plugin}.config] {remedy}, \
+         and restart the server"
     )]
-    Limit { path: PathBuf, setting: &'static str, asked: String, granted: String },
+    Config { plugin: Name, key: String, wrong: String, allowed: String, remedy: String },
+    /// It uses something of the host that its manifest does not ask for.
+    #[error(
+        "{}: uses {imports} of the host, which its manifest does not ask for; write in {}, above its first [table]: {line}", 
+        .path.display(), .manifest.display()
+    )]
+    NotAsked { path: PathBuf, imports: String, manifest: PathBuf, line: String },
     /// The bytes are no component, or one that uses a feature that is switched off.
     #[error("{}: not a component that this host can run: {reason}; build it with `cargo build --release --target wasm32-wasip2`", .path.display())]
     NotAComponent { path: PathBuf, reason: String },
@@ -33,6 +45,13 @@ pub enum LoadError {
     /// The engine or the folder for compiled code can't be set up.
     #[error("the sandbox can't start: {reason}")]
     Setup { reason: String },
+}
+
+impl LoadError {
+    /// Whether the operator's settings are in its way: with others the same files can be used.
+    pub fn is_of_settings(&self) -> bool {
+        matches!(self, Self::Grant { .. } | Self::Config { .. })
+    }
 }
 
 /// Why a plugin's instance stopped. The instance is of no more use; what the batch changed in the

@@ -7,7 +7,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::LoadError;
-use crate::config::{Limits, human};
+use super::grants;
+use super::schema::Schema;
+use crate::config::human::{show_bytes, show_duration};
+use crate::config::{Capability, Grant, Limits, SomeLimits, Terms};
 use crate::event::{Name, Operation};
 use crate::message::{ChannelName, ChannelPattern};
 
@@ -55,9 +58,11 @@ pub struct Manifest {
     pub snapshot: bool,
     /// The columns that it looks up, by reference table.
     pub lookup: BTreeMap<Name, Vec<Box<str>>>,
+    /// What it uses of the host; `log` and `metrics` need no asking, nor `lookup` where it names tables.
+    pub capabilities: Vec<Capability>,
     /// What the operator grants, less where the manifest asks for less.
     pub limits: Limits,
-    /// Handed to `init`: a JSON object.
+    /// Handed to `init`: a JSON object, of its own `[config]` and what the operator sets.
     pub config: Box<str>,
 }
 
@@ -67,8 +72,14 @@ impl Manifest {
         self.channels.iter().any(|pattern| pattern.matches(channel.as_str()))
     }
 
-    /// Checks the text of the plugin `name`'s manifest.
-    pub(super) fn parse(text: &str, path: &Path, name: &Name, granted: &Limits) -> Result<Self, LoadError> {
+    /// Whether it asks for something that the host offers.
+    pub fn asks_for(&self, capability: Capability) -> bool {
+        let by_tables = capability == Capability::Lookup && !self.lookup.is_empty();
+        capability.is_harmless() || by_tables || self.capabilities.contains(&capability)
+    }
+
+    /// Checks the text of the plugin `name`'s manifest, and whether the operator's terms let it have its way.
+    pub(super) fn parse(text: &str, path: &Path, name: &Name, terms: &Terms) -> Result<Self, LoadError> {
         let wrong = |setting: &str, wrong: String, allowed: &str| LoadError::Manifest {
             path: path.into(),
             setting: setting.into(),
@@ -112,20 +123,37 @@ impl Manifest {
         if let Some((table, _)) = file.lookup.iter().find(|(_, columns)| columns.is_empty()) {
             return Err(wrong(&format!("lookup.{table}"), "names no column".into(), "at least one column"));
         }
-        let config = serde_json::to_string(&file.config)
+        let (published, channels) = (patterns("published", &file.published)?, patterns("channels", &file.channels)?);
+        let lookup: BTreeMap<Name, Vec<Box<str>>> =
+            file.lookup.into_iter().map(|(table, columns)| (Name::from(table), columns)).collect();
+        let mut config = file.config;
+        file.schema.check(&config).map_err(|(setting, found, allowed)| wrong(&setting, found, allowed))?;
+        file.schema.fill(name, terms, &mut config)?;
+        let config = serde_json::to_string(&config)
             .map_err(|e| wrong("config", e.to_string(), "what JSON can hold: no dates, no infinities"))?;
+        let asked = Grant {
+            tables: events.keys().cloned().collect(),
+            published: published.clone(),
+            channels: channels.clone(),
+            lookup: lookup.clone(),
+            capabilities: grants::to_be_granted(&file.capabilities, !lookup.is_empty()),
+            limits: file.limits,
+        };
+        let limits = grants::settle(&asked, terms, name, path)?;
+        check_least(&limits, path)?;
         Ok(Self {
             name: name.clone(),
             version: file.version.into(),
             state_layout: file.state_layout,
             on_fault: file.on_fault,
-            published: patterns("published", &file.published)?,
-            channels: patterns("channels", &file.channels)?,
+            published,
+            channels,
             events,
             ticks: file.ticks,
             snapshot: file.snapshot,
-            lookup: file.lookup.into_iter().map(|(table, columns)| (Name::from(table), columns)).collect(),
-            limits: file.limits.within(granted, path)?,
+            lookup,
+            capabilities: file.capabilities,
+            limits,
             config: config.into(),
         })
     }
@@ -154,13 +182,17 @@ struct File {
     #[serde(default)]
     lookup: BTreeMap<String, Vec<Box<str>>>,
     #[serde(default)]
-    limits: Asked,
+    capabilities: Vec<Capability>,
+    #[serde(default)]
+    limits: SomeLimits,
     #[serde(default)]
     config: toml::Table,
+    #[serde(default)]
+    schema: Schema,
 }
 
 impl File {
-    const FIELDS: &str = "name, version, state_layout, on_fault, events, ticks, published, channels, snapshot and the tables [lookup], [limits], [config]";
+    const FIELDS: &str = "name, version, state_layout, on_fault, events, ticks, published, channels, snapshot, capabilities and the tables [lookup], [limits], [config], [schema]";
 }
 
 const OPERATIONS: &str = "insert, update, delete, truncate, snapshot";
@@ -176,64 +208,21 @@ fn operation_named(name: &str) -> Option<Operation> {
     }
 }
 
-/// The limits that a manifest asks for; what it doesn't name is as the operator grants it.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Asked {
-    #[serde(with = "human::option_duration")]
-    cpu: Option<Duration>,
-    #[serde(with = "human::option_bytes")]
-    memory: Option<u64>,
-    #[serde(with = "human::option_bytes")]
-    output_bytes: Option<u64>,
-    output_messages: Option<u32>,
-    #[serde(with = "human::option_bytes")]
-    state_bytes: Option<u64>,
-    log_lines: Option<u32>,
-}
-
-impl Asked {
-    /// What holds: the smaller of what is asked for and what is granted. To ask for more is an error,
-    /// so that nobody believes in a limit that isn't there.
-    fn within(self, granted: &Limits, path: &Path) -> Result<Limits, LoadError> {
-        fn pick<T: PartialOrd + Copy + std::fmt::Debug>(
-            setting: &'static str,
-            asked: Option<T>,
-            granted: T,
-            path: &Path,
-        ) -> Result<T, LoadError> {
-            match asked {
-                Some(asked) if asked > granted => Err(LoadError::Limit {
-                    path: path.into(),
-                    setting,
-                    asked: format!("{asked:?}"),
-                    granted: format!("{granted:?}"),
-                }),
-                asked => Ok(asked.unwrap_or(granted)),
-            }
-        }
-        let limits = Limits {
-            cpu: pick("cpu", self.cpu, granted.cpu, path)?,
-            memory: pick("memory", self.memory, granted.memory, path)?,
-            output_bytes: pick("output_bytes", self.output_bytes, granted.output_bytes, path)?,
-            output_messages: pick("output_messages", self.output_messages, granted.output_messages, path)?,
-            state_bytes: pick("state_bytes", self.state_bytes, granted.state_bytes, path)?,
-            log_lines: pick("log_lines", self.log_lines, granted.log_lines, path)?,
-        };
-        let at_least = |setting: &str, wrong: String, allowed: String| LoadError::Manifest {
-            path: path.into(),
-            setting: format!("limits.{setting}"),
-            wrong,
-            allowed,
-        };
-        if limits.cpu < MIN_CPU {
-            return Err(at_least("cpu", format!("{:?}", limits.cpu), format!("{MIN_CPU:?} or more")));
-        }
-        if limits.memory < MIN_MEMORY {
-            return Err(at_least("memory", format!("{} bytes", limits.memory), "2MiB or more".into()));
-        }
-        Ok(limits)
+/// A limit can be too low for any plugin.
+fn check_least(limits: &Limits, path: &Path) -> Result<(), LoadError> {
+    let at_least = |setting: &str, wrong: String, allowed: &str| LoadError::Manifest {
+        path: path.into(),
+        setting: format!("limits.{setting}"),
+        wrong,
+        allowed: allowed.into(),
+    };
+    if limits.cpu < MIN_CPU {
+        return Err(at_least("cpu", show_duration(limits.cpu), "10ms or more"));
     }
+    if limits.memory < MIN_MEMORY {
+        return Err(at_least("memory", show_bytes(limits.memory), "2MiB or more"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -241,7 +230,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Manifest, LoadError> {
-        Manifest::parse(text, Path::new("tareas.toml"), &"tareas".into(), &Limits::default())
+        Manifest::parse(text, Path::new("tareas.toml"), &"tareas".into(), &Terms::default())
     }
 
     const SHORT: &str = "name = 'tareas'\nversion = '1'\nticks = true\n";
@@ -276,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_for_more_than_is_granted_reads_which_setting_to_change() {
+    fn whoever_asks_for_more_than_is_granted_reads_which_lines_to_write() {
         let error = parse(&format!("{SHORT}[limits]\nmemory = '1GiB'\n")).unwrap_err().to_string();
-        assert!(error.contains("limits.memory: asks for 1073741824, granted is 67108864"), "{error}");
-        assert!(error.contains("plugins.limits.memory in relevo.toml"), "{error}");
+        assert!(error.contains("limits.memory of 1GiB (granted is 64MiB)"), "{error}");
+        assert!(error.ends_with("\n  [plugin.tareas.grant]\n  limits = { memory = \"1GiB\" }"), "{error}");
     }
 
     #[test]

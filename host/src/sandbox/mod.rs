@@ -10,9 +10,11 @@ mod error;
 mod cache;
 mod contract;
 mod engine;
+mod grants;
 mod imports;
 mod manifest;
 mod plugin;
+mod schema;
 
 // While it runs.
 mod batch;
@@ -37,6 +39,7 @@ mod tests;
 
 pub(crate) use engine::thread_cpu_time;
 pub use error::{Fault, LoadError};
+pub use grants::Missing;
 pub use instance::{BatchEvent, Draft, Instance, Output, Patch};
 pub use lookup::Lookup;
 pub use manifest::{Manifest, OnFault};

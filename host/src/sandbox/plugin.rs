@@ -14,8 +14,8 @@ use super::host::Host;
 use super::instance::{self, Instance};
 use super::manifest::Manifest;
 use super::notes::Notes;
-use super::{contract, log, lookup, metrics, state, wasi};
-use crate::config::Limits;
+use super::{contract, imports, log, lookup, metrics, state, wasi};
+use crate::config::Terms;
 use crate::event::Name;
 use crate::journal::record::PluginVersion;
 use crate::store::{Package, VersionId};
@@ -54,26 +54,20 @@ impl Sandbox {
     ///
     /// # Errors
     /// Names the file, what was found, and what is allowed.
-    pub fn load(&self, folder: &Path, name: &Name, allowed: &Limits) -> Result<Plugin, LoadError> {
+    pub fn load(&self, folder: &Path, name: &Name, terms: &Terms) -> Result<Plugin, LoadError> {
         check_name(name, folder)?;
         let package =
             Package::read(folder, name).map_err(|(path, e)| LoadError::File { path, reason: e.to_string() })?;
-        self.prepare(&package, name, allowed, folder)
+        self.prepare(&package, name, terms, folder)
     }
 
     /// Checks and compiles a version of the plugin `name`. `folder`: where errors say that it is.
     ///
     /// # Errors
     /// Names the file, what was found, and what is allowed.
-    pub fn prepare(
-        &self,
-        package: &Package,
-        name: &Name,
-        allowed: &Limits,
-        folder: &Path,
-    ) -> Result<Plugin, LoadError> {
+    pub fn prepare(&self, package: &Package, name: &Name, terms: &Terms, folder: &Path) -> Result<Plugin, LoadError> {
         check_name(name, folder)?;
-        let manifest = Manifest::parse(&package.manifest, &folder.join(format!("{name}.toml")), name, allowed)?;
+        let manifest = Manifest::parse(&package.manifest, &folder.join(format!("{name}.toml")), name, terms)?;
         self.compile(package, manifest, &folder.join(format!("{name}.wasm")))
     }
 
@@ -84,8 +78,9 @@ impl Sandbox {
         let component =
             self.cache.component(&self.engine, wasm, &hash).map_err(|e| not_a_component(format!("{e:#}")))?;
         let exported = contract::inspect(&component, &self.engine, path)?;
+        imports::check(&component, &self.engine, &manifest, path)?;
 
-        // One line for each capability; each file says what it links and what it keeps.
+        // What the manifest is silent about is not imported, so all can be linked. One line for each capability; each file says what it links and what it keeps.
         let mut linker = Linker::new(&self.engine);
         let pre = state::link(&mut linker)
             .and_then(|()| lookup::link(&mut linker))

@@ -27,7 +27,7 @@ fn hostile(what: &str) -> World {
     let component = std::fs::read(binary::component("hostile"))
         .unwrap_or_else(|e| panic!("the plugin hostile: {e}; run `cargo xtask test`"));
     let manifest = "name = \"broken\"\nversion = \"0.1.0\"\nevents = { tareas = [\"insert\", \"update\", \"delete\"] }\n\
-        channels = [\"hostile\"]\n[config]\nat = \"1\"\n";
+        channels = [\"hostile\"]\ncapabilities = [\"state\", \"lookup\"]\n[config]\nat = \"1\"\n";
     world(&component, &format!("{manifest}do = \"{what}\"\n"))
 }
 

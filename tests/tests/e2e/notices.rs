@@ -31,7 +31,7 @@ fn plugin(world: &World, ending: &str) -> std::path::PathBuf {
 /// A component that works, but for what is done to task 1.
 fn mend(world: &World) {
     let manifest = "name = \"broken\"\nversion = \"1.0.1\"\nevents = { tareas = [\"update\"] }\nchannels = [\"hostile\"]\n\
-        [config]\nat = \"1\"\ndo = \"trap\"\n";
+        capabilities = [\"state\", \"lookup\"]\n[config]\nat = \"1\"\ndo = \"trap\"\n";
     std::fs::write(plugin(world, "toml"), manifest).unwrap();
     std::fs::copy(binary::component("hostile"), plugin(world, "wasm")).unwrap();
 }

@@ -31,7 +31,7 @@ fn hostile(action: &str, folder: &Path) -> std::path::PathBuf {
     std::fs::copy(binary::component("hostile"), folder.join("hostile.wasm")).unwrap();
     let manifest = format!(
         "name = \"hostile\"\nversion = \"0.1.0\"\nevents = {{ tareas = [\"insert\"] }}\nchannels = [\"hostile\"]\n\
-         [config]\ndo = \"{action}\"\n"
+         capabilities = [\"state\", \"lookup\"]\n[config]\ndo = \"{action}\"\n"
     );
     std::fs::write(folder.join("hostile.toml"), manifest).unwrap();
     let sample = r#"{"table":"tareas","operation":"insert","after":{"id":1,"titulo":"Patrulla"}}"#;

@@ -47,7 +47,7 @@ fn version(world: &World, stamp: &str, how: &str) -> PathBuf {
     let limits = if how == "loop" { "limits = { cpu = \"20ms\" }" } else { "limits = { memory = \"8MiB\" }" };
     let manifest = format!(
         "name = \"stamp\"\nversion = \"{stamp}\"\nevents = {{ tareas = [\"insert\", \"update\", \"delete\"] }}\n\
-         channels = [\"stamped\"]\n{limits}\n[config]\nstamp = \"{stamp}\"\ndo = \"{how}\"\n"
+         channels = [\"stamped\"]\ncapabilities = [\"state\"]\n{limits}\n[config]\nstamp = \"{stamp}\"\ndo = \"{how}\"\n"
     );
     std::fs::write(folder.join("stamp.toml"), manifest).expect("a manifest can be written");
     file

@@ -31,13 +31,16 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
     let folder = config.plugins_folder();
     let mut findings = Vec::new();
     for name in &pipeline.plugins {
-        match sandbox.load(&folder, name, &config.plugins.limits) {
+        match sandbox.load(&folder, name, &config.terms(name)) {
             Ok(plugin) => findings.extend(judge(&check, config, plugin.manifest())),
-            Err(error) => findings.push(Finding::problem(
-                check.clone(),
-                format!("plugin {name}: {error}"),
-                format!("put {name}.wasm and {name}.toml into {} (README.md, Write a plugin)", folder.display()),
-            )),
+            Err(error) => {
+                let remedy = if error.is_of_settings() {
+                    "mend relevo.toml as it says, and restart the server (docs/operating-plugins.md, Grants)".into()
+                } else {
+                    format!("put {name}.wasm and {name}.toml into {} (README.md, Write a plugin)", folder.display())
+                };
+                findings.push(Finding::problem(check.clone(), format!("plugin {name}: {error}"), remedy));
+            }
         }
     }
     if findings.is_empty() {

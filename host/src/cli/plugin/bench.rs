@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::super::{Settings, duration, say};
 use super::files::{Files, sandbox};
-use crate::proving::measure;
+use crate::proving::{as_asked, measure};
 
 #[derive(Args)]
 pub(super) struct Bench {
@@ -37,7 +37,7 @@ impl Bench {
         let files = Files::of(&self.component)?;
         let config = self.settings.load()?;
         let samples = files.samples(self.events.as_deref())?;
-        let plugin = sandbox()?.load(&files.folder, &files.name, &config.plugins.limits)?;
+        let (plugin, _) = as_asked(&sandbox()?, &files.folder, &files.name, &config.terms(&files.name))?;
         let measured = measure(&plugin, &samples, self.events.is_some(), self.seed, self.time)
             .with_context(|| format!("{} can't be measured; `relevo plugin check` says more", files.name))?;
         if self.json {

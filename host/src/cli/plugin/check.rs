@@ -44,7 +44,7 @@ impl Check {
             events: self.count as usize,
             only_samples: self.events.is_some(),
         };
-        let report = prove(&sandbox()?, &files.folder, &files.name, &config.plugins.limits, &samples, &options);
+        let report = prove(&sandbox()?, &files.folder, &files.name, &config.terms(&files.name), &samples, &options);
         if self.json {
             say(serde_json::to_string_pretty(&report)?);
         } else {

@@ -77,8 +77,8 @@ async fn a_plugin_that_cannot_be_loaded_holds_up_no_other_and_is_taken_up_when_i
     world.settings.push_str("[[pipeline]]\nname = 'broken'\nplugins = ['broken']\n");
     let broken = world.folder.path().join("plugins/broken.wasm");
     std::fs::write(&broken, b"garbage").unwrap();
-    let hostile =
-        "name = \"broken\"\nversion = \"1\"\nevents = { accounts = [\"insert\"] }\nchannels = [\"hostile\"]\n";
+    let hostile = "name = \"broken\"\nversion = \"1\"\nevents = { accounts = [\"insert\"] }\nchannels = [\"hostile\"]\n\
+        capabilities = [\"state\", \"lookup\"]\n";
     std::fs::write(broken.with_extension("toml"), hostile).unwrap();
     let running = world.start().await;
     world.answer_next().await;
@@ -106,7 +106,7 @@ async fn hostile_plugins_hurt_only_the_event_that_they_fail_at() {
     let hostile = |action: &str| {
         format!(
             "name = \"hostile\"\nversion = \"1\"\nevents = {{ accounts = [\"insert\"] }}\nchannels = [\"hostile\"]\n\
-             [limits]\ncpu = \"20ms\"\nmemory = \"8MiB\"\n[config]\ndo = \"{action}\"\nat = \"3\"\n"
+             capabilities = [\"state\", \"lookup\"]\n[limits]\ncpu = \"20ms\"\nmemory = \"8MiB\"\n[config]\ndo = \"{action}\"\nat = \"3\"\n"
         )
     };
     for action in ["trap", "loop", "allocate", "huge-output", "bad-utf8", "state-overflow"] {
@@ -134,7 +134,8 @@ async fn an_enricher_changes_the_row_and_drops_events_for_those_behind_it() {
     world.settings.push_str("[[pipeline]]\nname = 'both'\nplugins = ['enricher', 'hostile']\n");
     let manifest = |name: &str| {
         format!(
-            "name = \"{name}\"\nversion = \"1\"\nevents = {{ accounts = [\"insert\", \"update\", \"delete\"] }}\nchannels = [\"hostile\"]\n"
+            "name = \"{name}\"\nversion = \"1\"\nevents = {{ accounts = [\"insert\", \"update\", \"delete\"] }}\nchannels = [\"hostile\"]\n\
+             capabilities = [\"state\", \"lookup\"]\n"
         )
     };
     for plugin in ["enricher", "hostile"] {
@@ -157,7 +158,8 @@ async fn an_enricher_changes_the_row_and_drops_events_for_those_behind_it() {
 async fn a_channel_that_a_plugin_may_not_send_to_is_refused() {
     let mut world = World::new("").await;
     world.settings.push_str("[[pipeline]]\nname = 'hostile'\nplugins = ['hostile']\n");
-    let manifest = "name = \"hostile\"\nversion = \"1\"\nevents = { accounts = [\"insert\"] }\nchannels = [\"news\"]\n";
+    let manifest = "name = \"hostile\"\nversion = \"1\"\nevents = { accounts = [\"insert\"] }\nchannels = [\"news\"]\n\
+                    capabilities = [\"state\", \"lookup\"]\n";
     world.place_with("hostile", "hostile", manifest);
     let running = world.start().await;
     running.until("hostile", |health| health.status == Status::Running).await;

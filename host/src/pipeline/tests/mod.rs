@@ -62,6 +62,7 @@ fn wants(events: &[(&str, &[Operation])]) -> Wants {
         channels: Vec::new(),
         snapshot: true,
         lookup: [("people".into(), vec!["name".into()])].into(),
+        capabilities: Vec::new(),
         limits: Limits::default(),
         config: "{}".into(),
     };

@@ -190,7 +190,8 @@ async fn a_rebuild_counts_again_what_was_published_and_no_rows_stand_for() {
 async fn a_rebuild_without_rows_is_made_of_the_events_that_are_kept() {
     let mut world = World::new("").await;
     world.settings.push_str("[[pipeline]]\nname = 'ledger'\nplugins = ['ledger']\n");
-    let manifest = "name = \"ledger\"\nversion = \"1\"\npublished = [\"news:notes\"]\nchannels = [\"ledger\"]\n";
+    let manifest = "name = \"ledger\"\nversion = \"1\"\npublished = [\"news:notes\"]\nchannels = [\"ledger\"]\n\
+                    capabilities = [\"state\", \"lookup\"]\n";
     world.place_with("ledger", "ledger", manifest);
     let running = world.start().await;
     running.until("ledger", |health| health.status == Status::Running).await;

@@ -17,7 +17,7 @@ pub(super) struct Stamped {
 /// The manifest of a version; `top` and `config` are more lines of it.
 pub(super) fn manifest(stamp: &str, top: &str, config: &str) -> String {
     format!(
-        "name = 'stamp'\nversion = '{stamp}'\nchannels = ['stamped']\n\
+        "name = 'stamp'\nversion = '{stamp}'\nchannels = ['stamped']\ncapabilities = ['state']\n\
          events = {{ accounts = ['insert', 'update', 'delete'] }}\n{top}\n[config]\nstamp = '{stamp}'\n{config}\n"
     )
 }

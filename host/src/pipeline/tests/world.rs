@@ -70,7 +70,7 @@ impl World {
         let plugins = folder.path().join("plugins");
         std::fs::create_dir(&plugins).unwrap();
         let settings = format!(
-            "data = {:?}\n[plugins]\nfolder = {plugins:?}\nretries = 1\nretry_after = '1ms'\n{more}\n
+            "data = {:?}\n[plugins]\nfolder = {plugins:?}\ngrants = 'open'\nretries = 1\nretry_after = '1ms'\n{more}\n
              [[source]]\nname = 'bank'\nurl = 'sqlite:bank.db'\n{CHANNELS}",
             folder.path()
         );

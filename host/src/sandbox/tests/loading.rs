@@ -2,7 +2,7 @@
 
 use super::*;
 
-const MANIFEST: &str = "name = 'p'\nversion = '1'\nticks = true\n";
+const MANIFEST: &str = "name = 'p'\nversion = '1'\nticks = true\ncapabilities = ['state', 'lookup']\n";
 
 fn refused(wasm: &[u8]) -> String {
     let error = Bench::new().load("p", wasm, MANIFEST).unwrap_err().to_string();
@@ -108,7 +108,7 @@ fn a_loop_while_starting_is_stopped() {
 #[test]
 fn missing_files_are_named() {
     let bench = Bench::new();
-    let load = |name: &str| bench.sandbox.load(bench.folder.path(), &name.into(), &Limits::default());
+    let load = |name: &str| bench.sandbox.load(bench.folder.path(), &name.into(), &Terms::default());
     let error = load("absent").unwrap_err().to_string();
     assert!(error.contains("absent.wasm") && error.contains("plugins folder"), "{error}");
     std::fs::write(bench.folder.path().join("half.wasm"), "").unwrap();
@@ -123,4 +123,38 @@ fn the_version_tells_apart_components_of_the_same_number() {
     assert_eq!(&*version.plugin, "hostile");
     assert!(version.version.starts_with("0.1.0+") && version.version.len() == 6 + 12, "{}", version.version);
     assert_ne!(bench.built("enricher", "").version().version, version.version);
+}
+
+#[test]
+fn what_a_component_uses_its_manifest_has_to_ask_for() {
+    let bench = Bench::new();
+    let wasm = std::fs::read(built().join("hostile.wasm")).unwrap();
+    let silent = "name = 'p'\nversion = '1'\nticks = true\n";
+    let error = bench.load("p", &wasm, silent).unwrap_err().to_string();
+    assert!(error.contains("p.wasm: uses state, lookup of the host"), "{error}");
+    let line = "capabilities = [\"state\", \"lookup\"]";
+    assert!(error.contains(&format!("above its first [table]: {line}")), "{error}");
+    bench.load("p", &wasm, &format!("{silent}{line}\n")).unwrap();
+    // A table that is looked up says as much; log and metrics, which it uses too, need no word.
+    let error = bench.load("p", &wasm, &format!("{silent}[lookup]\nt = ['c']\n")).unwrap_err().to_string();
+    assert!(error.contains("uses state of the host"), "{error}");
+    bench.load("p", &wasm, &format!("{silent}capabilities = ['state']\n[lookup]\nt = ['c']\n")).unwrap();
+}
+
+#[test]
+fn what_is_not_granted_does_not_load_and_the_lines_that_are_shown_make_it_load() {
+    let bench = Bench::new();
+    let wasm = std::fs::read(built().join("hostile.wasm")).unwrap();
+    std::fs::write(bench.folder.path().join("p.wasm"), wasm).unwrap();
+    std::fs::write(bench.folder.path().join("p.toml"), format!("{MANIFEST}channels = ['a']\n")).unwrap();
+    let load = |settings: &str| {
+        let text = format!("[[pipeline]]\nname = 'p'\nplugins = ['p']\n{settings}");
+        let config: crate::config::Config = toml::from_str(&text).unwrap();
+        bench.sandbox.load(bench.folder.path(), &"p".into(), &config.terms("p"))
+    };
+    let error = load("").unwrap_err();
+    assert!(error.is_of_settings(), "{error}");
+    let told = error.to_string();
+    let (_, lines) = told.split_once("restart the server:\n").unwrap();
+    load(lines).unwrap();
 }

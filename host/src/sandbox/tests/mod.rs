@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::*;
-use crate::config::Limits;
+use crate::config::Terms;
 use crate::event::{Body, Change, Event, Micros, Name, Number, Operation, Position};
 
 /// Where the components are that `cargo xtask test` built.
@@ -42,13 +42,14 @@ impl Bench {
         let folder = self.folder.path();
         std::fs::write(folder.join(format!("{name}.wasm")), wasm).unwrap();
         std::fs::write(folder.join(format!("{name}.toml")), manifest).unwrap();
-        self.sandbox.load(folder, &name.into(), &Limits::default())
+        self.sandbox.load(folder, &name.into(), &Terms::default())
     }
 
     fn built(&self, name: &str, more: &str) -> Plugin {
         let wasm = std::fs::read(built().join(format!("{name}.wasm"))).unwrap();
         let manifest = format!(
-            "name = '{name}'\nversion = '0.1.0'\nevents = {{ tareas = ['insert', 'delete'] }}\nchannels = ['*']\n{more}"
+            "name = '{name}'\nversion = '0.1.0'\nevents = {{ tareas = ['insert', 'delete'] }}\nchannels = ['*']\n\
+             capabilities = ['state', 'lookup']\n{more}"
         );
         self.load(name, &wasm, &manifest).unwrap()
     }
