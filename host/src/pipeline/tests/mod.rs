@@ -7,6 +7,7 @@ use crate::sandbox::Manifest;
 
 mod batches;
 mod failures;
+mod first;
 mod flow;
 mod layouts;
 mod outputs;
