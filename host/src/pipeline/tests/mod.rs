@@ -10,6 +10,7 @@ mod failures;
 mod first;
 mod flow;
 mod layouts;
+mod model;
 mod outputs;
 mod policies;
 mod rebuilds;
