@@ -9,8 +9,9 @@ use super::chain::Chain;
 use super::commit::Live;
 use super::failure::Stop;
 use super::feed::Feed;
+use super::first::First;
 use super::health::Status;
-use super::meta::{Active, Meta, Paused, Rebuild};
+use super::meta::{Meta, Paused, Rebuild};
 use super::swap::{self, Place};
 use super::wants::Wants;
 use super::worker::{Asked, Context, Worker, take_memory};
@@ -46,7 +47,8 @@ impl<'a> Worker<'a> {
             Some(pending) => Some(next(context, &meta, stored.cursor, pending)?),
             None => None,
         };
-        let (chain, wants, next) = match (Chain::load(context, &versions), next) {
+        let first = First::of(context, &versions)?;
+        let (chain, wants, next) = match (first.load(context, &versions), next) {
             (Ok((chain, wants)), next) => (chain, wants, next),
             // The version that serves can't even run: the one that waits stands in its place.
             (Err(Stop::Broken { .. }), Some((chain, wants))) => (chain, wants, None),
@@ -58,7 +60,7 @@ impl<'a> Worker<'a> {
         let live = Live::new(memory, meta, stored.cursor);
         let mut worker = Self { context, chain, wants, next, live, feed, asked };
         worker.live.given_up = worker.given_up(stored.cursor)?;
-        worker.know_versions()?;
+        worker.know_versions(&first)?;
         worker.close_replayed()?;
         worker.plan_checkpoint()?;
         if let Some(pending) = worker.live.meta.pending.clone() {
@@ -77,11 +79,12 @@ impl<'a> Worker<'a> {
     }
 
     fn begin_new(context: &'a Context, asked: &'a mut Option<Asked>) -> Result<Self, Stop> {
-        let (chain, wants) = Chain::load(context, &BTreeMap::new())?;
+        let (none, head) = (BTreeMap::new(), context.journal.head());
+        let first = First::of(context, &none)?;
+        let (chain, wants) = first.load(context, &none)?;
         let memory = take_memory(&chain, &wants, &mut PipelineState::default());
-        let versions = first_versions(&chain);
+        let versions = first.versions(&chain);
         let meta = Meta { kept: wants.kept.clone(), versions: versions.clone(), ..Meta::default() };
-        let head = context.journal.head();
         let feed = Feed::new(&context.journal, &context.handle, head);
         let needs_rows = !wants.kept.tables().is_empty();
         if needs_rows {
@@ -106,8 +109,8 @@ impl<'a> Worker<'a> {
     }
 
     /// Plugins that serve for the first time are written down.
-    fn know_versions(&mut self) -> Result<(), Stop> {
-        let first = first_versions(&self.chain);
+    fn know_versions(&mut self, first: &First) -> Result<(), Stop> {
+        let first = first.versions(&self.chain);
         let versions = &mut self.live.meta.versions;
         let known = versions.len();
         versions.retain(|name, _| first.contains_key(name));
@@ -220,11 +223,6 @@ impl<'a> Worker<'a> {
         self.ask(false)?;
         if has_next { Ok(()) } else { self.stand() }
     }
-}
-
-/// What a chain's plugins are that begin without a former version.
-fn first_versions(chain: &Chain) -> BTreeMap<Name, Active> {
-    chain.plugins().map(|plugin| (plugin.manifest().name.clone(), Active::of(plugin, Number::ZERO))).collect()
 }
 
 /// The chain with the version that waits; one that can't run any more is refused.

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::desk::{DeployError, Desk, Known};
 use super::failure::Stop;
+use super::health::{Health, Status};
 use super::trial::{self, Range, Report};
 use crate::event::{Name, Number};
 use crate::journal::{Control, Swap, SwapReason};
@@ -140,11 +141,13 @@ impl Desk {
         let place = self.0.journal.control(Control::SwapWanted(Box::new(swap))).await?;
         known.bell.notify_one();
         let mut board = known.board.watch();
-        let answered = board.wait_for(|health| health.answered.get(&about.plugin).is_some_and(|at| *at >= place));
-        let health = match tokio::time::timeout(COME_WITHIN, answered).await {
-            Ok(Ok(health)) => health.clone(),
+        let answered = |health: &Health| health.answered.get(&about.plugin).is_some_and(|at| *at >= place);
+        // One that is paused does not come, however long others wait for their turn.
+        let come = board.wait_for(|health| answered(health) || matches!(health.status, Status::Paused { .. }));
+        let health = match tokio::time::timeout(COME_WITHIN, come).await {
+            Ok(Ok(health)) if answered(&health) => health.clone(),
             Ok(Err(_)) => return Err(DeployError::Stopping),
-            Err(_) => return Ok(Outcome::Waits { cursor: known.board.read().cursor, place }),
+            Ok(Ok(_)) | Err(_) => return Ok(Outcome::Waits { cursor: known.board.read().cursor, place }),
         };
         let serves = health.versions.iter().any(|(name, version)| *name == about.plugin && *version == about.version);
         if serves {

@@ -31,7 +31,8 @@ const PAGE: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     #[error(
-        "no [[pipeline]] in relevo.toml names the plugin {0}; add it to the plugins of one, and restart the server"
+        "no [[pipeline]] in relevo.toml names the plugin {0}; add it to the plugins of one, or a new one, and restart the \
+         server:\n\n[[pipeline]]\nname = \"{0}\"\nplugins = [\"{0}\"]\n"
     )]
     NoPipeline(Name),
     #[error("there is no pipeline {0:?}; there are: {1}")]

@@ -66,7 +66,12 @@ impl Library {
     /// Why it can't run, and what to do.
     pub(super) fn first(&self, name: &Name) -> Result<Plugin, String> {
         let folder = self.config.plugins_folder();
-        let package = Package::read(&folder, name).map_err(|(path, e)| format!("{}: {e}", path.display()))?;
+        let package = Package::read(&folder, name).map_err(|(path, e)| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                format!("there is no {}; deploy it: relevo plugin deploy {name}.wasm", path.display())
+            }
+            _ => format!("{}: {e}", path.display()),
+        })?;
         let plugin = self.prepare(name, &package).map_err(|unfit| unfit.reason)?;
         self.keep(&plugin, &package, "folder", Origin::Folder, &[])
             .and_then(|_| self.versions.see(name, plugin.id()))

@@ -17,6 +17,7 @@ mod deploy;
 mod desk;
 mod failure;
 mod feed;
+mod first;
 mod folder;
 mod health;
 mod letters;

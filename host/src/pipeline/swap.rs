@@ -193,7 +193,7 @@ pub(super) fn refuse(
 }
 
 /// Tells people that a version does not take over, and why.
-fn tell_refused(context: &Context, swap: &Swap, reason: &str) -> Result<(), Stop> {
+pub(super) fn tell_refused(context: &Context, swap: &Swap, reason: &str) -> Result<(), Stop> {
     tracing::error!(
         pipeline = %context.name, plugin = %swap.plugin, version = &*swap.version, reason,
         "a version can't take over; the former one goes on"

@@ -72,6 +72,11 @@ impl Versions {
         Ok(Self { folder: folder.into(), keep: keep.max(1), next: AtomicU64::new(0) })
     }
 
+    /// The folder as it is, to look at.
+    pub fn at(folder: &Path) -> Self {
+        Self { folder: folder.into(), keep: usize::MAX, next: AtomicU64::new(0) }
+    }
+
     /// Keeps a version, and forgets the oldest beyond `keep`, never one of `in_use`. Brought again, it
     /// counts as the newest.
     ///

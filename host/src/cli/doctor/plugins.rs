@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::Finding;
 use crate::config::{Config, PipelineSettings};
+use crate::event::Name;
 use crate::message::ChannelPattern;
-use crate::sandbox::{Manifest, Sandbox};
+use crate::sandbox::{Manifest, Plugin, Sandbox};
+use crate::store::Versions;
 
 pub(super) fn all(config: &Config) -> Vec<Finding> {
     let mut findings = unused(config);
@@ -31,13 +33,14 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
     let folder = config.plugins_folder();
     let mut findings = Vec::new();
     for name in &pipeline.plugins {
-        match sandbox.load(&folder, name, &config.terms(name)) {
+        let loaded = sandbox.load(&folder, name, &config.terms(name));
+        match loaded.or_else(|error| deployed(config, sandbox, name).ok_or(error)) {
             Ok(plugin) => findings.extend(judge(&check, config, plugin.manifest())),
             Err(error) => {
                 let remedy = if error.is_of_settings() {
                     "mend relevo.toml as it says, and restart the server (docs/operating-plugins.md, Grants)".into()
                 } else {
-                    format!("put {name}.wasm and {name}.toml into {} (README.md, Write a plugin)", folder.display())
+                    format!("when the server runs: relevo plugin deploy {name}.wasm (README.md, Write a plugin)")
                 };
                 findings.push(Finding::problem(check.clone(), format!("plugin {name}: {error}"), remedy));
             }
@@ -47,6 +50,14 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
         findings.push(Finding::ok(check, format!("its plugins load: {}", pipeline.plugins.join(", "))));
     }
     findings
+}
+
+/// The newest version that was deployed and not refused.
+fn deployed(config: &Config, sandbox: &Sandbox, name: &Name) -> Option<Plugin> {
+    let versions = Versions::at(&config.versions_folder());
+    let newest = versions.list(name).into_iter().find(|about| about.refused.is_none())?;
+    let package = versions.package(name, &newest.id).ok()?;
+    sandbox.prepare(&package, name, &config.terms(name), &config.plugins_folder()).ok()
 }
 
 fn judge(check: &str, config: &Config, manifest: &Manifest) -> Vec<Finding> {

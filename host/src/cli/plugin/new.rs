@@ -46,6 +46,26 @@ impl Role {
     }
 }
 
+impl Role {
+    /// What the server's settings say of it.
+    fn settings(self) -> &'static str {
+        match self {
+            Self::Route => {
+                "[[pipeline]]\nname = \"{{name}}\"\nplugins = [\"{{name}}\"]\n\n\
+                 [[channel]]\npattern = \"{{name}}\"\nread = [\"*\"]"
+            }
+            Self::Enrich => {
+                "# Before the plugin that sends what it adds.\n\
+                 [[pipeline]]\nname = \"{{name}}\"\nplugins = [\"{{name}}\", \"…\"]"
+            }
+            Self::Aggregate => {
+                "[[pipeline]]\nname = \"{{name}}\"\nplugins = [\"{{name}}\"]\n\n\
+                 [[channel]]\npattern = \"{{name}}\"\nkind = \"state\"\nread = [\"*\"]"
+            }
+        }
+    }
+}
+
 impl New {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let name = &self.name;
@@ -61,6 +81,7 @@ impl New {
         let (code, manifest) = self.role.template();
         let fill = |text: &str| {
             let sdk = sdk.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
+            let text = text.replace("{{settings}}", self.role.settings());
             text.replace("{{name}}", name).replace("{{type}}", &type_name(name)).replace("{{sdk}}", &sdk)
         };
         for (file, text) in [
@@ -77,6 +98,7 @@ impl New {
         let at = folder.display();
         say(format_args!("made {at}, with the SDK in {}", sdk.display()));
         say(format_args!("next: (cd {at} && cargo test), then relevo plugin build {at}"));
+        say(format_args!("{at}/README.md says how to bring it to a server"));
         Ok(ExitCode::SUCCESS)
     }
 }

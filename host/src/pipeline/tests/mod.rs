@@ -7,8 +7,10 @@ use crate::sandbox::Manifest;
 
 mod batches;
 mod failures;
+mod first;
 mod flow;
 mod layouts;
+mod model;
 mod outputs;
 mod policies;
 mod rebuilds;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
@@ -27,6 +27,12 @@ fn built() -> PathBuf {
     folder
 }
 
+/// One for all worlds of a process: an engine is dear.
+pub(super) fn sandbox() -> Arc<Sandbox> {
+    static SANDBOX: OnceLock<Arc<Sandbox>> = OnceLock::new();
+    SANDBOX.get_or_init(|| Arc::new(Sandbox::new(&built().join("compiled")).unwrap())).clone()
+}
+
 pub(super) struct World {
     pub(super) folder: tempfile::TempDir,
     pub(super) journal: Journal,
@@ -34,6 +40,13 @@ pub(super) struct World {
     sandbox: Arc<Sandbox>,
     /// The settings, as text; more can be put behind them.
     pub(super) settings: String,
+}
+
+/// What is left of a world when its process died.
+pub(super) struct Gone {
+    folder: tempfile::TempDir,
+    bank: Bank,
+    settings: String,
 }
 
 const CHANNELS: &str = "
@@ -75,8 +88,20 @@ impl World {
             folder.path()
         );
         let journal = Journal::open(folder.path(), &JournalSettings::default(), &[]).await.unwrap();
-        let sandbox = Arc::new(Sandbox::new(&built().join("compiled")).unwrap());
+        let sandbox = sandbox();
         Self { folder, journal, bank: Bank::default(), sandbox, settings }
+    }
+
+    /// The same folder after the process that had it open is gone: `journal` must be, too.
+    pub(super) async fn reopened(gone: Gone) -> Self {
+        let Gone { folder, bank, settings } = gone;
+        let journal = Journal::open(folder.path(), &JournalSettings::default(), &[]).await.unwrap();
+        Self { folder, journal, bank, sandbox: sandbox(), settings }
+    }
+
+    /// Lets go of the journal, as a process that dies does.
+    pub(super) fn gone(self) -> Gone {
+        Gone { folder: self.folder, bank: self.bank, settings: self.settings }
     }
 
     /// Puts a plugin of the tests into the plugins folder under a name.
