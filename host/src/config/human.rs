@@ -37,7 +37,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 /// A number of bytes as it would be written, exactly.
 pub fn show_bytes(bytes: u64) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let fitting = units.iter().find(|(size, _)| bytes > 0 && bytes % size == 0);
+    let fitting = units.iter().find(|(size, _)| bytes > 0 && bytes.is_multiple_of(*size));
     fitting.map_or_else(|| format!("{bytes}B"), |(size, unit)| format!("{}{unit}", bytes / size))
 }
 

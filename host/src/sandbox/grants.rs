@@ -196,7 +196,7 @@ fn table<'a>(entries: impl Iterator<Item = (&'a str, Option<String>)>) -> Option
 
 /// The capabilities that a manifest asks for need a grant of their own, but for what its tables bring.
 pub(super) fn to_be_granted(asked: &[Capability], looks_up: bool) -> Vec<Capability> {
-    let own = |capability: &&Capability| !capability.is_harmless() && !(looks_up && **capability == Capability::Lookup);
+    let own = |capability: &&Capability| !(capability.is_harmless() || looks_up && **capability == Capability::Lookup);
     asked.iter().filter(own).copied().collect()
 }
 

@@ -74,7 +74,11 @@ impl Schema {
             if (key.min.is_some() || key.max.is_some()) && !matches!(item, Kind::Integer | Kind::Number) {
                 return wrong("", "has min or max".into(), "these of integers and numbers");
             }
-            if key.min.zip(key.max).is_some_and(|(min, max)| !(min <= max)) {
+            if key
+                .min
+                .zip(key.max)
+                .is_some_and(|(min, max)| min.partial_cmp(&max).is_none_or(std::cmp::Ordering::is_gt))
+            {
                 return wrong(".min", "is more than max".into(), "max or less");
             }
             if let Some(values) = &key.values

@@ -36,32 +36,21 @@ enum Role {
 }
 
 impl Role {
-    /// The plugin, and its manifest.
-    fn template(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Route => (include_str!("template/route.rs"), include_str!("template/route.toml")),
-            Self::Enrich => (include_str!("template/enrich.rs"), include_str!("template/enrich.toml")),
-            Self::Aggregate => (include_str!("template/aggregate.rs"), include_str!("template/aggregate.toml")),
+    /// The plugin, its manifest, and what the server's settings say of it.
+    fn template(self) -> (&'static str, &'static str, &'static str) {
+        macro_rules! of {
+            ($role:literal) => {
+                (
+                    include_str!(concat!("template/", $role, ".rs")),
+                    include_str!(concat!("template/", $role, ".toml")),
+                    include_str!(concat!("template/", $role, ".settings.toml")),
+                )
+            };
         }
-    }
-}
-
-impl Role {
-    /// What the server's settings say of it.
-    fn settings(self) -> &'static str {
         match self {
-            Self::Route => {
-                "[[pipeline]]\nname = \"{{name}}\"\nplugins = [\"{{name}}\"]\n\n\
-                 [[channel]]\npattern = \"{{name}}\"\nread = [\"*\"]"
-            }
-            Self::Enrich => {
-                "# Before the plugin that sends what it adds.\n\
-                 [[pipeline]]\nname = \"{{name}}\"\nplugins = [\"{{name}}\", \"…\"]"
-            }
-            Self::Aggregate => {
-                "[[pipeline]]\nname = \"{{name}}\"\nplugins = [\"{{name}}\"]\n\n\
-                 [[channel]]\npattern = \"{{name}}\"\nkind = \"state\"\nread = [\"*\"]"
-            }
+            Self::Route => of!("route"),
+            Self::Enrich => of!("enrich"),
+            Self::Aggregate => of!("aggregate"),
         }
     }
 }
@@ -78,10 +67,10 @@ impl New {
         if folder.read_dir().is_ok_and(|mut files| files.next().is_some()) {
             bail!("{} is there already, and not empty: give another --folder", folder.display());
         }
-        let (code, manifest) = self.role.template();
+        let (code, manifest, settings) = self.role.template();
         let fill = |text: &str| {
             let sdk = sdk.display().to_string().replace('\\', "\\\\").replace('"', "\\\"");
-            let text = text.replace("{{settings}}", self.role.settings());
+            let text = text.replace("{{settings}}", settings.trim_end());
             text.replace("{{name}}", name).replace("{{type}}", &type_name(name)).replace("{{sdk}}", &sdk)
         };
         for (file, text) in [

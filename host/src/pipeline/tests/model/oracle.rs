@@ -223,7 +223,7 @@ impl<'a> Oracle<'a> {
     }
 
     fn commit(&mut self, commit: &Committed) {
-        let before = std::mem::replace(&mut self.cursor, Some(commit.cursor));
+        let before = self.cursor.replace(commit.cursor);
         assert!(before.is_none_or(|before| before <= commit.cursor), "the cursor went back");
         assert_eq!(before.is_none(), commit.after.is_none(), "a pipeline begins once");
         self.take_over(commit, before.unwrap_or_default());
