@@ -29,4 +29,5 @@ pub mod config;
 pub mod event;
 pub mod failpoint;
 pub mod message;
+pub mod signature;
 pub mod telemetry;

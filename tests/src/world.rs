@@ -124,6 +124,14 @@ impl World {
         self
     }
 
+    /// Puts other tables in the place of those that were appended.
+    #[must_use]
+    pub fn replace(mut self, tables: &str, by: &str) -> Self {
+        let place = self.tables.iter_mut().find(|appended| *appended == tables);
+        by.clone_into(place.expect("tables that were appended"));
+        self
+    }
+
     #[must_use]
     pub fn set_environment(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());

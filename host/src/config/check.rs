@@ -177,6 +177,14 @@ fn page(config: &Config) -> Checked {
 
 fn plugins(config: &Config) -> Checked {
     let plugins = &config.plugins;
+    let mut names = BTreeSet::new();
+    for (at, trusted) in plugins.trusted_keys.iter().enumerate() {
+        name(format!("plugins.trusted_key[{at}].name"), &trusted.name, &mut names, &[])?;
+    }
+    if plugins.require_signature && plugins.trusted_keys.is_empty() {
+        let allowed = "with a [[plugins.trusted_key]]: `relevo plugin keygen FILE` makes a key and prints it";
+        return wrong("plugins.require_signature", "no key is trusted, so no plugin could run", allowed);
+    }
     at_least("plugins.replace_instance_after", plugins.replace_instance_after.into(), 1)?;
     at_least("plugins.batch_events", plugins.batch_events as u64, 1)?;
     at_least("plugins.batch_bytes", plugins.batch_bytes, 1)?;

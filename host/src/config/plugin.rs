@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{Config, Limits, human};
 use crate::event::Name;
 use crate::message::ChannelPattern;
+use crate::signature::PublicKey;
 
 /// What a plugin gets that has no `[plugin.NAME.grant]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -107,6 +108,23 @@ impl SomeLimits {
     }
 }
 
+/// A key whose owner's plugins may run.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustedKey {
+    /// What people are shown.
+    pub name: Box<str>,
+    pub key: PublicKey,
+}
+
+/// Which signatures count.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Signatures {
+    /// A version without a signature can't be used.
+    pub required: bool,
+    pub trusted: Vec<TrustedKey>,
+}
+
 /// How much of what a plugin asks for it gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Granted {
@@ -125,6 +143,8 @@ pub struct Terms {
     pub limits: Limits,
     /// `[plugin.NAME.config]`.
     pub config: toml::Table,
+    /// None: a signature is not looked at.
+    pub signatures: Option<Signatures>,
     /// The configuration may have keys that the manifest doesn't know: those of a later version.
     pub later_keys: bool,
 }
@@ -132,7 +152,13 @@ pub struct Terms {
 impl Default for Terms {
     /// Whatever it asks for, within the limits' defaults.
     fn default() -> Self {
-        Self { granted: Granted::Everything, limits: Limits::default(), config: toml::Table::new(), later_keys: false }
+        Self {
+            granted: Granted::Everything,
+            limits: Limits::default(),
+            config: toml::Table::new(),
+            signatures: None,
+            later_keys: false,
+        }
     }
 }
 
@@ -146,6 +172,17 @@ impl Config {
             (None, Grants::Open) => Granted::Everything,
             (None, Grants::Listed) => Granted::Nothing,
         };
-        Terms { granted, limits: limits.over(&self.plugins.limits), config: entry.config, later_keys: false }
+        Terms {
+            granted,
+            limits: limits.over(&self.plugins.limits),
+            config: entry.config,
+            signatures: Some(self.signatures()),
+            later_keys: false,
+        }
+    }
+
+    /// Which signatures count.
+    pub fn signatures(&self) -> Signatures {
+        Signatures { required: self.plugins.require_signature, trusted: self.plugins.trusted_keys.clone() }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Grants, defaults, human};
+use super::{Grants, TrustedKey, defaults, human};
 use crate::event::Name;
 use crate::message::{ChannelKind, ChannelName};
 
@@ -199,6 +199,11 @@ pub struct PluginSettings {
     pub folder: Option<PathBuf>,
     /// What a plugin gets that has no `[plugin.NAME.grant]`.
     pub grants: Grants,
+    /// Whether a version without a signature is refused.
+    pub require_signature: bool,
+    /// The keys whose owners' plugins may run; a signature by any other is refused.
+    #[serde(rename = "trusted_key")]
+    pub trusted_keys: Vec<TrustedKey>,
     /// Limits that hold where a manifest asks for less, and a `[plugin.NAME.grant]` for nothing else.
     pub limits: Limits,
     /// The instance is replaced after this many batches.
@@ -392,6 +397,8 @@ impl Default for PluginSettings {
         Self {
             folder: None,
             grants: Grants::Listed,
+            require_signature: false,
+            trusted_keys: Vec::new(),
             limits: Limits::default(),
             replace_instance_after: 1000,
             batch_events: 256,

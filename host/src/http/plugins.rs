@@ -70,7 +70,7 @@ async fn one(
     Ok(Json(parts.desk.plugin(&name).await?))
 }
 
-/// A form with the files `component` and `manifest`. 200: it serves, or will; 422: it can't, and why.
+/// A form with the files `component`, `manifest` and, where it is signed, `signature`. 200: it serves, or will; 422: it can't, and why.
 async fn deploy(
     State(parts): State<Parts>,
     Path(name): Path<String>,
@@ -139,21 +139,24 @@ async fn package(request: Request) -> Result<Package, Refusal> {
         Refusal(error.status(), name, format!("{}; {hint}", error.body_text()).into())
     };
     let bad = |message: &str| {
-        let message = format!("{message}; send the files component (NAME.wasm) and manifest (NAME.toml)");
+        let message = format!(
+            "{message}; send the files component (NAME.wasm), manifest (NAME.toml) and maybe signature (NAME.sig)"
+        );
         Refusal(StatusCode::BAD_REQUEST, "bad_form", message.into())
     };
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|error| bad(&error.body_text()))?;
-    let (mut component, mut manifest) = (None, None);
+    let (mut component, mut manifest, mut signature) = (None, None, None);
     while let Some(field) = form.next_field().await.map_err(refused)? {
         match field.name() {
             Some("component") => component = Some(field.bytes().await.map_err(refused)?.to_vec()),
+            Some("signature") => signature = Some(field.text().await.map_err(refused)?),
             Some("manifest") => manifest = Some(field.text().await.map_err(refused)?),
             other => return Err(bad(&format!("the form has a field {:?}", other.unwrap_or_default()))),
         }
     }
     match (component, manifest) {
-        (Some(component), Some(manifest)) => Ok(Package { component, manifest }),
+        (Some(component), Some(manifest)) => Ok(Package { component, manifest, signature }),
         (None, _) => Err(bad("the form has no component")),
         (_, None) => Err(bad("the form has no manifest")),
     }

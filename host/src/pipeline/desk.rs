@@ -324,13 +324,13 @@ impl Desk {
     }
 
     /// Which version the plugins folder held when it was last looked at.
-    pub(super) fn seen(&self, plugin: &str) -> Option<VersionId> {
+    pub(super) fn seen(&self, plugin: &str) -> Option<String> {
         self.0.library.versions().seen(plugin)
     }
 
     /// Remembers what the plugins folder holds.
-    pub(super) fn see(&self, plugin: &str, id: &VersionId) -> Result<(), StoreError> {
-        self.0.library.versions().see(plugin, id)
+    pub(super) fn see(&self, plugin: &str, mark: &str) -> Result<(), StoreError> {
+        self.0.library.versions().see(plugin, mark)
     }
 
     /// The plugins that pipelines name.

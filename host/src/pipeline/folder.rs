@@ -1,5 +1,5 @@
-//! Watches the plugins folder: a pair of files, `NAME.wasm` and `NAME.toml`, that is new and has come
-//! to rest is brought like any other version.
+//! Watches the plugins folder: a pair of files, `NAME.wasm` and `NAME.toml`, and maybe `NAME.sig`, that
+//! is new and has come to rest is brought like any other version.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use crate::store::{Origin, Package};
 /// How often the folder is looked at where no notification comes: some file systems have none.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// What can be seen of a plugin's two files without reading them.
-type Looks = [Option<(u64, SystemTime)>; 2];
+/// What can be seen of a plugin's files without reading them.
+type Looks = [Option<(u64, SystemTime)>; 3];
 
 /// What is known of a plugin's files.
 struct Seen {
@@ -47,7 +47,7 @@ pub(super) async fn watch(desk: Desk, folder: PathBuf, rest: Duration, mut stopp
             if known.looks != looks {
                 *known = Seen { looks, since: now, read: false };
             }
-            if known.read || looks.iter().any(Option::is_none) {
+            if known.read || looks[..2].iter().any(Option::is_none) {
                 continue;
             }
             if now.duration_since(known.since) < rest {
@@ -75,7 +75,8 @@ fn notifications(folder: &Path, changed: &Arc<Notify>) -> Option<notify::Recomme
 }
 
 fn looks(folder: &Path, plugin: &str) -> Looks {
-    ["wasm", "toml"].map(|ending| {
+    // A signature may be missing.
+    ["wasm", "toml", "sig"].map(|ending| {
         let file = std::fs::metadata(folder.join(format!("{plugin}.{ending}"))).ok()?;
         Some((file.len(), file.modified().ok()?))
     })
@@ -90,8 +91,8 @@ pub(super) async fn bring(desk: &Desk, folder: &Path, plugin: &Name) {
             return;
         }
     };
-    let id = package.id();
-    if desk.seen(plugin).is_some_and(|seen| seen == id) {
+    let (id, mark) = (package.id(), package.mark());
+    if desk.seen(plugin).is_some_and(|seen| seen == mark) {
         return;
     }
     let deployed = desk.deploy(plugin, package, "folder", Origin::Folder).await;
@@ -105,7 +106,7 @@ pub(super) async fn bring(desk: &Desk, folder: &Path, plugin: &Name) {
         return;
     }
     // One that fails is not tried again and again.
-    if let Err(error) = desk.see(plugin, &id) {
+    if let Err(error) = desk.see(plugin, &mark) {
         tracing::warn!(%plugin, %error, "what the plugins folder holds can't be remembered");
     }
     match deployed {

@@ -74,7 +74,7 @@ impl Library {
         })?;
         let plugin = self.prepare(name, &package).map_err(|unfit| unfit.reason)?;
         self.keep(&plugin, &package, "folder", Origin::Folder, &[])
-            .and_then(|_| self.versions.see(name, plugin.id()))
+            .and_then(|_| self.versions.see(name, &package.mark()))
             .map_err(|e| e.to_string())?;
         Ok(plugin)
     }
@@ -88,11 +88,13 @@ impl Library {
     }
 
     fn load(&self, name: &Name, package: &Package, terms: &Terms) -> Result<Plugin, Unfit> {
+        let folder = self.config.plugins_folder();
+        let unfit = |error: LoadError| Unfit { reason: error.to_string(), of_settings: error.is_of_settings() };
+        // That it was compiled before says nothing of this signature.
+        Sandbox::verify(package, name, terms, &folder).map_err(unfit)?;
         if let Some(plugin) = self.in_memory(name, &package.id()) {
             return Ok(plugin);
         }
-        let folder = self.config.plugins_folder();
-        let unfit = |error: LoadError| Unfit { reason: error.to_string(), of_settings: error.is_of_settings() };
         let plugin = self.sandbox.prepare(package, name, terms, &folder).map_err(unfit)?;
         // Known now, and not only when its first message becomes a dead letter.
         let channels = plugin.manifest().channels.iter().filter_map(ChannelPattern::exact);
@@ -129,6 +131,8 @@ impl Library {
             by: by.into(),
             origin,
             bytes: package.component.len() as u64,
+            // It was verified before it was compiled.
+            signed: package.signer(&self.config.signatures()).ok().flatten().map(Into::into),
             refused: None,
         };
         self.versions.put(&about, package, in_use)?;

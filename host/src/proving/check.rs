@@ -88,6 +88,8 @@ pub fn as_asked(
     name: &Name,
     terms: &Terms,
 ) -> Result<(Plugin, Option<Box<Missing>>), LoadError> {
+    // Nor does it matter here who vouches for it.
+    let terms = &Terms { signatures: None, ..terms.clone() };
     match sandbox.load(folder, name, terms) {
         Err(LoadError::Grant { missing, .. }) => {
             let terms = Terms {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::grants::Missing;
 use crate::event::Name;
+use crate::store::SignatureError;
 
 /// Why a plugin can't be used. Says what was found, what is allowed, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum LoadError {
     /// The manifest asks for more than the operator grants.
     #[error("{}: {missing}", .path.display())]
     Grant { path: PathBuf, missing: Box<Missing> },
+    /// Nobody vouches for it whom the operator trusts.
+    #[error("{}: {error}", .path.display())]
+    Signature { path: PathBuf, error: SignatureError },
     /// What the operator configured does not fit the manifest's schema.
     #[error(
         "relevo.toml: plugin.{plugin}.config.{key}: {wrong}; allowed: {allowed}. Under [plugin.{plugin}.config] {remedy}, \
@@ -50,7 +54,7 @@ pub enum LoadError {
 impl LoadError {
     /// Whether the operator's settings are in its way: with others the same files can be used.
     pub fn is_of_settings(&self) -> bool {
-        matches!(self, Self::Grant { .. } | Self::Config { .. })
+        matches!(self, Self::Grant { .. } | Self::Signature { .. } | Self::Config { .. })
     }
 }
 

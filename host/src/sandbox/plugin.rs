@@ -67,8 +67,19 @@ impl Sandbox {
     /// Names the file, what was found, and what is allowed.
     pub fn prepare(&self, package: &Package, name: &Name, terms: &Terms, folder: &Path) -> Result<Plugin, LoadError> {
         check_name(name, folder)?;
+        Self::verify(package, name, terms, folder)?;
         let manifest = Manifest::parse(&package.manifest, &folder.join(format!("{name}.toml")), name, terms)?;
         self.compile(package, manifest, &folder.join(format!("{name}.wasm")))
+    }
+
+    /// Checks a package's signature: before anything of it is read.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do.
+    pub fn verify(package: &Package, name: &Name, terms: &Terms, folder: &Path) -> Result<(), LoadError> {
+        let Some(rules) = &terms.signatures else { return Ok(()) };
+        let path = folder.join(format!("{name}.wasm"));
+        package.signer(rules).map(|_| ()).map_err(|error| LoadError::Signature { path, error })
     }
 
     fn compile(&self, package: &Package, manifest: Manifest, path: &Path) -> Result<Plugin, LoadError> {

@@ -4,5 +4,5 @@
 mod package;
 mod versions;
 
-pub use package::{Package, VersionId};
+pub use package::{Package, SignatureError, VersionId};
 pub use versions::{About, Origin, StoreError, Versions};

@@ -1,9 +1,13 @@
-//! A plugin as it is handed over: a component and its manifest. Both together are a version.
+//! A plugin as it is handed over: a component and its manifest, which together are a version, and maybe a
+//! signature of both.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::config::Signatures;
+use crate::signature::{PublicKey, Signature};
 
 /// Names a version by its content: the SHA-256 of component and manifest, 64 hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,10 +50,34 @@ pub struct Package {
     pub component: Vec<u8>,
     /// The text of `NAME.toml`.
     pub manifest: String,
+    /// The text of `NAME.sig`, if there is one: who vouches for the other two.
+    pub signature: Option<String>,
+}
+
+/// Why a package's signature does not do.
+#[derive(Debug, thiserror::Error)]
+pub enum SignatureError {
+    #[error(
+        "it is not signed, and plugins.require_signature is on: sign it with `relevo plugin sign NAME.wasm --key KEYFILE`, \
+         and bring it again"
+    )]
+    Missing,
+    #[error("its signature is damaged: sign it again with `relevo plugin sign NAME.wasm --key KEYFILE`")]
+    Damaged,
+    #[error(
+        "its signature, by the key {0}, is not of this component and this manifest: one of them was changed after it was \
+         signed. Do not use it before you know by whom; then sign it again"
+    )]
+    Other(PublicKey),
+    #[error(
+        "it is signed with a key that relevo.toml does not trust. If you do, write there, and restart the server:\n  \
+         [[plugins.trusted_key]]\n  name = \"NAME\"\n  key = \"{0}\"\nElse bring a version that is signed with a trusted key"
+    )]
+    Untrusted(PublicKey),
 }
 
 impl Package {
-    /// Reads `NAME.wasm` and `NAME.toml`.
+    /// Reads `NAME.wasm`, `NAME.toml` and, if it is there, `NAME.sig`.
     ///
     /// # Errors
     /// The file that can't be read, and why.
@@ -57,7 +85,36 @@ impl Package {
         let file = |ending: &str| folder.join(format!("{name}.{ending}"));
         let component = std::fs::read(file("wasm")).map_err(|e| (file("wasm"), e))?;
         let manifest = std::fs::read_to_string(file("toml")).map_err(|e| (file("toml"), e))?;
-        Ok(Self { component, manifest })
+        let signature = match std::fs::read_to_string(file("sig")) {
+            Ok(text) => Some(text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err((file("sig"), e)),
+        };
+        Ok(Self { component, manifest, signature })
+    }
+
+    /// Whose signature it has, by the trusted key's name; none, if it has none and needs none. A signature that
+    /// is there has to be good, needed or not.
+    ///
+    /// # Errors
+    /// What is wrong with the signature, and what to do.
+    pub fn signer<'a>(&self, rules: &'a Signatures) -> Result<Option<&'a str>, SignatureError> {
+        let Some(text) = &self.signature else {
+            return if rules.required { Err(SignatureError::Missing) } else { Ok(None) };
+        };
+        let signature = Signature::parse(text).ok_or(SignatureError::Damaged)?;
+        if !signature.is_of(self.id().as_str()) {
+            return Err(SignatureError::Other(signature.key));
+        }
+        let trusted = rules.trusted.iter().find(|trusted| trusted.key == signature.key);
+        trusted.map(|trusted| Some(&*trusted.name)).ok_or(SignatureError::Untrusted(signature.key))
+    }
+
+    /// Tells packages apart that differ, if only in their signatures.
+    pub fn mark(&self) -> String {
+        let id = self.id();
+        let signed = self.signature.as_ref().map(|text| format!("+{:x}", Sha256::digest(text)));
+        format!("{}{}", id.as_str(), signed.unwrap_or_default())
     }
 
     pub fn id(&self) -> VersionId {
@@ -76,8 +133,11 @@ mod tests {
 
     #[test]
     fn every_byte_of_component_and_manifest_makes_another_version() {
-        let package =
-            |component: &[u8], manifest: &str| Package { component: component.into(), manifest: manifest.into() };
+        let package = |component: &[u8], manifest: &str| Package {
+            component: component.into(),
+            manifest: manifest.into(),
+            signature: None,
+        };
         let ids =
             [package(b"ab", "c").id(), package(b"a", "bc").id(), package(b"ab", "d").id(), package(b"abc", "").id()];
         let different: std::collections::BTreeSet<_> = ids.iter().collect();

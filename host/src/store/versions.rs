@@ -1,5 +1,5 @@
 //! The versions of each plugin that were brought to this server: the newest few, with when and by whom.
-//! `FOLDER/PLUGIN/ID/` holds `component.wasm`, `manifest.toml` and `about.json`.
+//! `FOLDER/PLUGIN/ID/` holds `component.wasm`, `manifest.toml`, `about.json` and, of one that is signed, `signature`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use crate::event::{Micros, Name};
 
 const COMPONENT: &str = "component.wasm";
 const MANIFEST: &str = "manifest.toml";
+const SIGNATURE: &str = "signature";
 const ABOUT: &str = "about.json";
 /// Which version the plugins folder held when it was last looked at.
 const SEEN: &str = "folder-holds";
@@ -47,6 +48,9 @@ pub struct About {
     pub origin: Origin,
     /// The component's size in bytes.
     pub bytes: u64,
+    /// The name of the trusted key that signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Box<str>>,
     /// Why it never took over, if it didn't.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Box<str>>,
@@ -90,6 +94,7 @@ impl Versions {
             let written = std::fs::create_dir_all(&beside)
                 .and_then(|()| write(&beside.join(COMPONENT), &package.component))
                 .and_then(|()| write(&beside.join(MANIFEST), package.manifest.as_bytes()))
+                .and_then(|()| self.put_signature(&beside.join(SIGNATURE), package))
                 .and_then(|()| write(&beside.join(ABOUT), &json(about)))
                 // A crash before left a folder without its last file there.
                 .and_then(|()| if place.exists() { std::fs::remove_dir_all(&place) } else { Ok(()) })
@@ -100,9 +105,22 @@ impl Versions {
                 return Err(error(&place, &e));
             }
         }
+        // The signature that came last counts.
+        self.put_signature(&place.join(SIGNATURE), package).map_err(|e| error(&place, &e))?;
         self.tell(about)?;
         self.forget_the_oldest(&about.plugin, in_use);
         Ok(())
+    }
+
+    fn put_signature(&self, path: &Path, package: &Package) -> std::io::Result<()> {
+        match &package.signature {
+            Some(text) => {
+                let beside = path.with_extension("new");
+                write(&beside, text.as_bytes()).and_then(|()| std::fs::rename(&beside, path))
+            }
+            None if path.exists() => std::fs::remove_file(path),
+            None => Ok(()),
+        }
     }
 
     /// Writes down what is known of a version anew.
@@ -123,7 +141,12 @@ impl Versions {
         let place = self.place(plugin, id);
         let component = std::fs::read(place.join(COMPONENT)).map_err(|e| error(&place, &e))?;
         let manifest = std::fs::read_to_string(place.join(MANIFEST)).map_err(|e| error(&place, &e))?;
-        let package = Package { component, manifest };
+        let signature = match std::fs::read_to_string(place.join(SIGNATURE)) {
+            Ok(text) => Some(text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(error(&place, &e)),
+        };
+        let package = Package { component, manifest, signature };
         if package.id() != *id {
             return Err(StoreError { path: place, reason: "was changed: it is not the version that it was".into() });
         }
@@ -147,18 +170,19 @@ impl Versions {
 
     /// Which version the plugins folder held when it was last looked at: a file that stays as it was is
     /// not brought again, whatever became of it.
-    pub fn seen(&self, plugin: &str) -> Option<VersionId> {
-        let text = std::fs::read_to_string(self.folder.join(plugin).join(SEEN)).ok()?;
-        VersionId::try_from(Box::from(text.trim())).ok()
+    pub fn seen(&self, plugin: &str) -> Option<String> {
+        std::fs::read_to_string(self.folder.join(plugin).join(SEEN)).ok()
     }
 
+    /// Remembers that, by the package's mark.
+    ///
     /// # Errors
     /// If it can't be written.
-    pub fn see(&self, plugin: &str, id: &VersionId) -> Result<(), StoreError> {
+    pub fn see(&self, plugin: &str, mark: &str) -> Result<(), StoreError> {
         let of = self.folder.join(plugin);
         let (path, beside) = (of.join(SEEN), of.join(format!("{SEEN}.new")));
         std::fs::create_dir_all(&of)
-            .and_then(|()| write(&beside, id.as_str().as_bytes()))
+            .and_then(|()| write(&beside, mark.as_bytes()))
             .and_then(|()| std::fs::rename(&beside, &path))
             .map_err(|e| error(&path, &e))
     }
@@ -202,7 +226,7 @@ mod tests {
     use super::*;
 
     fn bring(versions: &Versions, at: u64, manifest: &str, in_use: &[VersionId]) -> VersionId {
-        let package = Package { component: b"\0asm".to_vec(), manifest: manifest.into() };
+        let package = Package { component: b"\0asm".to_vec(), manifest: manifest.into(), signature: None };
         let about = About {
             plugin: "p".into(),
             id: package.id(),
@@ -211,6 +235,7 @@ mod tests {
             by: "folder".into(),
             origin: Origin::Folder,
             bytes: 4,
+            signed: None,
             refused: None,
         };
         versions.put(&about, &package, in_use).unwrap();
@@ -252,10 +277,10 @@ mod tests {
         let versions = Versions::open(folder.path(), 2).unwrap();
         assert_eq!(versions.seen("p"), None);
         let id = bring(&versions, 1, "one", &[]);
-        versions.see("p", &id).unwrap();
+        versions.see("p", id.as_str()).unwrap();
         versions.tell(&About { refused: Some("traps".into()), ..versions.about("p", &id).unwrap() }).unwrap();
         let versions = Versions::open(folder.path(), 2).unwrap();
-        assert_eq!(versions.seen("p"), Some(id.clone()));
+        assert_eq!(versions.seen("p").as_deref(), Some(id.as_str()));
         assert_eq!(versions.about("p", &id).unwrap().refused.as_deref(), Some("traps"));
     }
 }

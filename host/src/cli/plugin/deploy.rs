@@ -15,7 +15,7 @@ use crate::cli::say;
 pub(super) struct Deploy {
     #[command(flatten)]
     operator: Operator,
-    /// The component; its manifest NAME.toml is read from beside it.
+    /// The component; its manifest NAME.toml and, if there is one, its signature NAME.sig are read from beside it.
     file: PathBuf,
 }
 
@@ -27,14 +27,19 @@ impl Deploy {
     }
 }
 
-/// A plugin's name and its two files, as the server takes them.
+/// A plugin's name and its files, as the server takes them.
 pub(super) fn read(file: &Path) -> anyhow::Result<(String, Files)> {
     let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
     let component = std::fs::read(file).with_context(|| format!("{}", file.display()))?;
     let beside = file.with_extension("toml");
     let manifest = std::fs::read(&beside)
         .with_context(|| format!("{}: a plugin's manifest stands beside its component", beside.display()))?;
-    Ok((name, vec![("component", component), ("manifest", manifest)]))
+    let mut files = vec![("component", component), ("manifest", manifest)];
+    let signature = file.with_extension("sig");
+    if signature.exists() {
+        files.push(("signature", std::fs::read(&signature).with_context(|| format!("{}", signature.display()))?));
+    }
+    Ok((name, files))
 }
 
 /// Tells what became of a version in each pipeline. Failure, if it does not serve in one.

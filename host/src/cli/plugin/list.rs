@@ -27,21 +27,27 @@ impl List {
             return Ok(ExitCode::SUCCESS);
         }
         say(format_args!(
-            "{:16} {:16} {:26} {:20} {:>8} {:>8}",
-            "PLUGIN", "PIPELINE", "VERSION", "STATUS", "LAG", "LETTERS"
+            "{:16} {:16} {:26} {:20} {:>8} {:>8}  {}",
+            "PLUGIN", "PIPELINE", "VERSION", "STATUS", "LAG", "LETTERS", "SIGNED"
         ));
         for plugin in answer["plugins"].as_array().into_iter().flatten() {
             let name = text(&plugin["plugin"]);
             for pipeline in plugin["pipelines"].as_array().into_iter().flatten() {
                 let versions = pipeline["versions"].as_array().into_iter().flatten();
                 let version = versions.filter(|pair| text(&pair[0]) == name).map(|pair| text(&pair[1])).next();
+                let known = plugin["versions"].as_array().into_iter().flatten();
+                let signed = known
+                    .filter(|about| Some(text(&about["version"])) == version)
+                    .map(|about| text(&about["signed"]))
+                    .next();
                 say(format_args!(
-                    "{name:16} {:16} {:26} {:20} {:>8} {:>8}",
+                    "{name:16} {:16} {:26} {:20} {:>8} {:>8}  {}",
                     text(&pipeline["pipeline"]),
                     version.unwrap_or("-"),
                     text(&pipeline["status"]),
                     pipeline["lag"].to_string(),
-                    pipeline["dead_letters"].to_string()
+                    pipeline["dead_letters"].to_string(),
+                    signed.filter(|name| !name.is_empty()).unwrap_or("-")
                 ));
                 if let Some(reason) = pipeline["reason"].as_str() {
                     say(format_args!("  {reason}"));
@@ -71,7 +77,7 @@ impl Versions {
             .filter(|pair| text(&pair[0]) == self.plugin)
             .map(|pair| text(&pair[1]))
             .collect();
-        say(format_args!("{:26} {:24} {:12} {:>9}  {}", "VERSION", "BROUGHT", "BY", "BYTES", "IT"));
+        say(format_args!("{:26} {:24} {:12} {:>9}  {:12} {}", "VERSION", "BROUGHT", "BY", "BYTES", "SIGNED", "IT"));
         for about in answer["versions"].as_array().into_iter().flatten() {
             let version = text(&about["version"]);
             let state = match about["refused"].as_str() {
@@ -80,10 +86,11 @@ impl Versions {
                 None => "can be rolled back to",
             };
             say(format_args!(
-                "{version:26} {:24} {:12} {:>9}  {state}",
+                "{version:26} {:24} {:12} {:>9}  {:12} {state}",
                 Micros(about["at"].as_u64().unwrap_or_default()).rfc3339(),
                 text(&about["by"]),
-                about["bytes"].to_string()
+                about["bytes"].to_string(),
+                about["signed"].as_str().unwrap_or("-")
             ));
         }
         Ok(ExitCode::SUCCESS)

@@ -15,6 +15,7 @@ mod list;
 mod logs;
 mod new;
 mod sdk;
+mod sign;
 mod steer;
 mod trial;
 
@@ -34,6 +35,10 @@ enum Command {
     Check(check::Check),
     /// Measures what a plugin costs for an event and for a batch.
     Bench(bench::Bench),
+    /// Makes a key to sign plugins with.
+    Keygen(sign::Keygen),
+    /// Signs a component with its manifest, as NAME.sig beside them.
+    Sign(sign::Sign),
     /// Brings a version to the running server: checked, tried on recorded events, then it takes over.
     Deploy(deploy::Deploy),
     /// Tries a version on recorded events and shows what it would make otherwise; changes nothing.
@@ -63,6 +68,8 @@ impl Plugin {
             Command::Build(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Bench(command) => command.run(),
+            Command::Keygen(command) => command.run(),
+            Command::Sign(command) => command.run(),
             Command::Deploy(command) => command.run(),
             Command::Trial(command) => command.run(),
             Command::List(command) => command.run(),

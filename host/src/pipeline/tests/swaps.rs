@@ -49,7 +49,11 @@ async fn what_fails_on_recorded_events_or_before_never_serves_and_the_reason_is_
     let (mut world, running) = world("", "", "").await;
     let last = world.change(20).await;
     running.stamped(last).await;
-    let garbage = crate::store::Package { component: b"no component".to_vec(), manifest: manifest("v9", "", "") };
+    let garbage = crate::store::Package {
+        component: b"no component".to_vec(),
+        manifest: manifest("v9", "", ""),
+        signature: None,
+    };
     for (package, reason) in [
         (bad("v1", "trap"), "trapped"),
         (bad("v2", "loop"), "CPU time"),

@@ -122,7 +122,7 @@ impl World {
 
     /// A component of the tests with a manifest, as it is brought to a desk.
     pub(super) fn package(plugin: &str, manifest: String) -> Package {
-        Package { component: std::fs::read(built().join(format!("{plugin}.wasm"))).unwrap(), manifest }
+        Package { component: std::fs::read(built().join(format!("{plugin}.wasm"))).unwrap(), manifest, signature: None }
     }
 
     pub(super) fn config(&self) -> Arc<Config> {
