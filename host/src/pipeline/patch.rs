@@ -90,26 +90,9 @@ fn member(name: &str, start: usize, out: &mut String) -> serde_json::Result<()> 
     Ok(())
 }
 
-/// The row with the columns that are asked for, in the order asked; one that it lacks is left out.
-///
-/// # Errors
-/// If the row is no JSON object.
-pub(super) fn cut(row: &str, columns: &[Box<str>]) -> serde_json::Result<String> {
-    let Members(members) = serde_json::from_str(row)?;
-    let mut out = String::from("{");
-    for column in columns {
-        if let Some((_, value)) = members.iter().find(|(name, _)| **name == **column) {
-            member(column, 1, &mut out)?;
-            out.push_str(value.get());
-        }
-    }
-    out.push('}');
-    Ok(out)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{cut, merge};
+    use super::merge;
 
     /// The table of RFC 7396, appendix A.
     #[test]
@@ -147,12 +130,5 @@ mod tests {
         assert!(merge("{}", "{a}").is_err());
         assert!(merge("{}", "").is_err());
         assert!(merge("{", r#"{"a":1}"#).is_err());
-    }
-
-    #[test]
-    fn a_row_is_cut_to_the_columns_asked_for() {
-        let columns = ["id".into(), "nombre".into(), "falta".into()];
-        let cut = cut(r#"{"nombre":"Ana","secreto":"x","id":7}"#, &columns).unwrap();
-        assert_eq!(cut, r#"{"id":7,"nombre":"Ana"}"#);
     }
 }

@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::failure::Stop;
-use super::patch;
 use super::wants::Wants;
 use crate::event::{Change, Event, Name, Operation};
 use crate::journal::{PipelineState, StateChange};
-use crate::sandbox::Lookup;
+use crate::sandbox::{self, Lookup};
 
 fn owner(table: &str) -> Name {
     format!("@{table}").into()
@@ -25,7 +24,7 @@ pub(super) fn take(stored: &mut PipelineState, wants: &Wants) -> Lookup {
         let text = |row: &[u8]| Arc::from(String::from_utf8_lossy(row));
         tables.insert(table.clone(), rows.into_iter().map(|(key, row)| (key, text(&row))).collect());
     }
-    Lookup::new(tables)
+    Lookup::new(tables).of_columns(&wants.kept.lookup)
 }
 
 /// Applies the event to its table, and gives what changed in the state.
@@ -71,7 +70,7 @@ pub(super) fn bounded(lookup: &Lookup, limit: u64) -> Result<(), Stop> {
 fn cut(change: &Change, wants: &Wants) -> String {
     let columns: Vec<Box<str>> = wants.kept.lookup.get(&change.table).into_iter().flatten().cloned().collect();
     let row = change.after.as_deref().unwrap_or("{}");
-    patch::cut(row, &columns).unwrap_or_else(|_| {
+    sandbox::cut(row, &columns).unwrap_or_else(|_| {
         // Capture writes JSON and nothing else does; an empty row harms less than a stop. The row itself, even
         // its key or what of it can't be read, doesn't belong in a log.
         tracing::error!(table = %change.table, "a row is no JSON object");

@@ -1,8 +1,8 @@
 //! The folder of compiled code, so that a restart needs no compiler.
 //!
 //! What lies there is run as native code. So the folder is this user's alone (0700), and a file is
-//! used only if it is ours, nobody else can write to it, and its content has the hash that it begins
-//! with; else the component is compiled again.
+//! used only if it is ours, nobody else can write to it, and it begins with the hash of its own name and
+//! the rest; else the component is compiled again.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -85,7 +85,7 @@ impl Cache {
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(&beside)
             .and_then(|mut file| {
-                file.write_all(&Sha256::digest(code))?;
+                file.write_all(&digest(path, code))?;
                 file.write_all(code)
             })
             .and_then(|()| std::fs::rename(&beside, path));
@@ -121,11 +121,21 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     let mut content = Vec::new();
     file.read_to_end(&mut content).ok()?;
     let (hash, code) = content.split_at_checked(32)?;
-    if !ours || Sha256::digest(code)[..] != *hash {
+    if !ours || digest(path, code)[..] != *hash {
         tracing::warn!(file = %path.display(), "compiled plugin is damaged or not ours alone; compiling again");
         return None;
     }
     Some(code.to_vec())
+}
+
+/// Of a file's name and its code: a file under another's name is not that one.
+fn digest(path: &Path, code: &[u8]) -> [u8; 32] {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let mut hash = Sha256::new();
+    hash.update((name.len() as u64).to_le_bytes());
+    hash.update(name);
+    hash.update(code);
+    hash.finalize().into()
 }
 
 #[expect(unsafe_code, reason = "the one place where compiled code is taken in; see SAFETY")]
@@ -175,6 +185,43 @@ mod tests {
         assert!(read(&file).is_none(), "others can write to it");
         cache.component(&engine, &wasm, "abc").unwrap();
         assert_eq!(mode(&file), 0o600, "replaced");
+    }
+
+    #[test]
+    fn a_file_under_the_name_of_another_component_is_not_used() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = Cache::open(data.path()).unwrap();
+        let engine = crate::sandbox::engine::build().unwrap();
+        let component =
+            |text: &str, hash: &str| cache.component(&engine, &wat::parse_str(text).unwrap(), hash).unwrap();
+        component("(component)", "abc");
+        let file = only_file(&cache);
+        let other = PathBuf::from(file.to_str().unwrap().replace("abc-", "def-"));
+        std::fs::copy(&file, &other).unwrap();
+        assert!(read(&file).is_some() && read(&other).is_none());
+        let right = component("(component (import \"other\" (func)))", "def");
+        assert_eq!(right.component_type().imports(&engine).count(), 1, "it was compiled, not taken from the file");
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_not_used() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root can give a file away; in CI it is.
+            return;
+        }
+        let data = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&data.path().join("compiled")).unwrap();
+        let engine = crate::sandbox::engine::build().unwrap();
+        cache.component(&engine, &wat::parse_str("(component)").unwrap(), "abc").unwrap();
+        let file = only_file(&cache);
+        std::os::unix::fs::chown(&file, Some(65534), None).unwrap();
+        assert!(read(&file).is_none());
+        std::os::unix::fs::chown(&cache.folder, Some(65534), None).unwrap();
+        let error = Cache::open(&cache.folder).err().unwrap().to_string();
+        assert!(error.contains("belongs to user 65534"), "{error}");
+        let link = data.path().join("link");
+        std::os::unix::fs::symlink(data.path(), &link).unwrap();
+        assert!(Cache::open(&link).err().unwrap().to_string().contains("is no folder"));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) use engine::thread_cpu_time;
 pub use error::{Fault, LoadError};
 pub use grants::Missing;
 pub use instance::{BatchEvent, Draft, Instance, Output, Patch};
-pub use lookup::Lookup;
+pub use lookup::{Lookup, cut};
 pub use manifest::{Manifest, OnFault};
 pub use metrics::Metric;
 pub use notes::{By, Level, Line, Notes};

@@ -133,12 +133,16 @@ fn where_signatures_are_required_only_those_of_trusted_keys_run() {
     let lost =
         server.wait_readyz("that the key is gone", |status, body| status == 503 && body.contains("does not trust"));
     assert!(lost.contains("[[plugins.trusted_key]]"), "{lost}");
-    assert!(server.stop(SOON).status.success());
-    // Signed anew, the same version serves again.
+    // Signed by another and deployed, the same versions serve again.
+    let url = format!("http://{}", server.address);
     for plugin in ["tareas", "efectivos", "panel", "stamp"] {
-        sign(&world, &plugins(&world).join(format!("{plugin}.wasm")), &other);
+        let component = plugins(&world).join(format!("{plugin}.wasm"));
+        sign(&world, &component, &other);
+        let deployed = world.run(&["plugin", "deploy", "--url", &url, &component.display().to_string()]);
+        assert!(deployed.status.success(), "{}", deployed.log);
     }
-    drop(world.append(&trust_release).serve());
+    assert!(server.ready().stop(SOON).status.success());
+    drop(world.serve());
 }
 
 #[test]

@@ -77,6 +77,19 @@ fn state_lookup_and_metrics_work_and_state_is_the_pipelines_to_keep() {
 }
 
 #[test]
+fn a_plugin_gets_no_column_that_only_another_looks_up() {
+    let bench = Bench::new();
+    let plugin = bench.hostile("work");
+    let rows = BTreeMap::from([("1".into(), Arc::from(r#"{"dni":"7","nombre":"Ana"}"#))]);
+    let rows = Lookup::new(BTreeMap::from([("usuarios".into(), rows)]));
+    let both = BTreeMap::from([("usuarios".into(), ["dni".into(), "nombre".into()].into())]);
+    let mut instance = plugin.instantiate(&pipeline()).unwrap();
+    let sent = drafts(instance.call(&inserts(1..=1), &mut state(&plugin), &rows.of_columns(&both)).unwrap());
+    let found = sent.iter().find(|draft| draft.key.as_deref() == Some("work")).unwrap();
+    assert_eq!(json(found)["user"], serde_json::json!({"nombre": "Ana"}));
+}
+
+#[test]
 fn state_outlives_the_instance_and_guest_memory_does_not() {
     let bench = Bench::new();
     let plugin = bench.hostile("remember");
