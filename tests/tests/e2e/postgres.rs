@@ -1,8 +1,12 @@
 //! PostgreSQL as the source: from a committed row to every client, through the plugins, whatever crashes.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use relevo_tests::binary;
 use relevo_tests::client::{Client, Connect, assert_rising_without_doubles};
 use relevo_tests::follower::Follower;
 use relevo_tests::frame::Frame;
@@ -10,8 +14,8 @@ use relevo_tests::oracle::{Expected, assert_same, expected, seen};
 use relevo_tests::panel;
 use relevo_tests::postgres::{Postgres, Stop};
 use relevo_tests::random::Random;
-use relevo_tests::server::Process;
-use relevo_tests::wait::SOON;
+use relevo_tests::server::{Process, Server};
+use relevo_tests::wait::{SOON, until};
 use relevo_tests::workload::{CliWriter, Logged, Op, PREPARE, in_order, transactions};
 use relevo_tests::world::{World, file_contains};
 
@@ -46,12 +50,32 @@ fn changes_of_rows_reach_clients_through_all_three_plugins() {
 }
 
 #[test]
-fn the_demo_runs_on_postgres() {
-    let world = World::bare_postgres();
-    let server = relevo_tests::server::Server::listening(Process::start(world.command(&["serve", "--demo"]))).ready();
+fn the_demo_runs_on_a_throw_away_postgres_that_goes_with_the_server_even_if_that_is_killed() {
+    let world = World::bare();
+    let temporary = tempfile::tempdir().unwrap();
+    // Another account may run the database's server.
+    std::fs::set_permissions(temporary.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let serve = world.command(&["serve", "--demo"]);
+    // What `cargo xtask run --postgres` does with the optimised server.
+    let mut command = Command::new(binary::scratch_postgres());
+    command.arg(serve.get_program()).args(serve.get_args()).current_dir(world.data());
+    for (name, value) in serve.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.env("TMPDIR", temporary.path());
+    let server = Server::listening(Process::start(command)).ready();
     let mut client = Client::connect(server.address, &Connect::admin().to("efectivos").to("dashboard:kpis"));
     client.expect("the simulated day", |f| f.is_of("efectivos"));
-    assert!(server.stop(SOON).status.success());
+    let database = || Some(std::fs::read_dir(temporary.path()).unwrap().next()?.unwrap().path());
+    let folder = database().expect("the database's folder");
+    let server_id = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
+    let postmaster = Path::new("/proc").join(server_id.lines().next().unwrap());
+    assert!(postmaster.exists());
+    server.kill();
+    until("the database's end", SOON, || (!postmaster.join("cwd").exists() && database().is_none()).then_some(()));
 }
 
 /// When a round's server dies.
