@@ -42,8 +42,9 @@ pub(crate) struct RelationColumn<'a> {
     /// Of the replica identity; with FULL all are.
     pub key: bool,
     pub name: &'a str,
-    /// The type's OID.
+    /// The type's OID, and what is in brackets behind it; -1: nothing.
     pub kind: u32,
+    pub modifier: i32,
 }
 
 pub(crate) type Tuple<'a> = Vec<Datum<'a>>;
@@ -126,8 +127,8 @@ fn relation<'a>(input: &mut Input<'a>) -> Result<RelationMessage<'a>> {
     let identity = input.byte()?;
     let count = input.u16()?;
     let column = |_| -> Result<RelationColumn<'a>> {
-        let (flags, name, kind, _modifier) = (input.byte()?, input.text()?, input.u32()?, input.u32()?);
-        Ok(RelationColumn { key: flags & 1 != 0, name, kind })
+        let (flags, name, kind, modifier) = (input.byte()?, input.text()?, input.u32()?, input.u32()?);
+        Ok(RelationColumn { key: flags & 1 != 0, name, kind, modifier: modifier.cast_signed() })
     };
     let columns: Result<Vec<_>> = (0..count).map(column).collect();
     Ok(RelationMessage { id, schema, table, identity, columns: columns? })
