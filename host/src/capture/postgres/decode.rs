@@ -265,8 +265,8 @@ mod tests {
     fn a_relation_is_read() {
         let Message::Relation(relation) = decode(RELATION).unwrap() else { panic!() };
         assert_eq!((relation.id, relation.schema, relation.table, relation.identity), (16385, "public", "t", b'f'));
-        assert_eq!(relation.columns[0], RelationColumn { key: true, name: "id", kind: 20 });
-        assert_eq!(relation.columns[1], RelationColumn { key: false, name: "v", kind: 25 });
+        assert_eq!(relation.columns[0], RelationColumn { key: true, name: "id", kind: 20, modifier: -1 });
+        assert_eq!(relation.columns[1], RelationColumn { key: false, name: "v", kind: 25, modifier: -1 });
     }
 
     #[test]

@@ -129,9 +129,22 @@ impl Form {
             self.columns.iter().filter(|column| !streams(&column.name)).partition(|column| column.generated);
         changes.extend(gone.iter().map(|column| format!("column {} is gone", column.name)));
         columns.extend(unstreamed.into_iter().filter(|column| catalog.column(&column.name).is_some()).cloned());
+        // While rows of a former form come, the files are those of a later one.
+        let files = if catalog.is_described(message) { &catalog.files } else { &self.files };
         let widest = columns.iter().filter_map(|column| column.number).max().unwrap_or_default();
-        let form = Self { oid: catalog.oid, width: self.width.max(widest), columns, files: catalog.files.clone() };
+        let form = Self { oid: catalog.oid, width: self.width.max(widest), columns, files: files.clone() };
         (form, (!changes.is_empty()).then(|| Reshaped { what: changes.join("; "), unseen }))
+    }
+
+    /// Whether the stream has come to this form.
+    fn is_described(&self, message: &RelationMessage<'_>) -> bool {
+        let same = |column: &&Column| {
+            let mut streamed = message.columns.iter().filter(|streamed| *streamed.name == *column.name);
+            streamed.next().is_some_and(|s| (s.kind, s.modifier) == (column.kind, column.modifier))
+        };
+        let shown = self.columns.iter().filter(same).count();
+        let unshown = self.columns.iter().filter(|column| column.generated && !same(column)).count();
+        shown == message.columns.len() && shown + unshown == self.columns.len()
     }
 
     /// What is new about a column, and whether it came with values that no event tells of.
@@ -270,6 +283,14 @@ mod tests {
         unseen(becomes(&other(1700, -1)), "column v has another type");
         seen(becomes(&other(TEXT, 20)), "column v has another size");
         unseen(becomes(&Form { files: [(7, 71)].into(), ..other(TEXT, 20) }), "column v has another size");
+    }
+
+    #[test]
+    fn rows_of_the_former_form_that_come_first_hide_nothing() {
+        let rewritten = Form { files: [(7, 71)].into(), ..form(vec![column("id", 1), column("v", 2), column("w", 3)]) };
+        let (behind, told) = described(&before(), &before(), &rewritten);
+        assert_eq!(told, None);
+        unseen(described(&behind, &rewritten, &rewritten).1, "column w is new, and the rows were written anew");
     }
 
     #[test]

@@ -87,13 +87,13 @@ pub(crate) async fn within<T, E: Into<CaptureError>>(
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const LIMIT: Duration = Duration::from_millis(200);
 
     async fn is_silent(silence: &Silence) -> bool {
-        tokio::time::timeout(Duration::from_millis(1500), silence.lasts(SECOND)).await.is_ok()
+        tokio::time::timeout(LIMIT * 2, silence.lasts(LIMIT)).await.is_ok()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn silence_is_what_follows_a_question() {
         let silence = Silence::new();
         assert!(!is_silent(&silence).await, "nobody asked");
@@ -102,13 +102,13 @@ mod tests {
         silence.heard();
         assert!(!is_silent(&silence).await);
         silence.asked();
-        tokio::time::sleep(SECOND / 2).await;
+        tokio::time::sleep(LIMIT * 3 / 4).await;
         silence.asked();
-        let later = tokio::time::timeout(SECOND * 2 / 3, silence.lasts(SECOND)).await;
+        let later = tokio::time::timeout(LIMIT * 3 / 4, silence.lasts(LIMIT)).await;
         assert!(later.is_ok(), "a second question changes nothing: it counts from the first");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_does_not_listen_himself_does_not_call_it_silence() {
         let silence = Silence::new();
         let work = async {

@@ -52,7 +52,7 @@ async fn a_column_can_be_dropped_only_after_detach() {
     host.sql("insert into t values (1, 'a', 'b')");
     assert_eq!(host.changes_until(1).await[0].after.as_deref(), Some(r#"{"id":1,"v":"a","w":"b"}"#), "it goes on");
     host.stop().await;
-    super::super::detach("sqlite:watched.db", host.folder.path()).await.unwrap();
+    super::super::detach(&host.settings[0], host.folder.path()).await.unwrap();
     host.sql("alter table t drop column w");
     host.start().await;
     assert_eq!(host.gaps().await.len(), 1);
