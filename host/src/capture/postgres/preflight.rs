@@ -98,7 +98,9 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
         );
         findings.push(Finding { weight: Weight::Blocks, what, mend: Some(mend) });
     }
-    if server.major >= 18 && published.as_ref().is_some_and(|published| !published.generated) {
+    let generates = |table: &&Table| wanted(table) && table.columns.iter().any(|c| c.generated && !c.is_virtual);
+    let left_out = published.as_ref().is_some_and(|published| !published.generated);
+    if server.major >= 18 && left_out && all.iter().any(|table| generates(&table)) {
         let publication = settings.publication();
         let what = format!(
             "publication {publication} leaves generated columns out: PostgreSQL refuses UPDATEs of tables that have some and a full replica identity"

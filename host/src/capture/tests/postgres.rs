@@ -208,10 +208,15 @@ async fn every_type_is_told_without_loss_and_alike_in_the_stream_and_in_a_snapsh
         r#""ints":[1,null,3],"texts":["a","b,\"c\"",null],"moods":["calm","so \"so\""],"ps":[5,6],"c":"ab   ","vc":"ñ","#,
         r#""net":"10.0.0.1","r":"[1,5)","pr":"(1,x)","nothing":null,"bits":"101","far":"infinity"}"#
     );
+    // From 18 on, stored generated columns are replicated.
+    let expected = match host.sql("show server_version_num").parse::<u32>().unwrap() {
+        180_000.. => expected.replace("\"infinity\"}", "\"infinity\",\"g\":1}"),
+        _ => expected.to_owned(),
+    };
     assert_eq!(&*after, expected);
     let rows = host.snapshot("p").await;
     let Body::Change(row) = &rows[0].events[0].body else { panic!() };
-    assert_eq!((row.operation, row.after.as_deref(), &*row.key), (Operation::Snapshot, Some(expected), key));
+    assert_eq!((row.operation, row.after.as_deref(), &*row.key), (Operation::Snapshot, Some(expected.as_str()), key));
 }
 
 /// Statements that each change the table once, one transaction each or several together.
@@ -564,6 +569,10 @@ async fn a_publication_of_somebody_else_is_used_if_it_has_everything() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_and_passwords_come_by_the_address_and_no_superuser_is_needed() {
     let mut database = Postgres::start();
+    if database.sql("select setting from pg_settings where name = 'ssl_library'").is_empty() {
+        println!("this PostgreSQL was built without TLS: nothing to see");
+        return;
+    }
     let (port, certificate) = database.serve_tls();
     database.sql("create role watcher login replication password 'p@ss/w+rd'; grant create on database gad to watcher; grant create on schema public to watcher; set role watcher");
     database
