@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::auth::{Policy, Secret, SecretError, Tokens};
-use crate::capture::{Capture, Ingest, SourceState};
+use crate::capture::{Capture, Handle, Ingest, SourceState};
 use crate::channel::FanOut;
 use crate::config::Config;
 use crate::http::{self, Part, listener::Listener};
@@ -116,6 +116,7 @@ impl Server {
             numbers: numbers(&capture, &pipelines),
             pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
             desk: pipelines.desk().clone(),
+            sources: handles(&config, &capture),
             component_bytes: config.plugins.component_bytes,
             page: Arc::new(config.page.clone()),
         });
@@ -202,6 +203,14 @@ fn running<T>(capture: &Running, ask: impl FnOnce(&Capture) -> T) -> Option<T> {
     capture.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask)
 }
 
+/// What `/api/v1/sources` asks.
+fn handles(config: &Config, capture: &Running) -> Arc<[http::Source]> {
+    let handles = running(capture, Capture::handles).unwrap_or_default();
+    let settings = |name: &str| config.sources.iter().find(|source| *source.name == *name).cloned();
+    let source = |handle: Handle| Some(http::Source { settings: settings(handle.name())?, handle });
+    handles.into_iter().filter_map(source).collect()
+}
+
 /// What notices ask.
 fn sources(capture: &Running) -> notices::AskSources {
     let capture = capture.clone();
@@ -223,12 +232,14 @@ fn readiness(capture: &Running, pipelines: &Arc<Pipelines>) -> http::Readiness {
     let (capture, pipelines) = (capture.clone(), pipelines.clone());
     Arc::new(move || {
         let sources = running(&capture, Capture::health).unwrap_or_default().into_iter().map(|health| {
-            let reason = match health.state {
-                SourceState::Running => None,
-                SourceState::Starting => Some("it is starting".to_owned()),
-                SourceState::Failed { reason } => Some(reason.to_string()),
+            // It is read, and may be lost all the same, if that goes on.
+            let risk = health.slot.as_ref().and_then(|slot| slot.risk(false));
+            let (ready, reason) = match health.state {
+                SourceState::Running => (true, risk),
+                SourceState::Starting => (false, Some("it is starting".to_owned())),
+                SourceState::Failed { reason } => (false, Some(reason.to_string())),
             };
-            Part { name: format!("source {}", health.name), ready: reason.is_none(), reason }
+            Part { name: format!("source {}", health.name), ready, reason }
         });
         let pipelines = pipelines.health().into_iter().map(|health| {
             let reason = match health.status {

@@ -12,6 +12,13 @@ pub fn relevo() -> PathBuf {
     beside
 }
 
+/// The program that runs a command with a throw-away PostgreSQL; it is built beside the server.
+pub fn scratch_postgres() -> PathBuf {
+    let path = relevo().with_file_name("scratch-postgres");
+    assert!(path.exists(), "there is no {}: cargo build -p scratch-postgres", path.display());
+    path
+}
+
 /// The workspace's root.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_owned()

@@ -12,7 +12,6 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
 use crate::cli::Script;
-use crate::postgres::Postgres;
 use crate::random::Random;
 
 /// The first task that the workload may touch, and how many it has.
@@ -107,7 +106,7 @@ impl Op {
 
 impl Op {
     /// The same for PostgreSQL, which has no `INSERT OR REPLACE`.
-    fn postgres_statement(&self) -> String {
+    pub(crate) fn postgres_statement(&self) -> String {
         let Self::Replace { id, state, priority } = self else { return self.statement() };
         format!(
             "insert into tareas (id, uuid, codigo, titulo, tipo, prioridad, estado, creado_por_usuario_id,
@@ -152,15 +151,9 @@ pub struct CliWriter {
 
 impl CliWriter {
     pub fn start(database: &Path, transactions: Vec<Vec<Op>>) -> Self {
-        let sql = script("begin immediate", &transactions, Op::statement);
+        let sql = script(&transactions);
         let script = Script::start(database, &format!("pragma synchronous = off;\n{sql}"));
         Self { script, ops: transactions.into_iter().flatten().collect() }
-    }
-
-    /// The same by `psql`. The counter's row makes writers wait for each other until they commit.
-    pub fn start_postgres(database: &Postgres, transactions: Vec<Vec<Op>>) -> Self {
-        let sql = script("begin", &transactions, Op::postgres_statement);
-        Self { script: database.script(&sql), ops: transactions.into_iter().flatten().collect() }
     }
 
     /// Waits until it has written all, and returns its log.
@@ -180,14 +173,14 @@ impl CliWriter {
 }
 
 /// Each change is followed by its number and index.
-fn script(begin: &str, transactions: &[Vec<Op>], statement: impl Fn(&Op) -> String) -> String {
+fn script(transactions: &[Vec<Op>]) -> String {
     let mut sql = String::new();
     let mut index = 0;
     for transaction in transactions {
-        sql.push_str(&format!("{begin};\n"));
+        sql.push_str("begin immediate;\n");
         for op in transaction {
             sql.push_str("update orden set n = n + 1;\n");
-            sql.push_str(&statement(op));
+            sql.push_str(&op.statement());
             sql.push_str(&format!(";\nselect n, {index} from orden;\n"));
             index += 1;
         }

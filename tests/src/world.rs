@@ -37,6 +37,7 @@ pub struct World {
     root: TempDir,
     settings: Vec<String>,
     auth: Vec<String>,
+    source: Vec<String>,
     rules: Vec<String>,
     tables: Vec<String>,
     environment: BTreeMap<String, String>,
@@ -47,18 +48,17 @@ pub struct World {
 impl World {
     /// As [`Self::new`], over a PostgreSQL of its own.
     pub fn postgres() -> Self {
-        let world = Self::bare_postgres();
+        Self::over(Postgres::start(), |world| world)
+    }
+
+    /// As [`Self::new`], over this PostgreSQL, which holds nothing yet.
+    pub fn over(postgres: Postgres, settings: impl FnOnce(Self) -> Self) -> Self {
+        let mut world = Self::bare().set_environment("RELEVO_DATABASE_URL", &postgres.url(postgres::DATABASE));
+        world.postgres = Some(postgres);
+        let world = settings(world);
         world.migrate();
         world.sql(PEOPLE);
         world.sql(TASKS);
-        world
-    }
-
-    /// As [`Self::bare`], over a PostgreSQL of its own, which holds nothing.
-    pub fn bare_postgres() -> Self {
-        let postgres = Postgres::start();
-        let mut world = Self::bare().set_environment("RELEVO_DATABASE_URL", &postgres.url(postgres::DATABASE));
-        world.postgres = Some(postgres);
         world
     }
 
@@ -69,6 +69,7 @@ impl World {
             root,
             settings: Vec::new(),
             auth: Vec::new(),
+            source: Vec::new(),
             rules: Vec::new(),
             tables: Vec::new(),
             environment: BTreeMap::new(),
@@ -114,6 +115,13 @@ impl World {
     #[must_use]
     pub fn auth(mut self, line: &str) -> Self {
         self.auth.push(line.to_owned());
+        self
+    }
+
+    /// Adds a line to the built-in `[[source]]`, like `guard = "1s"`.
+    #[must_use]
+    pub fn source(mut self, line: &str) -> Self {
+        self.source.push(line.to_owned());
         self
     }
 
@@ -201,7 +209,8 @@ impl World {
         let blocks = BUILT_IN.split("\n[[");
         let kept = blocks.filter(|block| pattern(block).is_none() || !replaced.contains(&pattern(block)));
         let text = kept.collect::<Vec<_>>().join("\n[[");
-        text.replacen("[auth]\n", &format!("[auth]\n{}\n", self.auth.join("\n")), 1)
+        let text = text.replacen("[auth]\n", &format!("[auth]\n{}\n", self.auth.join("\n")), 1);
+        text.replacen("[[source]]\n", &format!("[[source]]\n{}\n", self.source.join("\n")), 1)
     }
 
     /// A command of the binary in this world.
@@ -217,7 +226,7 @@ impl World {
         }
         command.env("RELEVO_DATA", self.data());
         command.envs(&self.environment);
-        if matches!(arguments.first(), Some(&("serve" | "migrate" | "token"))) {
+        if matches!(arguments.first(), Some(&("serve" | "migrate" | "token" | "capture"))) {
             command.arg("--config").arg(config);
         }
         command

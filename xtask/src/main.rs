@@ -4,12 +4,14 @@
 mod bench;
 mod deny;
 mod plugins;
+mod postgres18;
 mod python;
 mod steps;
 mod test;
 mod tools;
 mod wasm;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -21,6 +23,9 @@ use clap::Parser;
 enum Task {
     /// Prepares the machine, builds plugins and server, and starts the example on 127.0.0.1:8002.
     Run {
+        /// On a throw-away PostgreSQL found on the machine, in the place of a SQLite file: it goes with the server.
+        #[arg(long)]
+        postgres: bool,
         /// Handed to `relevo serve`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -33,6 +38,8 @@ enum Task {
         #[arg(long)]
         only_tests: bool,
     },
+    /// Runs what concerns PostgreSQL with version 18, on what `test` has built.
+    TestPostgres18,
     /// Measures the optimised server: throughput, latency, memory, fan-out.
     Bench,
     /// Builds the plugins that ship into `target/plugins/ready`.
@@ -55,8 +62,9 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
-        Task::Run { arguments } => serve(&arguments),
+        Task::Run { postgres, arguments } => serve(postgres, &arguments),
         Task::Test { filter, only_tests } => test::run(filter.as_deref(), only_tests),
+        Task::TestPostgres18 => test::postgres18(),
         Task::Bench => bench::run(),
         Task::Plugins => {
             let ready = plugins::build(&wasm::compiler()?, plugins::SHIPPED)?;
@@ -72,8 +80,10 @@ fn run(task: Task) -> Result<()> {
 }
 
 /// Builds all, lays out the data folder and hands over to the server.
-fn serve(arguments: &[String]) -> Result<()> {
+fn serve(postgres: bool, arguments: &[String]) -> Result<()> {
     let of = 4;
+    // Now rather than after a quarter of an hour.
+    let folder = if postgres { Some(throw_away()?) } else { None };
     steps::say(1, of, "the compiler for plugins (wasm32-wasip2)");
     let compiler = wasm::compiler()?;
     steps::say(2, of, "the example's plugins");
@@ -81,10 +91,30 @@ fn serve(arguments: &[String]) -> Result<()> {
     steps::say(3, of, "the server, optimised (about ten minutes on two cores the first time)");
     steps::run(steps::cargo().args(["build", "--release", "--package", "relevo"]))?;
     steps::say(4, of, "the example: tables, a simulated working day, and the server");
-    let data = std::env::var_os("RELEVO_DATA").map_or_else(|| steps::root().join("data"), Into::into);
+    let default = match &folder {
+        // A journal that outlives its database only knows of a gap.
+        Some(folder) => folder.path().join("relevo"),
+        None => steps::root().join("data"),
+    };
+    let data = std::env::var_os("RELEVO_DATA").map_or(default, PathBuf::from);
     plugins::install(&ready, &data.join("plugins"))?;
     let relevo = steps::target().join("release/relevo");
     let mut serve = std::process::Command::new(relevo);
     serve.env("RELEVO_DATA", &data).arg("serve").arg("--demo").args(arguments);
-    steps::become_(&mut serve)
+    match folder {
+        Some(folder) => {
+            steps::note("PostgreSQL goes when the server ends; for commands in another terminal:");
+            steps::note(&format!("export RELEVO_DATA={}", data.display()));
+            Err(scratch_postgres::hand_over(folder, serve).into())
+        }
+        None => steps::become_(&mut serve),
+    }
+}
+
+/// The folder of a throw-away PostgreSQL, where there are programs for it.
+fn throw_away() -> Result<tempfile::TempDir> {
+    tools::need_postgres()?;
+    scratch_postgres::Binaries::find()?;
+    scratch_postgres::Account::find()?;
+    Ok(tempfile::Builder::new().prefix("relevo-pg-").tempdir()?)
 }

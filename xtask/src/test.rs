@@ -1,8 +1,11 @@
 //! `cargo xtask test`: all checks and tests, from a machine that has nothing but Rust and Python.
 
+use std::path::Path;
+use std::process::Command;
+
 use anyhow::Result;
 
-use crate::{deny, plugins, python, steps, tools, wasm};
+use crate::{deny, plugins, postgres18, python, steps, tools, wasm};
 
 /// The server is built with its crash points for the kill tests.
 const FEATURES: [&str; 2] = ["--features", "relevo/failpoints"];
@@ -10,7 +13,7 @@ const FEATURES: [&str; 2] = ["--features", "relevo/failpoints"];
 pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
     // A filter names tests of the workspace.
     let with_python = filter.is_none();
-    let of = 3 + if only_tests { 0 } else { 3 } + if with_python { 2 } else { 0 };
+    let of = 3 + if only_tests { 0 } else { 3 } + if with_python { 3 } else { 0 };
     let mut step = 0;
     let mut say = |what: &str| {
         step += 1;
@@ -42,21 +45,36 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
     say("the server and all its tests");
     steps::run(steps::cargo().args(["build", "--workspace"]).args(FEATURES))?;
     let server = steps::target().join("debug/relevo");
-    let mut tests = steps::cargo();
     if steps::on_path("cargo-nextest") {
-        tests.args(["nextest", "run", "--no-fail-fast"]);
         // nextest passes over the examples in the SDK's documentation, which authors copy.
         steps::run(steps::cargo().args(["test", "--doc", "--package", "relevo-plugin"]))?;
-    } else {
-        tests.args(["test", "--no-fail-fast"]);
     }
-    tests.arg("--workspace").args(FEATURES).args(filter).env("RELEVO_BIN", &server).env("RELEVO_TEST_PLUGINS", &ready);
-    steps::run(&mut tests)?;
+    steps::run(tests(&server, &ready).args(filter))?;
     if with_python {
+        say("what concerns PostgreSQL, with version 18");
+        postgres18::test(tests(&server, &ready))?;
         say("the Python client");
         python::test(&server, &ready)?;
         say("a plugin in Python");
         python::plugin(&server)?;
     }
     Ok(())
+}
+
+/// That step alone.
+pub(crate) fn postgres18() -> Result<()> {
+    let ready = steps::target().join("plugins/ready");
+    postgres18::test(tests(&steps::target().join("debug/relevo"), &ready))
+}
+
+/// How the tests of the workspace are run; those whose name holds an argument, if one is added.
+fn tests(server: &Path, plugins: &Path) -> Command {
+    let mut tests = steps::cargo();
+    if steps::on_path("cargo-nextest") {
+        tests.args(["nextest", "run", "--no-fail-fast"]);
+    } else {
+        tests.args(["test", "--no-fail-fast"]);
+    }
+    tests.arg("--workspace").args(FEATURES).env("RELEVO_BIN", server).env("RELEVO_TEST_PLUGINS", plugins);
+    tests
 }

@@ -26,7 +26,7 @@ pub enum CaptureError {
     )]
     Mode { path: PathBuf, mode: String },
     #[error(
-        "what capture keeps in this database has format {found}, this relevo reads {reads}; stop the server, take it out with `relevo detach`, and start again: there is a gap then, and pipelines are rebuilt"
+        "what capture keeps in this database has format {found}, this relevo reads {reads}; stop the server, take it out with `relevo capture detach`, and start again: there is a gap then, and pipelines are rebuilt"
     )]
     Format { found: String, reads: &'static str },
     #[error("table {table}: {reason}")]
@@ -38,7 +38,7 @@ pub enum CaptureError {
     #[error("table {table}: a row is too large for a record, or has too large a key: no snapshot of it can be taken")]
     RowTooLarge { table: String },
     #[error(
-        "change {seq} is of a form that _relevo_forms doesn't have ({form}): somebody wrote to capture's tables; stop the server, take them out with `relevo detach`, and start again"
+        "change {seq} is of a form that _relevo_forms doesn't have ({form}): somebody wrote to capture's tables; stop the server, take them out with `relevo capture detach`, and start again"
     )]
     Form { seq: u64, form: i64 },
     #[error("the postgres address can't be used: {0}; write postgres://USER:PASSWORD@HOST/DATABASE")]
@@ -54,8 +54,12 @@ pub enum CaptureError {
         "table {table}: a row of the transaction at {lsn} can't be told of: its key or all of it is too large for a record, or the key is not sent (ALTER TABLE {table} REPLICA IDENTITY FULL helps for later rows); capture stands still before it: take the table out of `tables` to go on without it"
     )]
     Untold { table: String, lsn: String },
-    #[error("the replication stream was silent for {seconds} s although heartbeats were written; it is opened anew")]
+    #[error(
+        "the replication stream was silent for {seconds} s although heartbeats were written; it is opened anew (`silence` of the source; doubled each time in a row)"
+    )]
     Silent { seconds: u64 },
+    #[error("the database doesn't answer: {what} took more than {seconds} s")]
+    NoAnswer { what: &'static str, seconds: u64 },
     #[error(
         "slot {slot} is in use by another session ({by}); if that is another relevo, give this one a slot of its own (`slot`)"
     )]
@@ -97,7 +101,12 @@ impl CaptureError {
             }
             Self::Missing(_) | Self::SlotInUse { .. } => retry(1),
             // Somebody may be about to write again, or to make room.
-            Self::Journal(_) | Self::Io(_) | Self::Wire(_) | Self::Silent { .. } | Self::NotReady(_) => retry(5),
+            Self::Journal(_)
+            | Self::Io(_)
+            | Self::Wire(_)
+            | Self::Silent { .. }
+            | Self::NoAnswer { .. }
+            | Self::NotReady(_) => retry(5),
             Self::Database(e) if is_busy(e) => retry(1),
             Self::Database(_)
             | Self::Mode { .. }

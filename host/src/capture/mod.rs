@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::config::SourceSettings;
@@ -16,6 +16,8 @@ use crate::event::{Micros, Name};
 use crate::journal::Journal;
 
 mod error;
+mod forget;
+mod handle;
 pub mod ingest;
 mod json;
 pub mod postgres;
@@ -23,6 +25,7 @@ mod requests;
 mod rows;
 mod source;
 pub mod sqlite;
+pub mod status;
 mod taking;
 pub mod ticks;
 mod waiting;
@@ -31,8 +34,19 @@ mod waiting;
 mod tests;
 
 pub use error::{CaptureError, Remedy};
+pub use forget::reset;
+pub use handle::Handle;
 pub use ingest::{Ingest, IngestError};
-pub use sqlite::{Detached, detach};
+pub use postgres::SlotHealth;
+
+/// Takes everything of capture's out of a source's database, and says what that was; empty: nothing was there.
+/// The server must be stopped: it would make all of it again.
+///
+/// # Errors
+/// If the database can't be reached, or refuses.
+pub async fn detach(settings: &SourceSettings, data: &Path) -> Result<Vec<String>, CaptureError> {
+    if settings.is_postgres() { postgres::detach(settings).await } else { sqlite::detach(&settings.url, data).await }
+}
 
 /// The running capture of all sources.
 pub struct Capture {
@@ -45,6 +59,7 @@ pub struct Capture {
 struct Running {
     name: Name,
     health: watch::Receiver<SourceHealth>,
+    wishes: mpsc::Sender<handle::Wish>,
     bell: Arc<Notify>,
 }
 
@@ -70,6 +85,28 @@ pub struct SourceHealth {
     pub lag: Duration,
     /// How many changes aren't in the journal yet.
     pub behind: u64,
+    /// Those that are watched.
+    pub tables: Arc<[Name]>,
+    /// PostgreSQL: the replication slot, as it was at the last look.
+    pub slot: Option<SlotHealth>,
+    /// What went wrong last, even if it is well again, and when.
+    pub last_error: Option<(Micros, Arc<str>)>,
+}
+
+impl SourceHealth {
+    /// Of a source that starts.
+    pub fn starting(name: &Name) -> Self {
+        Self {
+            name: Name::clone(name),
+            state: SourceState::Starting,
+            watermark: Micros::default(),
+            lag: Duration::ZERO,
+            behind: 0,
+            tables: Arc::new([]),
+            slot: None,
+            last_error: None,
+        }
+    }
 }
 
 impl Capture {
@@ -91,13 +128,7 @@ impl Capture {
         let from = journal.head();
         for settings in settings {
             let name = Name::clone(&settings.name);
-            let (health, receiver) = watch::channel(SourceHealth {
-                name: Name::clone(&name),
-                state: SourceState::Starting,
-                watermark: Micros::default(),
-                lag: Duration::ZERO,
-                behind: 0,
-            });
+            let (health, receiver) = watch::channel(SourceHealth::starting(&name));
             let bell = Arc::new(Notify::new());
             let requests = requests::Requests::default();
             asked.insert(Name::clone(&name), requests.clone());
@@ -109,9 +140,12 @@ impl Capture {
                 bell: Arc::clone(&bell),
                 requests,
                 health,
+                silent: std::sync::atomic::AtomicU32::new(0),
             };
-            tasks.spawn(source::run(source, shutdown.clone()));
-            sources.push(Running { name, health: receiver, bell });
+            // Whoever wishes waits for the outcome: a second one may wait for the first.
+            let (wishes, wished) = mpsc::channel(1);
+            tasks.spawn(source::run(source, wished, shutdown.clone()));
+            sources.push(Running { name, health: receiver, wishes, bell });
         }
         if let Some(every) = settings.iter().map(|source| source.tick).min() {
             let watermarks = sources.iter().map(|source| source.health.clone()).collect();
@@ -124,6 +158,16 @@ impl Capture {
     /// How each source is.
     pub fn health(&self) -> Vec<SourceHealth> {
         self.sources.iter().map(|source| source.health.borrow().clone()).collect()
+    }
+
+    /// What others have of each source.
+    pub fn handles(&self) -> Vec<Handle> {
+        let handle = |running: &Running| Handle {
+            name: Name::clone(&running.name),
+            health: running.health.clone(),
+            wishes: running.wishes.clone(),
+        };
+        self.sources.iter().map(handle).collect()
     }
 
     /// Whether every source runs.

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -12,6 +13,8 @@ use crate::event::{Micros, Name};
 use crate::journal::{Control, Journal};
 
 use super::error::{CaptureError, Remedy};
+use super::forget;
+use super::handle::{Wish, Wishes};
 use super::requests::Requests;
 use super::{SourceHealth, SourceState, postgres, sqlite, ticks};
 
@@ -26,13 +29,28 @@ pub(crate) struct Source {
     pub bell: Arc<Notify>,
     pub requests: Requests,
     pub health: watch::Sender<SourceHealth>,
+    /// How many connections in a row fell silent.
+    pub silent: AtomicU32,
 }
 
 impl Source {
     pub(crate) fn say(&self, state: SourceState) {
         self.health.send_if_modified(|health| {
             let news = health.state != state;
+            if let (true, SourceState::Failed { reason }) = (news, &state) {
+                health.last_error = Some((Micros::now(), Arc::clone(reason)));
+            }
             health.state = state;
+            news
+        });
+    }
+
+    /// Says which tables are watched.
+    pub(crate) fn watches(&self, tables: impl Iterator<Item = Name>) {
+        let tables: Arc<[Name]> = tables.collect();
+        self.health.send_if_modified(|health| {
+            let news = health.tables != tables;
+            health.tables = tables;
             news
         });
     }
@@ -61,6 +79,18 @@ impl Source {
         Ok(())
     }
 
+    /// The same where the source is no longer what it was: its next session begins anew, and does not tell
+    /// of it again, however often it has to try.
+    pub(crate) async fn lose_place(&self, reason: &str) -> Result<(), CaptureError> {
+        Ok(forget::gap(&self.journal, &self.settings.name, reason).await?)
+    }
+
+    async fn grant(&self, wish: Wish) {
+        let done = forget::reset(&self.journal, &self.settings.name, &wish.by).await;
+        // Who wished it may not wait any more.
+        let _ = wish.done.send(done);
+    }
+
     /// What the next events' time is at least: what the clock has said was delivered isn't contradicted.
     pub(crate) async fn least_time(&self) -> Result<Micros, CaptureError> {
         Ok(Micros(self.journal.source(ticks::SOURCE).await?.map_or(0, |clock| clock.position.commit)))
@@ -68,21 +98,36 @@ impl Source {
 }
 
 /// Delivers a source's changes until told to stop, opening its database anew when that helps.
-pub(crate) async fn run(source: Source, mut shutdown: watch::Receiver<bool>) {
+pub(crate) async fn run(source: Source, mut wishes: Wishes, mut shutdown: watch::Receiver<bool>) {
     const FIRST: Duration = Duration::from_millis(50);
     let mut wait = FIRST;
     while !*shutdown.borrow() {
         let opened = std::time::Instant::now();
-        let Err(error) = session(&source, &mut shutdown).await else { return };
+        let ended = tokio::select! {
+            biased;
+            Some(wish) = wishes.recv() => {
+                // The session is over: nothing more is appended for it.
+                source.grant(wish).await;
+                source.say(SourceState::Starting);
+                wait = FIRST;
+                continue;
+            }
+            ended = session(&source, &mut shutdown) => ended,
+        };
+        let Err(error) = ended else { return };
         let reason = Arc::<str>::from(error.to_string());
         if opened.elapsed() > Duration::from_secs(30) {
             wait = FIRST;
         }
-        match error.remedy() {
+        if let CaptureError::Silent { .. } = error {
+            source.silent.fetch_add(1, Ordering::Relaxed);
+        }
+        let pause = match error.remedy() {
             Remedy::Reopen => {
                 tracing::warn!(source = %source.settings.name, "{reason}");
                 source.say(SourceState::Starting);
                 wait = FIRST;
+                Some(wait)
             }
             Remedy::Retry { at_most } => {
                 let failed = SourceState::Failed { reason: Arc::clone(&reason) };
@@ -91,14 +136,29 @@ pub(crate) async fn run(source: Source, mut shutdown: watch::Receiver<bool>) {
                 }
                 source.say(failed);
                 wait = (wait * 2).min(at_most);
+                Some(wait)
             }
             Remedy::Stop => {
                 tracing::error!(source = %source.settings.name, "{reason}");
                 source.say(SourceState::Failed { reason });
-                return;
+                None
             }
+        };
+        let paused = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        let wish = tokio::select! {
+            _ = shutdown.wait_for(|stop| *stop) => None,
+            Some(wish) = wishes.recv() => Some(wish),
+            () = paused => None,
+        };
+        if let Some(wish) = wish {
+            source.grant(wish).await;
+            wait = FIRST;
         }
-        let _ = tokio::time::timeout(wait, shutdown.wait_for(|stop| *stop)).await;
     }
 }
 

@@ -40,6 +40,11 @@ impl Operator {
         Ok(self.settings.load()?)
     }
 
+    /// Whether another server is meant than that of the settings.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// Sends a request and reads its answer.
     ///
     /// # Errors

@@ -11,8 +11,8 @@ use crate::config::{Config, ConfigError};
 
 mod access;
 mod ask;
+mod capture;
 mod demo;
-mod detach;
 mod doctor;
 mod migrate;
 mod plugin;
@@ -35,8 +35,8 @@ enum Command {
     Serve(serve::Serve),
     /// Makes or updates the example's tables in the sources' databases; `status` says how they stand.
     Migrate(migrate::Migrate),
-    /// Takes the triggers and tables of capture out of the sources' databases; the server must be stopped.
-    Detach(detach::Detach),
+    /// Shows how the sources stand, takes capture out of their databases, has one begin anew.
+    Capture(capture::Capture),
     /// Looks at this machine and the settings, and says what is wrong and what to do; changes nothing.
     Doctor(doctor::Doctor),
     /// Has the running server make a pipeline's state anew from the rows that are there.
@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(command) => command.run(),
         Command::Migrate(command) => command.run(),
-        Command::Detach(command) => command.run(),
+        Command::Capture(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Rebuild(command) => command.run(),
         Command::Plugin(command) => command.run(),

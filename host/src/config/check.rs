@@ -219,6 +219,8 @@ fn sources(sources: &[SourceSettings]) -> Checked {
         }
         time(here("tick"), source.tick)?;
         time(here("poll"), source.poll)?;
+        time(here("guard"), source.guard)?;
+        time(here("silence"), source.silence)?;
         let mut tables = BTreeSet::new();
         for table in &source.tables {
             if table.is_empty() || !tables.insert(table) {

@@ -96,6 +96,12 @@ mod defaults {
     pub(super) fn poll() -> Duration {
         Duration::from_millis(250)
     }
+    pub(super) fn guard() -> Duration {
+        Duration::from_secs(5)
+    }
+    pub(super) fn silence() -> Duration {
+        Duration::from_secs(60)
+    }
     pub(super) fn kind() -> ChannelKind {
         ChannelKind::Stream
     }

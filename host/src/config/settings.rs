@@ -301,6 +301,12 @@ pub struct SourceSettings {
     /// The safety net's poll for changes that no notification told of.
     #[serde(default = "defaults::poll", with = "human::duration")]
     pub poll: Duration,
+    /// PostgreSQL: how often it is looked at how near the slot is to its loss.
+    #[serde(default = "defaults::guard", with = "human::duration")]
+    pub guard: Duration,
+    /// PostgreSQL: after so long without a sign of life the connection is opened anew.
+    #[serde(default = "defaults::silence", with = "human::duration")]
+    pub silence: Duration,
 }
 
 #[derive(Debug, Clone, Deserialize)]

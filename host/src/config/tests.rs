@@ -144,6 +144,8 @@ fn each_wrong_value_is_named() {
         (&format!("{source}publication = \"\""), "source[0].publication"),
         ("[[source]]\nname = \"a\"\nurl = \"postgres://u:p@h:x/d\"", "source[0].url"),
         (&format!("{source}poll = 0"), "source[0].poll"),
+        (&format!("{source}guard = 0"), "source[0].guard"),
+        (&format!("{source}silence = 0"), "source[0].silence"),
         (&format!("{source}tables = [\"t\", \"t\"]"), "source[0].tables"),
         (&format!("{source}tables = [\"t\"]\nexclude = {{ u = [\"x\"] }}"), "source[0].exclude"),
         (&format!("{source}{source}"), "source[1].name"),

@@ -19,7 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{Parts, Refusal, guard};
-use crate::capture::{SourceHealth, SourceState};
+use crate::capture::{SlotHealth, SourceHealth, SourceState};
 use crate::pipeline::{Health, Noted, Status};
 use crate::sandbox::{Metric, Usage};
 
@@ -82,6 +82,16 @@ fn registry(parts: &Parts, numbers: &Numbers) -> Registry {
         "Everything that was committed up to this time is in the journal",
         source(|s| s.watermark.0 as f64 / 1e6),
     );
+    let slot = |of: fn(&SlotHealth) -> Option<u64>| {
+        let all = numbers.sources.iter().filter_map(move |source| Some((source, of(source.slot.as_ref()?)?)));
+        all.map(|(source, bytes)| (vec![("source", source.name.to_string())], bytes as f64))
+    };
+    let retained = slot(|slot| Some(slot.retained_bytes));
+    gauge(&mut all, "source_slot_retained_bytes", "WAL that the server keeps for the source's slot", retained);
+    let safe = slot(|slot| slot.safe_bytes);
+    gauge(&mut all, "source_slot_safe_bytes", "WAL that may be written until the slot is lost", safe);
+    let lag = slot(|slot| Some(slot.lag_bytes));
+    gauge(&mut all, "source_slot_lag_bytes", "WAL that was written and is not acknowledged", lag);
 
     let pipeline = |of: fn(&Health) -> f64| {
         numbers.pipelines.iter().map(move |health| (vec![("pipeline", health.pipeline.to_string())], of(health)))

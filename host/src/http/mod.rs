@@ -25,10 +25,12 @@ mod page;
 mod pipelines;
 mod plugins;
 mod requests;
+mod sources;
 mod stats;
 
 pub use health::{Part, Readiness};
 pub use metrics::{AskNumbers, Numbers};
+pub use sources::Source;
 
 /// What the routes need.
 #[derive(Clone)]
@@ -39,6 +41,7 @@ pub(crate) struct Parts {
     /// Those that operators may name.
     pub pipelines: Arc<[Name]>,
     pub desk: Desk,
+    pub sources: Arc<[Source]>,
     /// The largest component that may be brought, in bytes.
     pub component_bytes: u64,
     pub page: Arc<PageSettings>,
@@ -56,6 +59,7 @@ pub(crate) fn router(parts: Parts) -> Router {
         .merge(logs::router())
         .merge(pipelines::router())
         .merge(plugins::router(&parts))
+        .merge(sources::router())
         .merge(stats::router())
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see /".into()) })
         .layer(axum::middleware::from_fn(requests::follow))

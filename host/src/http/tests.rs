@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::auth::{Policy, Secret, Tokens};
-use crate::capture::{Ingest, SourceHealth, SourceState};
+use crate::capture::{Ingest, SlotHealth, SourceHealth, SourceState};
 use crate::channel::FanOut;
 use crate::config::{Config, SessionSettings};
 use crate::event::{Micros, Number};
@@ -54,6 +54,7 @@ async fn server_of(config: Config, parts: Vec<Part>) -> Server {
         numbers: Arc::new(numbers),
         pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
         desk,
+        sources: Arc::new([]),
         component_bytes: config.plugins.component_bytes,
         page: Arc::new(config.page.clone()),
     });
@@ -72,6 +73,16 @@ fn numbers() -> Numbers {
         watermark: Micros(1_500_000),
         lag: Duration::from_millis(250),
         behind: 3,
+        slot: Some(SlotHealth {
+            name: "relevo_gad".into(),
+            wal_status: "reserved".into(),
+            invalidation_reason: None,
+            active: true,
+            retained_bytes: 300,
+            safe_bytes: Some(700),
+            lag_bytes: 20,
+        }),
+        ..SourceHealth::starting(&"gad".into())
     };
     let pipeline = Health {
         pipeline: "panel".into(),
@@ -350,6 +361,9 @@ async fn metrics_are_for_operators_and_every_one_is_documented() {
         r#"relevo_source_up{source="gad"} 1.0"#,
         r#"relevo_source_lag_seconds{source="gad"} 0.25"#,
         r#"relevo_source_watermark_seconds{source="gad"} 1.5"#,
+        r#"relevo_source_slot_retained_bytes{source="gad"} 300.0"#,
+        r#"relevo_source_slot_safe_bytes{source="gad"} 700.0"#,
+        r#"relevo_source_slot_lag_bytes{source="gad"} 20.0"#,
         r#"relevo_pipeline_up{pipeline="panel"} 0.0"#,
         r#"relevo_pipeline_events_total{pipeline="panel"} 6"#,
         r#"relevo_pipeline_gaps_total{pipeline="panel"} 2"#,
@@ -362,7 +376,7 @@ async fn metrics_are_for_operators_and_every_one_is_documented() {
     }
     let documented = include_str!("../../../docs/metrics.md");
     let told: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    assert_eq!(told.len(), 25, "{told:?}");
+    assert_eq!(told.len(), 28, "{told:?}");
     for name in told {
         let suffix = if answer.contains(&format!("# TYPE {name} counter")) { "_total" } else { "" };
         assert!(documented.contains(&format!("`{name}{suffix}`")), "{name} is not in docs/metrics.md");

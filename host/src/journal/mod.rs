@@ -42,7 +42,7 @@ mod wal;
 mod writer;
 
 pub use fit::fit;
-pub(crate) use inspect::{format, inspect};
+pub(crate) use inspect::{format, inspect, sources};
 pub(crate) use lock::{Lock, in_use};
 pub(crate) use open::FORMAT;
 pub use record::*;

@@ -131,6 +131,8 @@ pub enum Control {
     LetterClosed { pipeline: Name, letter: Number, end: LetterEnd, by: Box<str> },
     /// An operator lets an event go that holds a pipeline: it becomes a dead letter.
     SkipWanted { pipeline: Name, event: Number, by: Box<str> },
+    /// A watched table has another form: events after this may be of it. `change`: in words.
+    SchemaChanged { source: Name, table: Name, change: Box<str> },
 }
 
 /// A version of a plugin takes the place of another in a pipeline.

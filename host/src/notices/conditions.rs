@@ -17,6 +17,8 @@ use crate::pipeline::{Health, Status};
 pub(super) enum Subject {
     Pipeline(Name),
     Source(Name),
+    /// What a source's database keeps for it.
+    Slot(Name),
     Journal,
 }
 
@@ -26,10 +28,12 @@ impl Subject {
         match code {
             Code::PipelineFailed | Code::PipelineRunning => about.pipeline.clone().map(Self::Pipeline),
             Code::CaptureFailed | Code::CaptureLagging | Code::CaptureRunning => about.source.clone().map(Self::Source),
+            Code::CaptureAtRisk | Code::CaptureSafe => about.source.clone().map(Self::Slot),
             Code::JournalFull | Code::JournalRoom => Some(Self::Journal),
             Code::DeadLetter
             | Code::PipelineGap
             | Code::SourceGap
+            | Code::SchemaChanged
             | Code::PluginSwapped
             | Code::PluginRolledBack
             | Code::PluginRefused
@@ -73,9 +77,10 @@ impl Conditions {
     pub(super) fn look(&self, at: Instant, watched: &Watched) -> Vec<Edge> {
         let pipelines = watched.pipelines.health().into_iter().filter_map(|health| pipeline(&health));
         let lag = watched.settings.capture_lag;
-        let sources = (watched.sources)().into_iter().filter_map(|health| {
+        let sources = (watched.sources)().into_iter().flat_map(|health| {
             let lagged = self.trouble(&Subject::Source(health.name.clone())) == Some(Code::CaptureLagging);
-            source(&health, lag, lagged)
+            let told = self.trouble(&Subject::Slot(health.name.clone())).is_some();
+            source(&health, lag, lagged).into_iter().chain(slot(&health, told))
         });
         let full = self.trouble(&Subject::Journal).is_some();
         let journal = journal(watched.journal.used(), &watched.journal_settings, full);
@@ -87,7 +92,7 @@ impl Conditions {
 
     pub(super) fn told(&mut self, subject: Subject, code: Code, at: Instant) {
         let said = self.said.entry(subject).or_default();
-        if matches!(code, Code::PipelineRunning | Code::CaptureRunning | Code::JournalRoom) {
+        if matches!(code, Code::PipelineRunning | Code::CaptureRunning | Code::CaptureSafe | Code::JournalRoom) {
             said.trouble = None;
         } else {
             *said = Said { trouble: Some(code), at: Some(at) };
@@ -164,6 +169,21 @@ fn source(health: &SourceHealth, limit: Duration, lagged: bool) -> Option<Found>
     Some((Subject::Source(name.clone()), now, Notice::new(code, about, title, &content)))
 }
 
+/// None: the source has no such thing, or it isn't known.
+fn slot(health: &SourceHealth, told: bool) -> Option<Found> {
+    let (name, slot) = (&health.name, health.slot.as_ref()?);
+    let (now, title, content) = match slot.risk(told) {
+        Some(risk) => (Now::Trouble(Code::CaptureAtRisk), format!("Source {name} may lose its place"), risk),
+        None => {
+            let content = format!("The server keeps {} bytes of WAL for it.", slot.retained_bytes);
+            (Now::Well(Code::CaptureSafe), format!("Source {name} is safe again"), content)
+        }
+    };
+    let (Now::Well(code) | Now::Trouble(code)) = now;
+    let about = About { source: Some(name.clone()), ..About::default() };
+    Some((Subject::Slot(name.clone()), now, Notice::new(code, about, title, &content)))
+}
+
 /// Full at 80 % of the limit, if that is more than what is always kept; room again below 75 %.
 fn journal(used: u64, settings: &JournalSettings, full: bool) -> Option<Found> {
     let limit = settings.limit_bytes;
@@ -188,14 +208,8 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn health(lag: u64) -> SourceHealth {
-        let state = SourceState::Running;
-        SourceHealth {
-            name: "gad".into(),
-            state,
-            watermark: crate::event::Micros(0),
-            lag: Duration::from_secs(lag),
-            behind: 3,
-        }
+        let lag = Duration::from_secs(lag);
+        SourceHealth { state: SourceState::Running, lag, behind: 3, ..SourceHealth::starting(&"gad".into()) }
     }
 
     fn is_trouble(found: Option<Found>) -> bool {

@@ -52,6 +52,11 @@ fn happening(control: Control) -> Option<Happening> {
             about: About { source: Some(source), ..About::default() },
             reason: format!("{reason}. Its pipelines make their states anew."),
         }),
+        Control::SchemaChanged { source, table, change } => Some(Happening {
+            code: Code::SchemaChanged,
+            about: About { source: Some(source), ..About::default() },
+            reason: format!("table {table}: {change}"),
+        }),
         Control::PipelineGap { pipeline } => Some(Happening {
             code: Code::PipelineGap,
             about: About { pipeline: Some(pipeline), ..About::default() },
@@ -88,6 +93,8 @@ fn title(code: Code, about: &About, count: u64) -> String {
         Code::DeadLetter if count == 1 => format!("Pipeline {name}: an event could not be handled"),
         Code::DeadLetter => format!("Pipeline {name}: {count} events could not be handled"),
         Code::PipelineGap => format!("Pipeline {name} lost events"),
+        Code::SchemaChanged if count == 1 => format!("Source {name}: a table has another form"),
+        Code::SchemaChanged => format!("Source {name}: tables have another form, {count} times"),
         Code::PluginSwapped => format!("Pipeline {name}: a version of {plugin} took over"),
         Code::PluginRolledBack => format!("Pipeline {name}: a version of {plugin} was rolled back"),
         Code::PluginRefused => format!("Pipeline {name}: a version of {plugin} was refused"),

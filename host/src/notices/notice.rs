@@ -57,11 +57,14 @@ codes! {
     CaptureFailed "capture_failed" Error;
     CaptureLagging "capture_lagging" Warning;
     CaptureRunning "capture_running" Info;
+    CaptureAtRisk "capture_at_risk" Warning;
+    CaptureSafe "capture_safe" Info;
     JournalFull "journal_full" Warning;
     JournalRoom "journal_room" Info;
     DeadLetter "dead_letter" Error;
     PipelineGap "pipeline_gap" Error;
     SourceGap "source_gap" Warning;
+    SchemaChanged "schema_changed" Info;
     PluginSwapped "plugin_swapped" Info;
     PluginRolledBack "plugin_rolled_back" Error;
     PluginRefused "plugin_refused" Error;

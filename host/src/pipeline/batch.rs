@@ -93,7 +93,8 @@ impl View<'_> {
             | Control::ResumeWanted { .. }
             | Control::SkipWanted { .. }
             | Control::Checkpoint { .. }
-            | Control::LetterClosed { .. } => false,
+            | Control::LetterClosed { .. }
+            | Control::SchemaChanged { .. } => false,
         }
     }
 

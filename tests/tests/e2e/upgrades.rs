@@ -49,10 +49,10 @@ fn a_database_of_the_first_version_is_brought_up_to_date_and_served() {
     // What capture of that version kept there has another format: the server says what to do.
     let server = Server::listening(Process::start(world.command(&["serve"])));
     server.wait_readyz("that the old triggers are in the way", |status, body| {
-        status == 503 && body.contains("format 1") && body.contains("relevo detach")
+        status == 503 && body.contains("format 1") && body.contains("relevo capture detach")
     });
     assert!(server.stop(SOON).status.success());
-    let detached = world.run(&["detach"]);
+    let detached = world.run(&["capture", "detach"]);
     assert!(detached.status.success() && detached.log.contains("took out 3 triggers"), "{}", detached.log);
     let server = world.serve();
     assert_equals_a_count(&world, &server);

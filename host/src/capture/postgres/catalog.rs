@@ -39,6 +39,8 @@ pub(crate) struct TableColumn {
     pub oid: u32,
     /// Stored or virtual.
     pub generated: bool,
+    /// From 18 on: made when it is read. No replication has it.
+    pub is_virtual: bool,
 }
 
 impl Table {
@@ -88,7 +90,7 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
            ARRAY(SELECT a.atttypid FROM pg_attribute a \
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
-           ARRAY(SELECT a.attgenerated <> '' FROM pg_attribute a \
+           ARRAY(SELECT a.attgenerated::text FROM pg_attribute a \
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
            ARRAY(SELECT l.relreplident::text || pn.nspname || '.' || l.relname \
              FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid \
@@ -104,7 +106,7 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
         let (schema, name): (String, String) = (row.try_get(1)?, row.try_get(2)?);
         let names: Vec<String> = row.try_get(8)?;
         let types: Vec<Oid> = row.try_get(9)?;
-        let generated: Vec<bool> = row.try_get(10)?;
+        let generated: Vec<String> = row.try_get(10)?;
         let identity: String = row.try_get(12)?;
         let mut identities = vec![(format!("{schema}.{name}"), first_byte(&identity))];
         let leaves: Vec<String> = row.try_get(11)?;
@@ -125,7 +127,14 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
             owned: row.try_get(6)?,
             primary: row.try_get(7)?,
             identities,
-            columns: columns.map(|((name, oid), generated)| TableColumn { name, oid: oid.0, generated }).collect(),
+            columns: columns
+                .map(|((name, oid), generated)| TableColumn {
+                    name,
+                    oid: oid.0,
+                    generated: !generated.is_empty(),
+                    is_virtual: generated == "v",
+                })
+                .collect(),
         })
     };
     Ok(rows.iter().map(table).collect::<sqlx::Result<_>>()?)
@@ -213,7 +222,8 @@ impl Types {
         generated: bool,
     ) -> Result<Relation, CaptureError> {
         let identity = table.identities.first().map_or(b'd', |(_, identity)| *identity);
-        let columns = table.columns.iter().filter(|column| generated || !column.generated).map(|column| {
+        let columns = table.columns.iter().filter(|column| !column.is_virtual && (generated || !column.generated));
+        let columns = columns.map(|column| {
             let key = identity == b'f' || table.primary.contains(&column.name);
             (column.name.as_str(), column.oid, key)
         });

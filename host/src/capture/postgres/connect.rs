@@ -1,6 +1,7 @@
 //! Connections to the watched database: for SQL and for replication, both by the one address.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use pgwire_replication::{Lsn, ReplicationConfig, SslMode, TlsConfig};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -8,6 +9,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use url::Url;
 
 use super::super::error::CaptureError;
+use super::silence::within;
 
 /// What every session has, whatever the server's, the database's and the role's settings are: a type has
 /// one text form then. `row_security = off` refuses to show some of the rows instead of hiding the others.
@@ -25,6 +27,9 @@ const PINNED: [(&str, &str); 8] = [
 
 /// As servers list it among their sessions.
 const NAME: &str = "relevo";
+
+/// How long a connection may take to come about.
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// Messages on their way from the replication connection to us. Each may hold a whole row.
 const BUFFERED: usize = 256;
@@ -59,7 +64,7 @@ impl Address {
 
     /// A connection for SQL.
     pub(crate) async fn connect(&self) -> Result<PgConnection, CaptureError> {
-        Ok(PgConnection::connect_with(&self.options).await?)
+        within(CONNECT, "to connect", PgConnection::connect_with(&self.options)).await
     }
 
     /// How to replicate from `start` on. The names must be checked: lower-case letters, digits and `_`.
@@ -98,7 +103,7 @@ impl Address {
         .with_start_lsn(Lsn(start))
         .with_buffer_size(BUFFERED)
         // What is durable here is acknowledged within this time: at its shutdown the server waits for it.
-        .with_status_interval(std::time::Duration::from_millis(200))
+        .with_status_interval(Duration::from_millis(200))
         .with_options(pinned.join(" "))
         .with_application_name(NAME)
     }

@@ -42,8 +42,9 @@ pub(crate) struct RelationColumn<'a> {
     /// Of the replica identity; with FULL all are.
     pub key: bool,
     pub name: &'a str,
-    /// The type's OID.
+    /// The type's OID, and what is in brackets behind it; -1: nothing.
     pub kind: u32,
+    pub modifier: i32,
 }
 
 pub(crate) type Tuple<'a> = Vec<Datum<'a>>;
@@ -126,8 +127,8 @@ fn relation<'a>(input: &mut Input<'a>) -> Result<RelationMessage<'a>> {
     let identity = input.byte()?;
     let count = input.u16()?;
     let column = |_| -> Result<RelationColumn<'a>> {
-        let (flags, name, kind, _modifier) = (input.byte()?, input.text()?, input.u32()?, input.u32()?);
-        Ok(RelationColumn { key: flags & 1 != 0, name, kind })
+        let (flags, name, kind, modifier) = (input.byte()?, input.text()?, input.u32()?, input.u32()?);
+        Ok(RelationColumn { key: flags & 1 != 0, name, kind, modifier: modifier.cast_signed() })
     };
     let columns: Result<Vec<_>> = (0..count).map(column).collect();
     Ok(RelationMessage { id, schema, table, identity, columns: columns? })
@@ -264,8 +265,8 @@ mod tests {
     fn a_relation_is_read() {
         let Message::Relation(relation) = decode(RELATION).unwrap() else { panic!() };
         assert_eq!((relation.id, relation.schema, relation.table, relation.identity), (16385, "public", "t", b'f'));
-        assert_eq!(relation.columns[0], RelationColumn { key: true, name: "id", kind: 20 });
-        assert_eq!(relation.columns[1], RelationColumn { key: false, name: "v", kind: 25 });
+        assert_eq!(relation.columns[0], RelationColumn { key: true, name: "id", kind: 20, modifier: -1 });
+        assert_eq!(relation.columns[1], RelationColumn { key: false, name: "v", kind: 25, modifier: -1 });
     }
 
     #[test]

@@ -3,22 +3,30 @@
 //!
 //! `connect` the address, `preflight` what stands in the way, `catalog` tables and types, `slot` what is
 //! made in the database, `place` where to go on, `transport` and `decode` the stream, `relation` and
-//! `value` its rows, `transaction` what becomes of them, `pulse` heartbeats, `watched` which tables, `snapshot` and `serve` the rows
-//! that are there; `stream` holds all of it together.
+//! `value` its rows, `form` what changes about a table, `transaction` what becomes of them, `pulse` heartbeats, `guard` how near the slot is to its
+//! loss, `silence` a connection that died without a word, `watched` which tables, `snapshot` and `serve` the rows
+//! that are there, `detach` takes it all out; `stream` holds all of it together.
 
 use tokio::sync::watch;
 
+use crate::config::SourceSettings;
+
 use super::error::CaptureError;
 use super::source::Source;
+use super::status::Found;
 
 mod catalog;
 mod connect;
 mod decode;
+mod detach;
+mod form;
+mod guard;
 mod place;
 mod preflight;
 mod pulse;
 mod relation;
 mod serve;
+mod silence;
 mod slot;
 mod snapshot;
 mod stream;
@@ -28,9 +36,22 @@ mod value;
 mod watched;
 
 pub use decode::DecodeError;
+pub(crate) use detach::detach;
+pub use guard::SlotHealth;
 pub use preflight::{Finding, Weight, preflight};
+pub(crate) use transaction::lsn;
 
 /// One session with the source's database, until told to stop.
 pub(crate) async fn session(source: &Source, shutdown: &mut watch::Receiver<bool>) -> Result<(), CaptureError> {
     stream::open(source).await?.run(shutdown).await
+}
+
+/// What the database says of a source that isn't captured now.
+pub(crate) async fn look(settings: &SourceSettings) -> Result<Found, CaptureError> {
+    let mut db = connect::Address::parse(&settings.url)?.connect().await?;
+    let slot = guard::look(&mut db, &settings.slot()).await?;
+    let published = slot::published(&mut db, &settings.publication()).await?;
+    let tables = catalog::tables(&mut db).await?;
+    let tables = tables.iter().filter(|table| published.as_ref().is_some_and(|published| published.has(table)));
+    Ok(Found { tables: tables.map(|table| table.shown().into()).collect(), slot, behind: None })
 }

@@ -12,8 +12,10 @@ use crate::event::{Micros, Name, Position};
 use crate::journal::{Append, SourceState};
 
 use super::super::error::CaptureError;
+use super::super::forget::{Forgotten, forgotten};
 use super::super::source::Source;
 use super::preflight::Server;
+use super::silence::within;
 use super::slot::{self, Slot};
 
 /// Where a source stands, as the journal keeps it beside the position.
@@ -59,6 +61,8 @@ pub(crate) struct Place {
     pub start: u64,
     /// The stream's first transaction must be the position's.
     pub verify: bool,
+    /// It goes on where it was: nobody was told of the whole source.
+    pub resumed: bool,
 }
 
 /// Why what the journal knows is of no use, or where to go on.
@@ -72,8 +76,10 @@ fn resume(known: &SourceState, server: &Server, slot: Option<&Slot>, flushed: u6
     let Some(slot) = slot else {
         return Err("the replication slot is gone".into());
     };
-    if slot.lost.is_some() {
-        return Err("the replication slot was lost: the server kept no more WAL for it (max_slot_wal_keep_size)".into());
+    if let Some(lost) = &slot.lost {
+        return Err(format!(
+            "the replication slot was lost ({lost}): the server keeps no more WAL for it than max_slot_wal_keep_size"
+        ));
     }
     if slot.confirmed > mark.reached {
         return Err(
@@ -85,7 +91,14 @@ fn resume(known: &SourceState, server: &Server, slot: Option<&Slot>, flushed: u6
     }
     let verify = mark.transaction.is_some() && slot.confirmed <= known.position.commit;
     let start = if verify || !mark.whole { known.position.commit } else { mark.reached };
-    Ok(Place { incarnation: Name::clone(&known.incarnation), position: known.position, mark, start, verify })
+    Ok(Place {
+        incarnation: Name::clone(&known.incarnation),
+        position: known.position,
+        mark,
+        start,
+        verify,
+        resumed: true,
+    })
 }
 
 /// Finds the place to go on from; makes the slot, and tells of a gap, where that must be.
@@ -98,12 +111,14 @@ pub(crate) async fn place(
     let name = source.settings.slot();
     let least = source.least_time().await?;
     // First of all: nothing is told of a slot that can't be had, and whoever had it has written all that it will.
-    let slot = slot::find(db, &name).await?;
-    in_use(db, &name, slot.as_ref()).await?;
+    let patience = source.settings.silence;
+    let slot = within(patience, "the look at the slot", slot::find(db, &name)).await?;
+    within(patience, "the look at the slot", slot::in_use(db, &name, slot.as_ref())).await?;
     let known = source.journal.source(&source.settings.name).await?;
-    if let Some(known) = &known {
-        let flushed: i64 =
-            sqlx::query_scalar("SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::int8").fetch_one(&mut *db).await?;
+    let lost_before = known.as_ref().and_then(forgotten);
+    if let (Some(known), None) = (&known, lost_before) {
+        let flushed = sqlx::query_scalar("SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::int8");
+        let flushed: i64 = within(patience, "the server's position", flushed.fetch_one(&mut *db)).await?;
         match resume(known, server, slot.as_ref(), flushed.cast_unsigned()) {
             Ok(mut place) => {
                 if place.mark.whole {
@@ -111,32 +126,20 @@ pub(crate) async fn place(
                 }
                 return Ok(place);
             }
-            Err(reason) => source.tell_gap(&reason).await?,
+            Err(reason) => source.lose_place(&reason).await?,
         }
     }
     let start = match slot {
-        Some(Slot { confirmed, lost: None, .. }) => confirmed,
+        Some(Slot { confirmed, lost: None, .. }) if lost_before != Some(Forgotten::Reset) => confirmed,
         lost => {
             if lost.is_some() {
-                slot::drop(db, &name).await?;
+                within(patience, "the drop of the slot", slot::drop(db, &name)).await?;
             }
             let starting = |reason: String| source.say(super::super::SourceState::Failed { reason: reason.into() });
-            slot::create(db, watcher, &name, starting).await?
+            slot::create(db, watcher, &name, patience, starting).await?
         }
     };
     begin(source, server, start, least).await
-}
-
-async fn in_use(db: &mut PgConnection, name: &str, slot: Option<&Slot>) -> Result<(), CaptureError> {
-    let Some(pid) = slot.and_then(|slot| slot.active) else { return Ok(()) };
-    let by: Option<String> = sqlx::query_scalar(
-        "SELECT 'process ' || pid || ' of ' || coalesce(usename::text, '?') || ' from ' || \
-           coalesce(client_addr::text, 'the machine itself') FROM pg_stat_activity WHERE pid = $1",
-    )
-    .bind(pid)
-    .fetch_optional(db)
-    .await?;
-    Err(CaptureError::SlotInUse { slot: name.to_owned(), by: by.unwrap_or_else(|| format!("process {pid}")) })
 }
 
 /// Begins an incarnation where the slot stands. The journal is told at once: otherwise, if we were killed
@@ -162,7 +165,7 @@ pub(crate) async fn begin(source: &Source, server: &Server, start: u64, least: M
         snapshot: None,
     };
     source.journal.append(append).await?;
-    Ok(Place { incarnation, position, mark, start, verify: false })
+    Ok(Place { incarnation, position, mark, start, verify: false, resumed: false })
 }
 
 #[cfg(test)]

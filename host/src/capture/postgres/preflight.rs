@@ -98,7 +98,9 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
         );
         findings.push(Finding { weight: Weight::Blocks, what, mend: Some(mend) });
     }
-    if server.major >= 18 && published.as_ref().is_some_and(|published| !published.generated) {
+    let generates = |table: &&Table| wanted(table) && table.columns.iter().any(|c| c.generated && !c.is_virtual);
+    let left_out = published.as_ref().is_some_and(|published| !published.generated);
+    if server.major >= 18 && left_out && all.iter().any(|table| generates(&table)) {
         let publication = settings.publication();
         let what = format!(
             "publication {publication} leaves generated columns out: PostgreSQL refuses UPDATEs of tables that have some and a full replica identity"
@@ -195,6 +197,14 @@ async fn server(
     Ok(Server { major, identity: format!("{}.{}.{}", text(9)?, text(10)?, settings.slot()) })
 }
 
+/// The statement that gives a table another replica identity.
+fn identity(name: &str, to: &str) -> String {
+    match name.split_once('.') {
+        Some((schema, name)) => format!("ALTER TABLE {}.{} REPLICA IDENTITY {to};", quote(schema), quote(name)),
+        None => format!("ALTER TABLE {} REPLICA IDENTITY {to};", quote(name)),
+    }
+}
+
 /// Whether a table can be watched.
 fn judge(table: &Table, published: bool, settings: &SourceSettings, findings: &mut Vec<Finding>) -> bool {
     let shown = table.shown();
@@ -231,12 +241,22 @@ fn judge(table: &Table, published: bool, settings: &SourceSettings, findings: &m
         find(format!("it is not in publication {publication}, and only its owner may add it"), Some(mend));
         watched = false;
     }
+    let virtuals: Vec<&str> = table.columns.iter().filter(|c| c.is_virtual).map(|c| c.name.as_str()).collect();
+    let is_full = |(_, identity): &&(String, u8)| *identity == b'f';
+    if !virtuals.is_empty() && table.identities.iter().any(|part| is_full(&part)) {
+        let mend = table.identities.iter().filter(is_full).map(|(name, _)| identity(name, "DEFAULT"));
+        let mend = mend.collect::<Vec<_>>().join(" ");
+        find(
+            format!(
+                "it has virtual generated columns ({}) and a full replica identity: if it were published, PostgreSQL would refuse its UPDATEs and DELETEs; it is not watched. Without FULL, on a primary key, its events lack the old values; stored columns and FULL have everything",
+                virtuals.join(", ")
+            ),
+            Some(mend),
+        );
+        return false;
+    }
     let not_full: Vec<&(String, u8)> = table.identities.iter().filter(|(_, identity)| *identity != b'f').collect();
-    let full = |name: &str| match name.split_once('.') {
-        Some((schema, name)) => format!("ALTER TABLE {}.{} REPLICA IDENTITY FULL;", quote(schema), quote(name)),
-        None => format!("ALTER TABLE {} REPLICA IDENTITY FULL;", quote(name)),
-    };
-    let mend: Vec<String> = not_full.iter().map(|(name, _)| full(name)).collect();
+    let mend: Vec<String> = not_full.iter().map(|(name, _)| identity(name, "FULL")).collect();
     let mend = (!mend.is_empty()).then(|| mend.join(" "));
     if not_full.is_empty() {
         // As it should be.

@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use sqlx::PgConnection;
 use tokio::sync::{Notify, watch};
 
+use super::super::SourceHealth;
 use super::super::error::CaptureError;
 use super::connect::Address;
-use super::slot;
-
-/// Between two looks at the slot.
-const LOOK: Duration = Duration::from_secs(5);
+use super::guard;
+use super::silence::{Silence, within};
 
 /// Before another try after an error.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -27,12 +26,17 @@ pub(crate) struct Pulse {
     pub address: Address,
     pub slot: String,
     pub every: Duration,
+    /// Between two looks at the slot.
+    pub guard: Duration,
+    /// How long an answer may take: over a silent network none comes, and nothing else would end the wait.
+    pub patience: Duration,
     /// Asks for a heartbeat at once.
     pub now: Arc<Notify>,
-    /// What is wrong with the slot or with the heartbeats.
+    /// What is wrong with the heartbeats.
     pub danger: watch::Sender<Option<String>>,
-    /// How many heartbeats were written since the stream showed a sign of life.
-    pub unanswered: watch::Sender<u32>,
+    pub silence: Silence,
+    /// Gets how the slot is.
+    pub health: watch::Sender<SourceHealth>,
 }
 
 impl Pulse {
@@ -41,37 +45,45 @@ impl Pulse {
         loop {
             if let Err(error) = self.beat(&mut db).await {
                 db = None;
-                let danger = format!("can't write heartbeats: {error}");
-                self.danger.send_if_modified(|known| known.replace(danger.clone()).as_ref() != Some(&danger));
+                self.say(Some(format!("can't write heartbeats: {error}")));
                 tokio::time::sleep(AGAIN).await;
             }
         }
     }
 
+    fn say(&self, danger: Option<String>) {
+        self.danger.send_if_modified(|known| {
+            let news = *known != danger;
+            *known = danger;
+            news
+        });
+    }
+
     async fn beat(&self, db: &mut Option<PgConnection>) -> Result<(), CaptureError> {
+        // Before anything that may wait.
+        self.silence.asked();
         let db = match db {
             Some(db) => db,
             None => db.insert(self.address.connect().await?),
         };
         // Flushed here, so that what others committed without is sent too; but no standby is waited for.
-        sqlx::query("SET synchronous_commit = local").execute(&mut *db).await?;
+        let local = sqlx::query("SET synchronous_commit = local").execute(&mut *db);
+        within(self.patience, "a heartbeat", local).await?;
         let mut looked: Option<Instant> = None;
         loop {
-            if looked.is_none_or(|at| at.elapsed() >= LOOK) {
-                let danger = slot::danger(db, &self.slot).await?;
-                self.danger.send_if_modified(|known| {
-                    let news = *known != danger;
-                    *known = danger;
+            if looked.is_none_or(|at| at.elapsed() >= self.guard) {
+                let slot = within(self.patience, "the look at the slot", guard::look(db, &self.slot)).await?;
+                self.say(slot.is_none().then(|| format!("replication slot {} was dropped", self.slot)));
+                self.health.send_if_modified(|health| {
+                    let news = health.slot != slot;
+                    health.slot = slot;
                     news
                 });
                 looked = Some(Instant::now());
             }
-            sqlx::query("SELECT pg_logical_emit_message(true, $1, $2)")
-                .bind(PREFIX)
-                .bind(&self.slot)
-                .execute(&mut *db)
-                .await?;
-            self.unanswered.send_modify(|beats| *beats += 1);
+            self.silence.asked();
+            let message = sqlx::query("SELECT pg_logical_emit_message(true, $1, $2)").bind(PREFIX).bind(&self.slot);
+            within(self.patience, "a heartbeat", message.execute(&mut *db)).await?;
             tokio::select! {
                 () = tokio::time::sleep(self.every) => {}
                 () = self.now.notified() => {}

@@ -6,8 +6,9 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::super::error::CaptureError;
-use super::catalog::{Table, literal, quote};
+use super::catalog::{Table, quote};
 use super::preflight::Server;
+use super::silence::within;
 
 /// What a publication has.
 #[derive(Debug)]
@@ -123,8 +124,9 @@ pub(crate) struct Slot {
 pub(crate) async fn find(db: &mut PgConnection, name: &str) -> Result<Option<Slot>, CaptureError> {
     let row = sqlx::query(
         "SELECT coalesce((confirmed_flush_lsn - '0/0'::pg_lsn)::int8, 0), active_pid, coalesce(wal_status, 'lost'), \
-           plugin::text, database::text, current_database()::text, temporary \
-         FROM pg_replication_slots WHERE slot_name = $1",
+           plugin::text, database::text, current_database()::text, temporary, \
+           to_jsonb(s) ->> 'invalidation_reason' \
+         FROM pg_replication_slots s WHERE slot_name = $1",
     )
     .bind(name)
     .fetch_optional(db)
@@ -139,11 +141,26 @@ pub(crate) async fn find(db: &mut PgConnection, name: &str) -> Result<Option<Slo
         )));
     }
     let status: String = row.try_get(2)?;
+    // From 17 on it may be invalid for another reason than its WAL.
+    let reason: Option<String> = row.try_get(7)?;
     Ok(Some(Slot {
         confirmed: row.try_get::<i64, _>(0)?.cast_unsigned(),
         active: row.try_get(1)?,
-        lost: (status == "lost").then_some(status),
+        lost: reason.or((status == "lost").then_some(status)),
     }))
+}
+
+/// Fails if somebody uses the slot.
+pub(crate) async fn in_use(db: &mut PgConnection, name: &str, slot: Option<&Slot>) -> Result<(), CaptureError> {
+    let Some(pid) = slot.and_then(|slot| slot.active) else { return Ok(()) };
+    let by: Option<String> = sqlx::query_scalar(
+        "SELECT 'process ' || pid || ' of ' || coalesce(usename::text, '?') || ' from ' || \
+           coalesce(client_addr::text, 'the machine itself') FROM pg_stat_activity WHERE pid = $1",
+    )
+    .bind(pid)
+    .fetch_optional(db)
+    .await?;
+    Err(CaptureError::SlotInUse { slot: name.to_owned(), by: by.unwrap_or_else(|| format!("process {pid}")) })
 }
 
 /// Makes the slot and returns from where it reads. Waits for transactions that are open; says for whom.
@@ -151,6 +168,7 @@ pub(crate) async fn create(
     db: &mut PgConnection,
     watcher: &mut PgConnection,
     name: &str,
+    patience: Duration,
     say: impl Fn(String),
 ) -> Result<u64, CaptureError> {
     let sql = "SELECT (lsn - '0/0'::pg_lsn)::int8 FROM pg_create_logical_replication_slot($1, 'pgoutput')";
@@ -159,7 +177,8 @@ pub(crate) async fn create(
         match tokio::time::timeout(Duration::from_secs(5), &mut created).await {
             Ok(lsn) => return Ok(lsn?.cast_unsigned()),
             Err(_) => {
-                if let Some(blocker) = oldest_transaction(watcher).await? {
+                let oldest = oldest_transaction(watcher);
+                if let Some(blocker) = within(patience, "the list of transactions", oldest).await? {
                     say(format!("a replication slot is being made, which waits for {blocker}"));
                 }
             }
@@ -189,31 +208,4 @@ pub(crate) async fn oldest_transaction(db: &mut PgConnection) -> Result<Option<S
         "a transaction of {user} ({application}, process {pid}), open for {} s; to end it: SELECT pg_terminate_backend({pid});",
         seconds.unwrap_or_default()
     )))
-}
-
-/// How near a slot is to its loss.
-pub(crate) async fn danger(db: &mut PgConnection, name: &str) -> Result<Option<String>, CaptureError> {
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "SELECT coalesce(wal_status, 'lost'), safe_wal_size, \
-           (pg_current_wal_lsn() - restart_lsn)::int8, current_setting('max_slot_wal_keep_size') \
-         FROM pg_replication_slots WHERE slot_name = {}",
-        literal(name)
-    )))
-    .fetch_optional(db)
-    .await?;
-    let Some(row) = row else {
-        return Ok(Some(format!("replication slot {name} was dropped")));
-    };
-    let status: String = row.try_get(0)?;
-    let (safe, kept): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
-    let mib = |bytes: i64| bytes >> 20;
-    let kept = kept.unwrap_or_default();
-    let near = safe.is_some_and(|safe| safe < kept / 4);
-    Ok((status == "unreserved" || status == "lost" || near).then(|| {
-        format!(
-            "replication slot {name} is {status}: the server keeps {} MiB of WAL for it and will keep {} MiB more; raise max_slot_wal_keep_size, or find out what holds relevo up",
-            mib(kept),
-            mib(safe.unwrap_or_default())
-        )
-    }))
 }

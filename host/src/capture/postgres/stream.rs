@@ -1,7 +1,8 @@
 //! One session with a PostgreSQL source: from where the journal stands to the newest commit, and on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -20,14 +21,14 @@ use super::super::waiting::Waiting;
 use super::catalog::{Table, Types};
 use super::connect::Address;
 use super::decode::{DecodeError, Message, decode};
-use super::place::{begin, place};
+use super::place::place;
 use super::preflight::{self, Preflight, Server, Weight};
 use super::pulse::Pulse;
 use super::relation::Relation;
+use super::silence::{Silence, within};
 use super::slot;
 use super::transaction::{Transactions, lsn};
 use super::transport::{Received, Transport, Wire};
-use super::watched::tell_of_unseen;
 
 /// How often a position without events is written to the journal: each is a record.
 const SAVE: Duration = Duration::from_secs(5);
@@ -35,12 +36,8 @@ const SAVE: Duration = Duration::from_secs(5);
 /// Between two looks at the tables.
 pub(super) const LOOK: Duration = Duration::from_secs(10);
 
-/// The shortest time between two heartbeats, and how many may stay without an answer.
+/// The shortest time between two heartbeats.
 const FASTEST: Duration = Duration::from_millis(100);
-const UNANSWERED: u32 = 3;
-/// A connection isn't given up in less than this: a server that reads through much WAL which isn't for us
-/// says so only every 30 s (half of its default `wal_sender_timeout`).
-const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A source whose database is open.
 pub(crate) struct Session<'a, T> {
@@ -53,6 +50,8 @@ pub(crate) struct Session<'a, T> {
     /// Those that are watched.
     pub(super) tables: Vec<Arc<Table>>,
     pub(super) types: Types,
+    /// OIDs of tables whose form the journal has.
+    pub(super) formed: HashSet<u32>,
     /// By OID, as the stream described them last; None for tables that aren't ours.
     pub(super) relations: HashMap<u32, Option<Arc<Relation>>>,
     pub(super) transactions: Transactions,
@@ -63,8 +62,7 @@ pub(crate) struct Session<'a, T> {
     /// Asks for a heartbeat.
     pub(super) beat: Arc<Notify>,
     pub(super) danger: watch::Receiver<Option<String>>,
-    unanswered: watch::Sender<u32>,
-    heard: Instant,
+    pub(super) silence: Silence,
     saved: Instant,
     pub(super) looked: Instant,
     pub(super) tasks: JoinSet<Option<Taken>>,
@@ -80,7 +78,9 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
     let settings = &source.settings;
     let address = Address::parse(&settings.url)?;
     let (mut db, mut watcher) = (address.connect().await?, address.connect().await?);
-    let Preflight { server, tables, findings } = preflight::look(&mut db, settings).await?;
+    let patience = settings.silence;
+    let looked = within(patience, "the preflight", preflight::look(&mut db, settings)).await?;
+    let Preflight { server, tables, findings } = looked;
     let blocks: Vec<String> = findings.iter().filter(|f| f.weight == Weight::Blocks).map(ToString::to_string).collect();
     if !blocks.is_empty() {
         return Err(CaptureError::NotReady(blocks.join("; ")));
@@ -89,26 +89,28 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         tracing::warn!(source = %settings.name, "{finding}");
     }
     let problems = findings.iter().filter(|f| f.weight == Weight::Table).map(ToString::to_string).collect();
-    let known = source.journal.source(&settings.name).await?;
-    let added = slot::publish(&mut db, &settings.publication(), &tables, &server).await?;
-    if known.is_some() {
-        tell_of_unseen(source, &mut db, &added).await?;
-    }
+    let publication = settings.publication();
+    let publish = slot::publish(&mut db, &publication, &tables, &server);
+    let added = within(patience, "the change of the publication", publish).await?;
+    let added: Vec<u32> = added.iter().map(|table| table.oid).collect();
     let place = place(source, &mut db, &mut watcher, &server).await?;
     let wire = address.replication(&settings.slot(), &settings.publication(), place.start);
     let transport = Wire::start(wire).await?;
     tracing::info!(source = %settings.name, from = lsn(place.start), tables = tables.len(), "streaming");
 
     let (danger, danger_seen) = watch::channel(None);
-    let unanswered = watch::Sender::new(0);
+    let silence = Silence::new();
     let beat = Arc::new(Notify::new());
     let pulse = Pulse {
         address: address.clone(),
         slot: settings.slot(),
         every: settings.tick.max(FASTEST),
+        guard: settings.guard,
+        patience,
         now: Arc::clone(&beat),
         danger,
-        unanswered: unanswered.clone(),
+        silence: silence.clone(),
+        health: source.health.clone(),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -124,6 +126,7 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         transport,
         tables: tables.into_iter().map(Arc::new).collect(),
         types: Types::default(),
+        formed: HashSet::new(),
         relations: HashMap::new(),
         streamed: watch::Sender::new(transactions.streamed()),
         transactions,
@@ -131,8 +134,7 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         durable: source.journal.watch_durable(),
         beat,
         danger: danger_seen,
-        unanswered,
-        heard: Instant::now(),
+        silence,
         saved: Instant::now(),
         looked: Instant::now(),
         tasks,
@@ -141,16 +143,32 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         unmet: Vec::new(),
     };
     session.say_problems(problems);
+    session.watches();
+    within(patience, "the look at new tables", session.take_in(&added, place.resumed)).await?;
     session.say();
     Ok(session)
 }
 
 impl<T: Transport> Session<'_, T> {
-    /// Delivers changes until told to stop.
+    /// Delivers changes until told to stop, or until nothing comes any more.
     ///
     /// # Errors
     /// Ends the session; [`CaptureError::remedy`] says what then.
     pub(crate) async fn run(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), CaptureError> {
+        const MOST_DOUBLED: u32 = 6;
+        let silence = self.silence.clone();
+        // A server may have to read through much WAL that isn't for us, and says nothing meanwhile: the next
+        // connection gets more time for it.
+        let doubled = self.source.silent.load(Ordering::Relaxed).min(MOST_DOUBLED);
+        let limit = self.source.settings.silence * (1 << doubled);
+        tokio::select! {
+            ended = self.deliver(shutdown) => ended,
+            // Wherever it waits: for the stream, or for an answer of the catalog.
+            () = silence.lasts(limit) => Err(CaptureError::Silent { seconds: limit.as_secs() }),
+        }
+    }
+
+    async fn deliver(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), CaptureError> {
         let mut requests = self.source.requests.subscribe();
         self.serve();
         loop {
@@ -194,8 +212,7 @@ impl<T: Transport> Session<'_, T> {
     }
 
     async fn take(&mut self, received: Received) -> Result<(), CaptureError> {
-        self.heard = Instant::now();
-        self.unanswered.send_if_modified(|beats| std::mem::take(beats) > 0);
+        self.silence.heard();
         match received {
             Received::Begin { commit, xid, committed_at } => {
                 if self.transactions.begin(commit, xid, committed_at).is_err() {
@@ -203,7 +220,10 @@ impl<T: Transport> Session<'_, T> {
                 }
             }
             Received::Data(bytes) => self.message(&bytes).await?,
-            Received::Commit => self.transactions.commit(),
+            Received::Commit => {
+                self.source.silent.store(0, Ordering::Relaxed);
+                self.transactions.commit();
+            }
             Received::Alive { end, answer } => {
                 if answer && self.transactions.reached(end) {
                     self.append_done().await?;
@@ -221,11 +241,9 @@ impl<T: Transport> Session<'_, T> {
     }
 
     /// The stream does not go on where the journal stands.
-    async fn strange(&mut self) -> Result<CaptureError, CaptureError> {
+    async fn strange(&self) -> Result<CaptureError, CaptureError> {
         let reason = "the database was restored or replaced: the last transaction that was read is no longer in it";
-        self.source.tell_gap(reason).await?;
-        let start = slot::find(&mut self.db, &self.source.settings.slot()).await?.map_or(0, |slot| slot.confirmed);
-        begin(self.source, &self.server, start, self.transactions.committed_at()).await?;
+        self.source.lose_place(reason).await?;
         Ok(CaptureError::Mismatch(reason.into()))
     }
 
@@ -297,9 +315,6 @@ impl<T: Transport> Session<'_, T> {
         while let Some(taken) = self.tasks.try_join_next() {
             self.finish(taken.ok().flatten());
         }
-        if *self.unanswered.borrow() >= UNANSWERED && self.heard.elapsed() >= PATIENCE {
-            return Err(CaptureError::Silent { seconds: self.heard.elapsed().as_secs() });
-        }
         if self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
             self.look().await?;
@@ -320,15 +335,16 @@ impl<T: Transport> Session<'_, T> {
             && let Some(chunk) = self.transactions.take_chunk()
         {
             failpoint::hit(failpoint::APPEND_BEFORE);
-            self.source.journal.append(chunk).await?;
+            self.silence.while_busy(self.source.journal.append(chunk)).await?;
             failpoint::hit(failpoint::APPEND_AFTER);
         }
         Ok(())
     }
 
-    async fn append_done(&mut self) -> Result<(), CaptureError> {
+    pub(super) async fn append_done(&mut self) -> Result<(), CaptureError> {
         let Some(append) = self.transactions.take_done() else { return Ok(()) };
-        if let Appended::Applied { last, .. } | Appended::Already(last) = self.source.journal.append(append).await? {
+        let appended = self.silence.while_busy(self.source.journal.append(append)).await?;
+        if let Appended::Applied { last, .. } | Appended::Already(last) = appended {
             self.waiting.push(last, self.transactions.kept());
         }
         self.saved = Instant::now();

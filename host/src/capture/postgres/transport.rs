@@ -5,6 +5,8 @@ use bytes::Bytes;
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent};
 
 use super::super::error::CaptureError;
+use super::connect::CONNECT;
+use super::silence::within;
 
 /// What comes over the stream.
 #[derive(Debug)]
@@ -45,9 +47,12 @@ pub(crate) struct Wire(ReplicationClient);
 impl Wire {
     /// Connects, and waits until the server streams.
     pub(crate) async fn start(config: ReplicationConfig) -> Result<Self, CaptureError> {
-        let mut client = ReplicationClient::connect(config).await?;
-        client.wait_started().await?;
-        Ok(Self(client))
+        let started = async {
+            let mut client = ReplicationClient::connect(config).await?;
+            client.wait_started().await?;
+            Ok::<_, PgWireError>(Self(client))
+        };
+        within(CONNECT, "to start the stream", started).await
     }
 }
 

@@ -4,36 +4,18 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use sqlx::PgConnection;
-
 use crate::event::Name;
+use crate::journal::Control;
 
 use super::super::SourceState;
 use super::super::error::CaptureError;
-use super::super::source::Source;
 use super::catalog::{self, Table};
 use super::decode::RelationMessage;
+use super::form::{Form, Reshaped};
 use super::preflight::{self, Preflight, Weight};
-use super::relation::Relation;
 use super::slot;
 use super::stream::{LOOK, Session};
 use super::transport::Transport;
-
-/// A table that comes into the publication had rows that nobody told of.
-pub(super) async fn tell_of_unseen(
-    source: &Source,
-    db: &mut PgConnection,
-    added: &[&Table],
-) -> Result<(), CaptureError> {
-    for table in added {
-        let sql = format!("SELECT EXISTS (SELECT FROM {})", table.quoted());
-        if sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *db).await? {
-            let reason = format!("table {} is watched from now on, and it has rows already", table.shown());
-            source.tell_gap(&reason).await?;
-        }
-    }
-    Ok(())
-}
 
 impl<T: Transport> Session<'_, T> {
     /// The stream describes a table before its first row, and again when it changed.
@@ -55,14 +37,70 @@ impl<T: Transport> Session<'_, T> {
         };
         let settings = &self.source.settings;
         let relation = self.types.streamed(&mut self.db, message, &table, settings).await?;
-        if let Some(Some(before)) = self.relations.get(&message.id)
-            && let Some(what) = unseen(before, &relation)
-        {
-            let reason = format!("table {}: {what}, and nobody told of its values", table.shown());
-            self.source.tell_gap(&reason).await?;
+        self.reshape(message, &table).await?;
+        self.relations.insert(message.id, Some(Arc::new(relation)));
+        Ok(())
+    }
+
+    /// Compares a table with what it was when its rows were last read, and tells of what is new about it: before
+    /// the first row that has it.
+    async fn reshape(&mut self, message: &RelationMessage<'_>, table: &Table) -> Result<(), CaptureError> {
+        let (journal, source) = (&self.source.journal, &self.source.settings.name);
+        let catalog = Form::read(&mut self.db, table).await?;
+        // One whose form isn't known has just come: what it has was told, or is nothing.
+        let before = Form::kept(journal, source, table).await?.unwrap_or_else(|| catalog.clone());
+        let (now, reshaped) = before.becomes(message, &catalog, table.excluded(&self.source.settings));
+        if now == before {
+            return Ok(());
+        }
+        if let Some(Reshaped { what, unseen }) = reshaped {
+            if self.transactions.has_events() {
+                // Rows of the former form come before.
+                self.append_done().await?;
+            }
+            let control = Control::SchemaChanged {
+                source: Name::clone(source),
+                table: table.shown().into(),
+                change: what.as_str().into(),
+            };
+            tracing::info!(%source, table = table.shown(), what, "a table changed its form");
+            journal.control(control).await?;
+            if unseen {
+                let reason = format!("table {}: {what}; no event tells of the values", table.shown());
+                self.source.tell_gap(&reason).await?;
+            }
             self.looked = Instant::now().checked_sub(LOOK).unwrap_or(self.looked);
         }
-        self.relations.insert(message.id, Some(Arc::new(relation)));
+        now.keep(journal, source, table).await
+    }
+
+    /// Keeps the form of tables that are new to us, and tells of a gap: they have rows that nobody told of, or
+    /// had some when they were watched before. `added`: those that just came into the publication; `tell`: it
+    /// isn't told of the whole source anyway.
+    pub(super) async fn take_in(&mut self, added: &[u32], tell: bool) -> Result<(), CaptureError> {
+        let (journal, source) = (&self.source.journal, &self.source.settings.name);
+        for table in &self.tables {
+            let came = added.contains(&table.oid);
+            if self.formed.contains(&table.oid) && !came {
+                continue;
+            }
+            let before = Form::kept(journal, source, table).await?;
+            if came || before.as_ref().is_none_or(|before| !before.is_of(table)) {
+                let sql = format!("SELECT EXISTS (SELECT FROM {})", table.quoted());
+                let has_rows = sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(sql)).fetch_one(&mut self.db).await?;
+                let reason = match (has_rows, before) {
+                    (true, _) => Some("is watched from now on, and it has rows already"),
+                    (false, Some(_)) => Some("was made anew, or is watched again"),
+                    (false, None) => None,
+                };
+                if let (true, Some(reason)) = (tell, reason) {
+                    self.source.tell_gap(&format!("table {} {reason}", table.shown())).await?;
+                }
+                // After the gap: a crash in between tells of it twice, and not never.
+                Form::read(&mut self.db, table).await?.keep(journal, source, table).await?;
+            }
+            self.formed.insert(table.oid);
+        }
         Ok(())
     }
 
@@ -71,15 +109,22 @@ impl<T: Transport> Session<'_, T> {
         let settings = &self.source.settings;
         let Preflight { tables, findings, .. } = preflight::look(&mut self.db, settings).await?;
         let added = slot::publish(&mut self.db, &settings.publication(), &tables, &self.server).await?;
-        tell_of_unseen(self.source, &mut self.db, &added).await?;
+        let added: Vec<u32> = added.iter().map(|table| table.oid).collect();
         for gone in self.tables.iter().filter(|known| tables.iter().all(|table| table.oid != known.oid)) {
             self.source.tell_gap(&format!("table {} was dropped, or is not watched any more", gone.shown())).await?;
         }
         self.tables = tables.into_iter().map(Arc::new).collect();
+        self.watches();
+        self.take_in(&added, true).await?;
         let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).collect();
         self.say_problems(problems);
         self.say();
         Ok(())
+    }
+
+    /// Says which tables are watched.
+    pub(super) fn watches(&self) {
+        self.source.watches(self.tables.iter().map(|table| table.shown().into()));
     }
 
     pub(super) fn say_problems(&mut self, problems: Vec<String>) {
@@ -109,41 +154,5 @@ impl<T: Transport> Session<'_, T> {
             [] => SourceState::Running,
             problems => SourceState::Failed { reason: problems.join("; ").into() },
         });
-    }
-}
-
-/// What a table has that came in with values without a row being told of, if anything. A column that went
-/// is no such thing; one that came is, unless the stream can't know either (it may be all null): better a
-/// rebuild too many.
-fn unseen(before: &Relation, now: &Relation) -> Option<String> {
-    let known = |name: &str| before.columns.iter().find(|column| *column.name == *name);
-    now.columns.iter().filter(|column| !column.excluded).find_map(|column| match known(&column.name) {
-        None => Some(format!("column {} is new", column.name)),
-        Some(former) if former.excluded => Some(format!("column {} isn't excluded any more", column.name)),
-        Some(former) if former.oid != column.oid => Some(format!("column {} has another type", column.name)),
-        Some(_) => None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::relation::Column;
-    use super::super::value::Kind;
-    use super::*;
-
-    fn relation(columns: &[(&str, u32)]) -> Relation {
-        let columns = columns.iter().map(|(name, oid)| Column::new(name, *oid, Kind::Text, true, false)).collect();
-        Relation::new("public".into(), "t".into(), columns, b'f', &["id".to_owned()])
-    }
-
-    #[test]
-    fn a_column_that_came_or_became_another_is_unseen_and_one_that_went_is_not() {
-        let before = relation(&[("id", 20), ("v", 25)]);
-        assert_eq!(unseen(&before, &before), None);
-        assert_eq!(unseen(&before, &relation(&[("id", 20)])), None);
-        let came = unseen(&before, &relation(&[("id", 20), ("v", 25), ("w", 25)]));
-        assert_eq!(came.as_deref(), Some("column w is new"));
-        let other = unseen(&before, &relation(&[("id", 20), ("v", 1043)]));
-        assert_eq!(other.as_deref(), Some("column v has another type"));
     }
 }

@@ -1,6 +1,6 @@
 //! Takes everything of ours out of a watched database, of whichever format it is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -9,25 +9,19 @@ use super::error::CaptureError;
 use super::tables::{self, is_there, run};
 use super::triggers::quote;
 
-/// What [`detach`] took out.
-#[derive(Debug)]
-pub struct Detached {
-    pub path: PathBuf,
-    pub triggers: usize,
-    pub tables: usize,
-}
-
 /// Takes everything of ours out of a database: while a trigger names a column, SQLite refuses to
-/// drop it. Capture, when it starts again, takes it for a new source and says `gap`.
+/// drop it. Capture, when it starts again, takes it for a new source and says `gap`. Returns what was taken out,
+/// in words.
 ///
 /// # Errors
 /// If the address is none, the file is missing, or the database refuses.
-pub async fn detach(url: &str, data: &Path) -> Result<Detached, CaptureError> {
+pub(crate) async fn detach(url: &str, data: &Path) -> Result<Vec<String>, CaptureError> {
     let path = connect::path(url, data)?;
     let mut db = connect::open(&path).await?;
     let (triggers, tables) = remove(&mut db).await?;
     db.close().await?;
-    Ok(Detached { path, triggers, tables })
+    let count = |count: usize, what| (count > 0).then(|| format!("{count} {what} of relevo's own"));
+    Ok(count(triggers, "triggers").into_iter().chain(count(tables, "tables")).collect())
 }
 
 /// How many triggers and tables there were.

@@ -1,4 +1,4 @@
-//! Looks at a database as capture would, and changes nothing. `relevo doctor` calls this.
+//! Looks at a database as capture would, and changes nothing. `relevo doctor` and `relevo capture status` call this.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,9 +6,14 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
-use super::schema;
+use crate::config::SourceSettings;
+use crate::event::Name;
+
+use super::super::status::Found;
+use super::error::CaptureError;
 use super::tables::{FORMAT, get, is_there};
 use super::triggers::PREFIX;
+use super::{connect, schema};
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +62,24 @@ pub async fn inspect(path: &Path) -> sqlx::Result<Inspected> {
     let triggers = triggers.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<sqlx::Result<_>>()?;
     db.close().await?;
     Ok(Inspected { mode: mode.to_lowercase(), format, reads: FORMAT, tables, triggers })
+}
+
+/// What the database says of a source that isn't captured now.
+pub(crate) async fn look(settings: &SourceSettings, data: &Path, position: u64) -> Result<Found, CaptureError> {
+    let path = connect::path(&settings.url, data)?;
+    let mut db = open_untouched(&path).await?;
+    let mut found = Found::default();
+    if is_there(&mut db, "_relevo_changes").await? {
+        let triggers = sqlx::query_scalar::<_, String>(
+            "SELECT DISTINCT tbl_name FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 8) = ? ORDER BY 1",
+        );
+        found.tables = triggers.bind(PREFIX).fetch_all(&mut db).await?.into_iter().map(Name::from).collect();
+        let behind = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM _relevo_changes WHERE seq > ?");
+        let position = i64::try_from(position).unwrap_or(i64::MAX);
+        found.behind = u64::try_from(behind.bind(position).fetch_one(&mut db).await?).ok();
+    }
+    db.close().await?;
+    Ok(found)
 }
 
 /// A connection that makes no file. A database in WAL mode has two more files while somebody has it open; where

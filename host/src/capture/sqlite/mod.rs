@@ -4,6 +4,7 @@
 use tokio::sync::watch;
 
 use super::error::{self, CaptureError};
+use super::forget::forgotten;
 use super::json;
 use super::rows::{self, CHUNK_EVENTS};
 use super::source::Source;
@@ -33,7 +34,8 @@ mod wake;
 #[cfg(test)]
 mod tests;
 
-pub use detach::{Detached, detach};
+pub(crate) use detach::detach;
+pub(crate) use inspect::look;
 #[cfg(test)]
 pub(crate) use wake::Wake;
 

@@ -8,6 +8,7 @@ use crate::journal::Append;
 
 use super::Source;
 use super::error::CaptureError;
+use super::forgotten;
 use super::install::{self, Installed};
 use super::reader::Reader;
 
@@ -60,6 +61,10 @@ pub(crate) async fn place(
         install::settle_gap(writer).await?;
         return begin(source, reader, Name::clone(&installed.incarnation), least).await;
     };
+    if forgotten(&known).is_some() {
+        install::settle_gap(writer).await?;
+        return renewed(source, writer, reader, least).await;
+    }
     let position = known.position.commit;
     let end = reader.end(position).await?;
     let mark = Mark::read(&known.token).filter(|mark| {
@@ -80,14 +85,23 @@ pub(crate) async fn place(
             let reason = if known.incarnation == installed.incarnation {
                 MOVED_BACK
             } else {
-                "the database is another one than before, or was detached (`relevo detach`) meanwhile"
+                "the database is another one than before, or was detached (`relevo capture detach`) meanwhile"
             };
-            source.tell_gap(reason).await?;
-            let incarnation = Name::from(Uuid::new_v4().simple().to_string());
-            install::renew(writer, &incarnation).await?;
-            begin(source, reader, incarnation, least).await
+            source.lose_place(reason).await?;
+            renewed(source, writer, reader, least).await
         }
     }
+}
+
+async fn renewed(
+    source: &Source,
+    writer: &mut SqliteConnection,
+    reader: &mut Reader,
+    least: Micros,
+) -> Result<Place, CaptureError> {
+    let incarnation = Name::from(Uuid::new_v4().simple().to_string());
+    install::renew(writer, &incarnation).await?;
+    begin(source, reader, incarnation, least).await
 }
 
 /// Begins an incarnation at the newest change. The journal is told at once: otherwise, if we were

@@ -105,6 +105,7 @@ impl<'a> Session<'a> {
         self.schema_version = installed.schema_version;
         self.log_news(&self.problems, &installed.problems);
         self.problems = installed.problems;
+        self.source.watches(self.tables.iter().map(|table| Name::from(&*table.table.name)));
         self.say();
     }
 

@@ -15,6 +15,10 @@ use crate::journal::{Append, Control, Journal, Record, RecordBody};
 use super::super::{Capture, SourceHealth, SourceState};
 use super::{LONG, appends, changes, fold};
 
+mod forms;
+mod resets;
+mod silence;
+
 /// A server's capture and journal, and the database that they watch.
 struct Host {
     database: Postgres,
@@ -127,6 +131,14 @@ impl Host {
         of.collect()
     }
 
+    /// Ends everything, and waits until the server knows it.
+    async fn end(&mut self) {
+        self.kill();
+        while self.sql("select count(*) from pg_replication_slots where active") != "0" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// The reasons of all gaps so far.
     async fn gaps(&self) -> Vec<String> {
         let controls = self.journal.controls(Number::ZERO, 10_000).await.unwrap();
@@ -196,10 +208,15 @@ async fn every_type_is_told_without_loss_and_alike_in_the_stream_and_in_a_snapsh
         r#""ints":[1,null,3],"texts":["a","b,\"c\"",null],"moods":["calm","so \"so\""],"ps":[5,6],"c":"ab   ","vc":"ñ","#,
         r#""net":"10.0.0.1","r":"[1,5)","pr":"(1,x)","nothing":null,"bits":"101","far":"infinity"}"#
     );
+    // From 18 on, stored generated columns are replicated.
+    let expected = match host.sql("show server_version_num").parse::<u32>().unwrap() {
+        180_000.. => expected.replace("\"infinity\"}", "\"infinity\",\"g\":1}"),
+        _ => expected.to_owned(),
+    };
     assert_eq!(&*after, expected);
     let rows = host.snapshot("p").await;
     let Body::Change(row) = &rows[0].events[0].body else { panic!() };
-    assert_eq!((row.operation, row.after.as_deref(), &*row.key), (Operation::Snapshot, Some(expected), key));
+    assert_eq!((row.operation, row.after.as_deref(), &*row.key), (Operation::Snapshot, Some(expected.as_str()), key));
 }
 
 /// Statements that each change the table once, one transaction each or several together.
@@ -477,13 +494,21 @@ async fn an_idle_source_moves_its_slot_and_lets_the_server_stop() {
     let place = "select confirmed_flush_lsn - '0/0' from pg_replication_slots where slot_name = 'relevo_s'";
     let before: u64 = host.sql(place).parse().unwrap();
     // Nothing of ours is written, but much else.
-    host.sql("create table other (x text); insert into other select repeat('x', 1000) from generate_series(1, 1000)");
+    host.sql("create table other (x text); insert into other select repeat('x', 1000) from generate_series(1, 60000)");
     let wait = async {
-        while host.sql(place).parse::<u64>().unwrap() < before + 1_000_000 {
+        while host.sql(place).parse::<u64>().unwrap() < before + 64_000_000 {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::time::timeout(LONG, wait).await.expect("the slot pins the WAL");
+    // What the server keeps follows as soon as it has noted that no transaction is open.
+    let kept = "select pg_current_wal_lsn() - restart_lsn from pg_replication_slots where slot_name = 'relevo_s'";
+    let wait = async {
+        while host.sql(&format!("checkpoint; {kept}")).parse::<u64>().unwrap() > 1_000_000 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(LONG, wait).await.expect("the server keeps the WAL");
     let health = host.health(|health| health.watermark.0 > 0).await;
     host.health(|later| later.watermark > health.watermark).await;
     // A server that stops waits for its replicas.
@@ -542,19 +567,12 @@ async fn a_publication_of_somebody_else_is_used_if_it_has_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_column_is_a_gap_and_its_values_come_from_then_on() {
-    let host = Host::new(TABLE).await;
-    host.sql("insert into t values (1, 'a')");
-    host.changes_until("1").await;
-    host.sql("alter table t add column w int default 5; insert into t values (2, 'b')");
-    let all = host.changes_until("2").await;
-    assert_eq!(all.last().unwrap().after.as_deref(), Some(r#"{"id":2,"v":"b","w":5}"#));
-    assert!(host.gaps().await[0].contains("column w is new"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn tls_and_passwords_come_by_the_address_and_no_superuser_is_needed() {
     let mut database = Postgres::start();
+    if database.sql("select setting from pg_settings where name = 'ssl_library'").is_empty() {
+        println!("this PostgreSQL was built without TLS: nothing to see");
+        return;
+    }
     let (port, certificate) = database.serve_tls();
     database.sql("create role watcher login replication password 'p@ss/w+rd'; grant create on database gad to watcher; grant create on schema public to watcher; set role watcher");
     database

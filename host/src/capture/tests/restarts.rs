@@ -145,11 +145,11 @@ async fn a_database_restored_while_it_was_down_is_a_gap_even_if_it_went_on() {
 async fn a_detached_database_is_a_gap() {
     let mut host = Host::new(TABLE).await;
     host.stop().await;
-    let detach = async || super::super::detach("sqlite:watched.db", host.folder.path()).await.unwrap();
+    let detach = async || super::super::detach(&host.settings[0], host.folder.path()).await.unwrap();
     let done = detach().await;
-    assert!(done.triggers > 0 && done.tables > 0, "{done:?}");
+    assert_eq!(done.len(), 2, "triggers and tables: {done:?}");
     let again = detach().await;
-    assert_eq!((again.triggers, again.tables), (0, 0));
+    assert_eq!(again, Vec::<String>::new());
     assert_eq!(host.sql("select count(*) from sqlite_schema where name like '%relevo%'"), "0");
     host.sql("alter table t drop column v; insert into t values (7)");
     host.start().await;
@@ -173,4 +173,22 @@ async fn a_new_journal_begins_with_what_is_changed_from_now_on() {
     assert_eq!(other.changes_until(2).await.len(), 1);
     assert!(other.gaps().await.is_empty());
     other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_is_reset_begins_anew_with_one_gap_even_if_it_is_killed_right_after() {
+    let mut host = Host::new(TABLE).await;
+    host.sql("insert into t values (1, 0)");
+    host.changes_until(1).await;
+    let handle = host.running.as_ref().unwrap().0.handles().remove(0);
+    handle.reset("ana").await.unwrap();
+    host.kill();
+    host.sql("insert into t values (2, 0)");
+    assert_eq!(host.gaps().await, ["ana reset the source"]);
+    host.start().await;
+    host.sql("insert into t values (3, 0)");
+    let all = host.changes_until(3).await;
+    assert!(all.iter().all(|change| &*change.key != "2"), "it begins now, and the rows have the rest");
+    assert_eq!(host.gaps().await.len(), 1);
+    host.stop().await;
 }

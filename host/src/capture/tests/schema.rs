@@ -52,7 +52,7 @@ async fn a_column_can_be_dropped_only_after_detach() {
     host.sql("insert into t values (1, 'a', 'b')");
     assert_eq!(host.changes_until(1).await[0].after.as_deref(), Some(r#"{"id":1,"v":"a","w":"b"}"#), "it goes on");
     host.stop().await;
-    super::super::detach("sqlite:watched.db", host.folder.path()).await.unwrap();
+    super::super::detach(&host.settings[0], host.folder.path()).await.unwrap();
     host.sql("alter table t drop column w");
     host.start().await;
     assert_eq!(host.gaps().await.len(), 1);
@@ -77,11 +77,11 @@ async fn a_database_of_an_earlier_format_is_said_and_can_be_detached() {
     host.begin();
     let failed = host.health(|health| matches!(&health.state, SourceState::Failed { .. })).await;
     let SourceState::Failed { reason } = failed.state else { unreachable!() };
-    assert!(reason.contains("format 1, this relevo reads 2") && reason.contains("`relevo detach`"), "{reason}");
+    assert!(reason.contains("format 1, this relevo reads 2") && reason.contains("`relevo capture detach`"), "{reason}");
     assert_eq!(host.sql("select count(*) from pragma_table_info('_relevo_changes') where name = 'old'"), "1");
     host.stop().await;
-    let done = super::super::detach("sqlite:watched.db", host.folder.path()).await.unwrap();
-    assert_eq!((done.triggers, done.tables), (1, 3));
+    let done = super::super::detach(&host.settings[0], host.folder.path()).await.unwrap();
+    assert_eq!(done, ["1 triggers of relevo's own", "3 tables of relevo's own"]);
     assert_eq!(host.sql("select count(*) from sqlite_schema where name like '%relevo%'"), "0");
     host.start().await;
     host.sql(TEST);

@@ -120,8 +120,7 @@ fn judge(check: &str, source: &SourceSettings, found: &Inspected) -> Vec<Finding
     }
     match &found.format {
         Some(format) if format != found.reads => {
-            let remedy =
-                "stop the server, run `relevo detach`, and start it: there is a gap then, and pipelines are rebuilt";
+            let remedy = "stop the server, run `relevo capture detach`, and start it: there is a gap then, and pipelines are rebuilt";
             let found = format!("what capture keeps there has format {format}, this relevo reads {}", found.reads);
             findings.push(Finding::problem(check, found, remedy));
         }
@@ -184,7 +183,7 @@ mod tests {
         let good = || vec![table("Tareas", true, true)];
         assert_is(&judged(good(), None, &[]), Verdict::Ok, "the first start installs capture");
         assert_is(&judged(good(), Some("2"), &[]), Verdict::Ok, "capture is installed");
-        assert_is(&judged(good(), Some("1"), &[]), Verdict::Problem, "relevo detach");
+        assert_is(&judged(good(), Some("1"), &[]), Verdict::Problem, "relevo capture detach");
         assert_is(&judged(good(), None, &[("audit", "tareas")]), Verdict::Warning, "audit");
         assert_eq!(judged(good(), None, &[("audit", "others")]).len(), 1, "on a table that nobody watches");
     }

@@ -1,50 +1,35 @@
-//! `relevo detach`: takes what capture made out of the sources' databases.
+//! `relevo capture detach`: takes what capture made out of the sources' databases.
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::Args;
 
-use super::{Settings, runtime, say};
+use super::sources;
+use crate::cli::{Settings, runtime, say};
 use crate::{capture, journal};
 
 #[derive(Args)]
 pub(super) struct Detach {
     #[command(flatten)]
     settings: Settings,
-    /// This source only, by its name; without it: all.
-    #[arg(long, value_name = "NAME")]
+    /// This source only; without it: all.
+    #[arg(value_name = "SOURCE")]
     source: Option<String>,
 }
 
 impl Detach {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.settings.load()?;
-        let wanted = |name: &str| self.source.as_deref().is_none_or(|source| source == name);
-        let sources: Vec<_> = config.sources.iter().filter(|source| wanted(&source.name)).collect();
-        if sources.is_empty() {
-            let all: Vec<_> = config.sources.iter().map(|source| &*source.name).collect();
-            bail!("there is no such [[source]] to detach from; there are: {}", all.join(", "));
-        }
+        let sources = sources(&config, self.source.as_deref())?;
         // A server that runs would make it all again.
         let _stopped = if config.data.exists() { Some(journal::Lock::take(&config.data)?) } else { None };
         runtime()?.block_on(async {
             for source in sources {
-                if source.is_postgres() {
-                    say(format_args!(
-                        "source {}: run in its database: SELECT pg_drop_replication_slot('{}'); DROP PUBLICATION {};",
-                        source.name,
-                        source.slot(),
-                        source.publication()
-                    ));
-                    continue;
-                }
-                let capture::Detached { path, triggers, tables } = capture::detach(&source.url, &config.data).await?;
-                let path = path.display();
-                if triggers + tables == 0 {
-                    say(format_args!("{path}: nothing of relevo's is there"));
+                let out = capture::detach(source, &config.data).await?;
+                if out.is_empty() {
+                    say(format_args!("source {}: nothing of relevo's is there", source.name));
                 } else {
-                    say(format_args!("{path}: took out {triggers} triggers and {tables} tables of relevo's own"));
+                    say(format_args!("source {}: took out {}", source.name, out.join(" and ")));
                     say("`relevo serve` makes them again; it will tell clients of a gap and rebuild");
                 }
             }

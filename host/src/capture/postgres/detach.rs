@@ -1,0 +1,44 @@
+//! Takes everything of ours out of a watched database: the slot, which would keep its WAL for ever, and the
+//! publication.
+
+use sqlx::{AssertSqlSafe, Connection as _, Row};
+
+use crate::config::SourceSettings;
+
+use super::super::error::CaptureError;
+use super::catalog::quote;
+use super::connect::Address;
+use super::silence::within;
+use super::slot;
+
+/// What was taken out, in words; empty where nothing of ours was there.
+pub(crate) async fn detach(settings: &SourceSettings) -> Result<Vec<String>, CaptureError> {
+    let mut db = Address::parse(&settings.url)?.connect().await?;
+    let patience = settings.silence;
+    let (name, publication) = (settings.slot(), settings.publication());
+    let mut out = Vec::new();
+    let found = within(patience, "the look at the slot", slot::find(&mut db, &name)).await?;
+    if let Some(slot) = found {
+        slot::in_use(&mut db, &name, Some(&slot)).await?;
+        within(patience, "the drop of the slot", slot::drop(&mut db, &name)).await?;
+        out.push(format!("replication slot {name}"));
+    }
+    let owned = sqlx::query("SELECT pg_has_role(pubowner, 'USAGE') FROM pg_publication WHERE pubname = $1");
+    let owned = within(patience, "the look at the publication", owned.bind(&publication).fetch_optional(&mut db));
+    match owned.await?.map(|row| row.try_get::<bool, _>(0)).transpose()? {
+        None => {}
+        Some(true) => {
+            let sql = format!("DROP PUBLICATION {}", quote(&publication));
+            let dropped = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut db);
+            within(patience, "the drop of the publication", dropped).await?;
+            out.push(format!("publication {publication}"));
+        }
+        Some(false) => {
+            let what = format!("publication {publication} belongs to another role, which may drop it");
+            tracing::warn!(source = %settings.name, "{what}");
+            out.push(format!("(not: {what})"));
+        }
+    }
+    db.close().await?;
+    Ok(out)
+}

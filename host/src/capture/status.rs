@@ -1,0 +1,142 @@
+//! How a source stands, for operators: of a running server by what it knows, else by the journal and the
+//! database themselves. `GET /api/v1/sources` and `relevo capture status` show it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::config::SourceSettings;
+use crate::event::{Name, Position};
+use crate::journal;
+
+use super::forget::{Forgotten, forgotten};
+use super::postgres::{self, SlotHealth};
+use super::{SourceHealth, SourceState, sqlite};
+
+/// How long a database may take to answer, where the server doesn't run.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a source stands.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    pub name: Name,
+    /// `sqlite` or `postgres`.
+    pub kind: &'static str,
+    /// `running`, `starting`, `failed`; `stopped`: the server doesn't run.
+    pub state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Which life of the source the journal's position is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Name>,
+    /// As the database writes it: an LSN and the row's index, or the number of a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
+    /// How long the oldest change that isn't in the journal has waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<u64>,
+    /// How many changes aren't in the journal yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<String>,
+    pub tables: Vec<Name>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publication: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<SlotHealth>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+}
+
+/// What went wrong last.
+#[derive(Debug, Serialize)]
+pub struct LastError {
+    pub at: String,
+    pub what: String,
+}
+
+/// What a database says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub tables: Vec<Name>,
+    pub slot: Option<SlotHealth>,
+    /// Changes beyond a position.
+    pub behind: Option<u64>,
+}
+
+/// Of a source of the running server.
+pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&journal::SourceState>) -> Status {
+    let (state, reason) = match &health.state {
+        SourceState::Starting => ("starting", None),
+        SourceState::Running => ("running", None),
+        SourceState::Failed { reason } => ("failed", Some(reason.to_string())),
+    };
+    Status {
+        state,
+        reason: reason.or_else(|| health.slot.as_ref().and_then(|slot| slot.risk(false))),
+        lag_ms: Some(u64::try_from(health.lag.as_millis()).unwrap_or(u64::MAX)),
+        behind: Some(health.behind),
+        watermark: (health.watermark.0 > 0).then(|| health.watermark.rfc3339()),
+        tables: health.tables.to_vec(),
+        slot: health.slot.clone(),
+        last_error: health.last_error.as_ref().map(|(at, what)| LastError { at: at.rfc3339(), what: what.to_string() }),
+        ..blank(settings, known)
+    }
+}
+
+/// Of a source of a server that doesn't run, by its database. Changes nothing there.
+pub async fn stopped(settings: &SourceSettings, data: &Path, known: Option<&journal::SourceState>) -> Status {
+    let mut status = blank(settings, known);
+    let position = known.map(|known| known.position);
+    let look = async {
+        if settings.is_postgres() {
+            postgres::look(settings).await
+        } else {
+            sqlite::look(settings, data, position.map_or(0, |position| position.commit)).await
+        }
+    };
+    match tokio::time::timeout(PATIENCE, look).await {
+        Ok(Ok(Found { tables, slot, behind })) => {
+            (status.tables, status.slot, status.behind) = (tables, slot, behind);
+            status.reason = status.slot.as_ref().and_then(|slot| slot.risk(false));
+        }
+        Ok(Err(error)) => status.reason = Some(error.to_string()),
+        Err(_) => status.reason = Some(format!("its database doesn't answer within {} s", PATIENCE.as_secs())),
+    }
+    status
+}
+
+fn blank(settings: &SourceSettings, known: Option<&journal::SourceState>) -> Status {
+    let lost = known.and_then(forgotten);
+    let place = known.filter(|_| lost.is_none());
+    Status {
+        name: Name::clone(&settings.name),
+        kind: if settings.is_postgres() { "postgres" } else { "sqlite" },
+        state: "stopped",
+        reason: None,
+        incarnation: place.map(|known| Name::clone(&known.incarnation)),
+        position: match (lost, place) {
+            (Some(Forgotten::Reset), _) => Some("none: it was reset, and begins anew".into()),
+            (Some(Forgotten::Gap), _) => Some("none: it had a gap, and begins anew".into()),
+            (None, Some(known)) => Some(written(settings, known.position)),
+            (None, None) => None,
+        },
+        lag_ms: None,
+        behind: None,
+        watermark: None,
+        tables: Vec::new(),
+        publication: settings.is_postgres().then(|| settings.publication()),
+        slot: None,
+        last_error: None,
+    }
+}
+
+fn written(settings: &SourceSettings, position: Position) -> String {
+    if settings.is_postgres() {
+        format!("{} {}", postgres::lsn(position.commit), position.index)
+    } else {
+        position.commit.to_string()
+    }
+}

@@ -1,0 +1,111 @@
+//! `relevo capture status`: how each source stands, asked of the running server, else of journal and database.
+
+use std::process::ExitCode;
+
+use axum::http::Method;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::sources;
+use crate::capture::status;
+use crate::cli::ask::{Content, Operator};
+use crate::cli::{runtime, say};
+use crate::config::Config;
+use crate::journal;
+
+#[derive(Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    operator: Operator,
+    /// As JSON, in the form of `GET /api/v1/sources`.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let config = self.operator.config()?;
+        let answer = if self.operator.is_elsewhere() || journal::in_use(&config.data) {
+            self.operator.ask(Method::GET, "/api/v1/sources", Content::Nothing)?
+        } else {
+            runtime()?.block_on(stopped(&config))?
+        };
+        if self.json {
+            say(&answer);
+            return Ok(ExitCode::SUCCESS);
+        }
+        for source in answer["sources"].as_array().into_iter().flatten() {
+            for line in shown(source) {
+                say(line);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn stopped(config: &Config) -> anyhow::Result<Value> {
+    let known = journal::sources(&config.data).await?;
+    let mut all = Vec::new();
+    for source in sources(config, None)? {
+        all.push(status::stopped(source, &config.data, known.get(&source.name)).await);
+    }
+    Ok(json!({ "sources": all }))
+}
+
+/// A source's lines: its name and state, then one a fact.
+fn shown(source: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut lines = vec![format!("{} ({}): {}", text(&source["name"]), text(&source["kind"]), text(&source["state"]))];
+    let mut add = |name: &str, value: Option<String>| {
+        lines.extend(value.map(|value| format!("  {name:<12} {value}")));
+    };
+    let field = |name: &str| source.get(name).map(text);
+    add("reason", field("reason"));
+    add("incarnation", field("incarnation"));
+    add("position", field("position"));
+    add("watermark", field("watermark"));
+    let waits = field("lag_ms").filter(|lag| lag != "0").map(|lag| format!(", the oldest for {lag} ms"));
+    add("behind", field("behind").map(|behind| format!("{behind} changes{}", waits.unwrap_or_default())));
+    let tables = source["tables"].as_array().map(|tables| tables.iter().map(text).collect::<Vec<_>>().join(", "));
+    add("tables", tables.filter(|tables| !tables.is_empty()));
+    add("publication", field("publication"));
+    if let Some(slot) = source.get("slot") {
+        let mib = |name: &str| slot[name].as_u64().map(|bytes| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)));
+        let of = |name: &str| mib(name).unwrap_or_else(|| "no limit".into());
+        add("slot", Some(format!("{}, {}", text(&slot["name"]), text(&slot["wal_status"]))));
+        add("", slot.get("invalidation_reason").map(text));
+        add("retained", Some(of("retained_bytes")));
+        add("until lost", Some(of("safe_bytes")));
+        add("unread", Some(of("lag_bytes")));
+    }
+    add(
+        "last error",
+        source.get("last_error").map(|error| format!("{}: {}", text(&error["at"]), text(&error["what"]))),
+    );
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_get_a_line_for_each_fact() {
+        let slot = json!({"name": "relevo_gad", "wal_status": "extended", "active": true, "retained_bytes": 3 << 20, "lag_bytes": 0});
+        let source = json!({"name": "gad", "kind": "postgres", "state": "running", "position": "0/16B3748 2", "lag_ms": 70,
+            "behind": 3, "tables": ["a", "b"], "slot": slot});
+        let lines = shown(&source).join("\n");
+        for line in [
+            "gad (postgres): running",
+            "position     0/16B3748 2",
+            "behind       3 changes, the oldest for 70 ms",
+            "tables       a, b",
+            "slot         relevo_gad, extended",
+            "retained     3.0 MiB",
+            "until lost   no limit",
+        ] {
+            assert!(lines.contains(line), "{line} is not in\n{lines}");
+        }
+        assert!(!lines.contains("incarnation") && !lines.contains("last error"));
+    }
+}

@@ -1,0 +1,129 @@
+//! A network between Relevo and PostgreSQL that a test can cut, and make silent.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
+
+/// A port that leads to a server's socket.
+#[derive(Debug)]
+pub struct Network {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    #[default]
+    Open,
+    /// What is sent is swallowed up to the end of the silence, and nobody closes anything.
+    Silent,
+    Cut,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    way: Way,
+    /// Both ends of each connection.
+    ends: Vec<(TcpStream, UnixStream)>,
+    carried: u64,
+}
+
+impl Network {
+    pub fn to(socket: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("its port").port();
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                theirs.carry(client, &socket);
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// The address of a database over this network.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{}@127.0.0.1:{}/{database}", scratch_postgres::USER, self.port)
+    }
+
+    /// Bytes that it has carried.
+    pub fn carried(&self) -> u64 {
+        self.shared.state.lock().expect("the network's lock").carried
+    }
+
+    /// Closes all connections, and those that come.
+    pub fn cut(&self) {
+        self.be(Way::Cut);
+    }
+
+    /// Carries nothing, and says nothing.
+    pub fn fall_silent(&self) {
+        self.be(Way::Silent);
+    }
+
+    pub fn mend(&self) {
+        self.be(Way::Open);
+    }
+
+    fn be(&self, way: Way) {
+        let mut state = self.shared.state.lock().expect("the network's lock");
+        state.way = way;
+        if way == Way::Cut {
+            for (client, server) in state.ends.drain(..) {
+                let _ = client.shutdown(Shutdown::Both);
+                let _ = server.shutdown(Shutdown::Both);
+            }
+        }
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn carry(self: &Arc<Self>, client: TcpStream, socket: &PathBuf) {
+        let mut state = self.state.lock().expect("the network's lock");
+        if state.way == Way::Cut {
+            return;
+        }
+        let Ok(server) = UnixStream::connect(socket) else { return };
+        let _ = client.set_nodelay(true);
+        let ends = || Some((client.try_clone().ok()?, server.try_clone().ok()?));
+        let (Some(kept), Some((out, back))) = (ends(), ends()) else { return };
+        state.ends.push(kept);
+        drop(state);
+        let (forth, other) = (Arc::clone(self), Arc::clone(self));
+        std::thread::spawn(move || {
+            forth.copy(client, &back);
+            let _ = back.shutdown(Shutdown::Both);
+        });
+        std::thread::spawn(move || {
+            other.copy(server, &out);
+            let _ = out.shutdown(Shutdown::Both);
+        });
+    }
+
+    fn copy(&self, mut from: impl Read, mut to: impl Write) {
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            let Ok(n @ 1..) = from.read(&mut bytes) else { return };
+            let mut state = self.state.lock().expect("the network's lock");
+            while state.way == Way::Silent {
+                state = self.changed.wait(state).expect("the network's lock");
+            }
+            state.carried += n as u64;
+            drop(state);
+            if to.write_all(&bytes[..n]).is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The replication slot in danger and lost; and what an operator has: status, reset, detach.
+
+use relevo_tests::client::{Client, Connect};
+use relevo_tests::panel;
+use relevo_tests::postgres::Postgres;
+use relevo_tests::token::token;
+use relevo_tests::wait::{SOON, until};
+use relevo_tests::witness::{Witness, database};
+use relevo_tests::world::World;
+
+/// Much WAL that no table of ours is in: 60 MB.
+const OTHER_WAL: &str = "do $$ begin for i in 1..60 loop perform pg_logical_emit_message(false, 'x', repeat('x', 1000000)); end loop; end $$; checkpoint";
+
+fn free(world: &World) {
+    let active = "select count(*) from pg_replication_slots where active";
+    until("the slot's release", SOON, || (world.sql(active) == "0").then_some(()));
+}
+
+#[test]
+fn a_slot_dropped_made_again_and_invalidated_is_one_gap_each_and_never_a_quiet_continuation() {
+    let world = World::postgres();
+    let mut server = world.serve();
+    let mut witness = Witness::of("slot", &world, &server);
+    let drop_slot = "select pg_drop_replication_slot('relevo_gad')";
+    for what in ["dropped", "made again", "invalidated"] {
+        witness.sees(100);
+        server.kill();
+        free(&world);
+        match what {
+            "dropped" => drop(world.sql(drop_slot)),
+            "made again" => {
+                world.sql(drop_slot);
+                world.sql("select pg_create_logical_replication_slot('relevo_gad', 'pgoutput')");
+            }
+            _ => {
+                world.sql("alter system set max_slot_wal_keep_size = '16MB'");
+                world.sql("select pg_reload_conf()");
+                world.sql(OTHER_WAL);
+                world.sql("checkpoint");
+                let status = "select wal_status from pg_replication_slots where slot_name = 'relevo_gad'";
+                assert_eq!(world.sql(status), "lost");
+                let shown = world.run(&["capture", "status"]).log;
+                assert!(shown.contains("relevo_gad, lost"), "{shown}");
+                world.sql("alter system reset max_slot_wal_keep_size");
+                world.sql("select pg_reload_conf()");
+            }
+        }
+        server = world.serve();
+        witness.server_is_at(server.address);
+        witness.fault(what);
+    }
+    witness.sees(100);
+    witness.judge_after_gaps(&world, &server);
+}
+
+#[test]
+fn operators_hear_that_a_slot_is_in_danger_and_that_it_is_safe_again() {
+    let postgres = Postgres::with(&["max_slot_wal_keep_size=96MB"]);
+    let world = World::over(postgres, |world| world.source("guard = \"200ms\""));
+    let server = world.serve();
+    let mut operator = Client::connect(server.address, &Connect::admin().to("system:operators"));
+    // An open transaction holds the slot back.
+    let mut open =
+        database(&world).meanwhile("begin; update tareas set titulo = 'open' where id = 1; select pg_sleep(600);");
+    let holds = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null";
+    until("the open transaction", SOON, || (world.sql(holds) == "1").then_some(()));
+    world.sql(OTHER_WAL);
+    world.sql("do $$ begin for i in 1..25 loop perform pg_logical_emit_message(false, 'x', repeat('x', 1000000)); end loop; end $$");
+    let notice = operator.expect("the warning", |f| f.data()["code"] == "capture_at_risk");
+    assert!(notice.data()["content"].as_str().unwrap().contains("max_slot_wal_keep_size"), "{}", notice.raw);
+    let ready = server.get("/readyz");
+    assert!(ready.0 == 200 && ready.1.contains("replication slot relevo_gad is"), "{ready:?}");
+    let (_, metrics) = server.get_as("/metrics", "900", "ADMIN");
+    for name in ["retained", "safe", "lag"] {
+        assert!(metrics.contains(&format!("relevo_source_slot_{name}_bytes{{source=\"gad\"}}")), "{metrics}");
+    }
+    world.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null");
+    let _ = open.wait();
+    until("that the slot follows", SOON, || {
+        world.sql("checkpoint");
+        operator.find(std::time::Duration::from_millis(300), |f| f.data()["code"] == "capture_safe").map(|_| ())
+    });
+}
+
+#[test]
+fn an_operator_sees_resets_and_detaches_a_source_with_the_server_running_and_stopped() {
+    let world = World::postgres();
+    let server = world.serve();
+    let mut client = Client::connect(server.address, &Connect::admin().to("tasks"));
+    let here = format!("http://{}", server.address);
+    let admin = token("900", "ADMIN");
+    let ask = |arguments: &[&str]| {
+        let ended = world.run(&[&["capture"], arguments, &["--url", &here, "--token", &admin]].concat());
+        assert!(ended.status.success(), "{}", ended.log);
+        ended.log
+    };
+    let shown = ask(&["status"]);
+    for text in
+        ["gad (postgres): running", "tables       efectivos, tareas, usuarios", "slot         relevo_gad, reserved"]
+    {
+        assert!(shown.contains(text), "{shown}");
+    }
+    assert!(ask(&["reset", "gad"]).contains("begins anew"));
+    let gap = client.expect("the gap", |f| f.kind() == "gap");
+    assert!(gap.raw.contains("reset the source"), "{}", gap.raw);
+    server.wait_readyz("that it goes on", |status, _| status == 200);
+    world.sql("update tareas set titulo = 'after the reset' where id = 1");
+    client.expect("a change", |f| f.is_of("tasks") && f.raw.contains("after the reset"));
+    let clerk = world.run(&["capture", "reset", "gad", "--url", &here, "--token", &token("2", "LEVEL_1")]);
+    assert!(!clerk.status.success() && clerk.log.contains("may not operate"), "{}", clerk.log);
+    let running = world.run(&["capture", "detach"]);
+    assert!(!running.status.success() && running.log.contains("in use by another relevo"), "{}", running.log);
+
+    assert!(server.stop(SOON).status.success());
+    free(&world);
+    let shown = world.run(&["capture", "status"]).log;
+    assert!(shown.contains("gad (postgres): stopped") && shown.contains("position"), "{shown}");
+    let reset = world.run(&["capture", "reset", "gad"]);
+    assert!(reset.status.success() && reset.log.contains("at the next `relevo serve`"), "{}", reset.log);
+    let shown = world.run(&["capture", "status"]).log;
+    assert!(shown.contains("it was reset"), "{shown}");
+    let server = world.serve();
+    panel::assert_equals_a_count(&world, &server);
+    assert!(server.stop(SOON).status.success());
+    free(&world);
+    let detached = world.run(&["capture", "detach"]).log;
+    assert!(detached.contains("took out replication slot relevo_gad and publication relevo_gad"), "{detached}");
+    assert_eq!(world.sql("select count(*) from pg_replication_slots"), "0");
+    let server = world.serve();
+    panel::assert_equals_a_count(&world, &server);
+}
