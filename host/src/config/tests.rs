@@ -257,6 +257,20 @@ fn what_is_said_of_a_plugin_is_for_one_that_a_pipeline_has() {
 }
 
 #[test]
+fn trusted_keys_are_keys_and_to_require_signatures_needs_one() {
+    let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    let trusted = |name: &str, key: &str| format!("[[plugins.trusted_key]]\nname = \"{name}\"\nkey = \"{key}\"\n");
+    let config = load(&format!("plugins.require_signature = true\n{}", trusted("release", key))).unwrap();
+    assert!(config.signatures().required && &*config.signatures().trusted[0].name == "release");
+    assert_eq!(refused("plugins.require_signature = true").0, "plugins.require_signature");
+    let (name, text) = refused(&trusted("release", &key[1..]));
+    assert_eq!(name, "plugins.trusted_key[0].key");
+    assert!(text.contains("64 hexadecimal digits"), "{text}");
+    assert_eq!(refused(&trusted("a b", key)).0, "plugins.trusted_key[0].name");
+    assert_eq!(refused(&trusted("a", key).repeat(2)).0, "plugins.trusted_key[1].name");
+}
+
+#[test]
 fn a_password_in_an_address_is_never_shown() {
     for url in ["postgres://u:geheim@h:x/d", "postgres://u:geheim@h/d?sslmode=no", "mysql://u:geheim@h/d"] {
         let text = format!("[[source]]\nname = \"a\"\nurl = \"{url}\"");

@@ -68,12 +68,12 @@ pub enum SignatureError {
         "its signature, by the key {0}, is not of this component and this manifest: one of them was changed after it was \
          signed. Do not use it before you know by whom; then sign it again"
     )]
-    Other(PublicKey),
+    Other(Box<PublicKey>),
     #[error(
         "it is signed with a key that relevo.toml does not trust. If you do, write there, and restart the server:\n  \
          [[plugins.trusted_key]]\n  name = \"NAME\"\n  key = \"{0}\"\nElse bring a version that is signed with a trusted key"
     )]
-    Untrusted(PublicKey),
+    Untrusted(Box<PublicKey>),
 }
 
 impl Package {
@@ -104,10 +104,10 @@ impl Package {
         };
         let signature = Signature::parse(text).ok_or(SignatureError::Damaged)?;
         if !signature.is_of(self.id().as_str()) {
-            return Err(SignatureError::Other(signature.key));
+            return Err(SignatureError::Other(signature.key.into()));
         }
         let trusted = rules.trusted.iter().find(|trusted| trusted.key == signature.key);
-        trusted.map(|trusted| Some(&*trusted.name)).ok_or(SignatureError::Untrusted(signature.key))
+        trusted.map(|trusted| Some(&*trusted.name)).ok_or(SignatureError::Untrusted(signature.key.into()))
     }
 
     /// Tells packages apart that differ, if only in their signatures.

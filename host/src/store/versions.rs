@@ -272,6 +272,22 @@ mod tests {
     }
 
     #[test]
+    fn the_signature_that_came_last_is_the_versions() {
+        let folder = tempfile::tempdir().unwrap();
+        let versions = Versions::open(folder.path(), 2).unwrap();
+        let id = bring(&versions, 1, "one", &[]);
+        let about = versions.about("p", &id).unwrap();
+        let mut package = versions.package("p", &id).unwrap();
+        let unsigned = package.mark();
+        for signature in [Some("one".to_owned()), Some("two".to_owned()), None] {
+            package.signature.clone_from(&signature);
+            versions.put(&about, &package, &[]).unwrap();
+            let kept = versions.package("p", &id).unwrap();
+            assert_eq!((&kept.signature, kept.mark() == unsigned), (&signature, signature.is_none()));
+        }
+    }
+
+    #[test]
     fn what_the_folder_held_and_why_a_version_was_refused_are_remembered() {
         let folder = tempfile::tempdir().unwrap();
         let versions = Versions::open(folder.path(), 2).unwrap();

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use super::Finding;
-use crate::config::{Config, PipelineSettings};
+use crate::config::{Config, PipelineSettings, Terms};
 use crate::event::Name;
 use crate::message::ChannelPattern;
-use crate::sandbox::{Manifest, Plugin, Sandbox};
+use crate::sandbox::{LoadError, Manifest, Plugin, Sandbox};
 use crate::store::Versions;
 
 pub(super) fn all(config: &Config) -> Vec<Finding> {
@@ -34,7 +34,12 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
     let mut findings = Vec::new();
     for name in &pipeline.plugins {
         let loaded = sandbox.load(&folder, name, &config.terms(name));
-        match loaded.or_else(|error| deployed(config, sandbox, name).ok_or(error)) {
+        let loaded = loaded.or_else(|error| match (deployed(config, sandbox, name), &error) {
+            (Some(Ok(plugin)), _) => Ok(plugin),
+            (Some(deployed), LoadError::File { .. }) => deployed,
+            _ => Err(error),
+        });
+        match loaded {
             Ok(plugin) => findings.extend(judge(&check, config, plugin.manifest())),
             Err(error) => {
                 let remedy = if error.is_of_settings() {
@@ -53,11 +58,12 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
 }
 
 /// The newest version that was deployed and not refused.
-fn deployed(config: &Config, sandbox: &Sandbox, name: &Name) -> Option<Plugin> {
+fn deployed(config: &Config, sandbox: &Sandbox, name: &Name) -> Option<Result<Plugin, LoadError>> {
     let versions = Versions::at(&config.versions_folder());
     let newest = versions.list(name).into_iter().find(|about| about.refused.is_none())?;
     let package = versions.package(name, &newest.id).ok()?;
-    sandbox.prepare(&package, name, &config.terms(name), &config.plugins_folder()).ok()
+    let terms = Terms { later_keys: true, ..config.terms(name) };
+    Some(sandbox.prepare(&package, name, &terms, &config.plugins_folder()))
 }
 
 fn judge(check: &str, config: &Config, manifest: &Manifest) -> Vec<Finding> {
