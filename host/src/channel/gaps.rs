@@ -11,6 +11,9 @@ pub(crate) fn lost(control: &Control) -> Option<Box<str>> {
     match control {
         Control::Gap { reason, .. } => Some(reason.clone()),
         Control::PipelineGap { pipeline } => Some(format!("pipeline {pipeline} fell behind").into()),
+        Control::PipelineRemoved { pipeline } => {
+            Some(format!("pipeline {pipeline} was taken out of the settings: what it sends begins anew").into())
+        }
         _ => None,
     }
 }
@@ -63,6 +66,8 @@ mod tests {
         assert_eq!(lost(&source).as_deref(), Some("restored"));
         let pipeline = Control::PipelineGap { pipeline: "panel".into() };
         assert_eq!(lost(&pipeline).as_deref(), Some("pipeline panel fell behind"));
+        let removed = lost(&Control::PipelineRemoved { pipeline: "panel".into() }).unwrap();
+        assert!(removed.contains("pipeline panel was taken out"), "{removed}");
         assert_eq!(lost(&Control::RebuildWanted { pipeline: "panel".into() }), None);
     }
 }

@@ -113,6 +113,12 @@ impl Config {
         self.channels.iter().find(|rule| rule.matches(channel))
     }
 
+    /// Whether a source watches a table; one that names none watches all.
+    pub fn watches(&self, table: &str) -> bool {
+        let named = |watched: &str| watched.eq_ignore_ascii_case(table);
+        self.sources.iter().any(|source| source.tables.is_empty() || source.tables.iter().any(|name| named(name)))
+    }
+
     /// Where components and manifests are.
     pub fn plugins_folder(&self) -> PathBuf {
         self.plugins.folder.clone().unwrap_or_else(|| self.data.join("plugins"))

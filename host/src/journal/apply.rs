@@ -62,7 +62,10 @@ pub(super) async fn control(
     let first = index.next;
     let at = index.now();
     // Gaps are few, and whoever resumes across one is told of it, however long ago it was.
-    let told = matches!(&piece.content, RecordBody::Control(Control::Gap { .. } | Control::PipelineGap { .. }));
+    let told = matches!(
+        &piece.content,
+        RecordBody::Control(Control::Gap { .. } | Control::PipelineGap { .. } | Control::PipelineRemoved { .. })
+    );
     insert(conn, &piece, first, at, told, None).await?;
     index.next += 1;
     match &piece.content {

@@ -3,9 +3,10 @@
 
 use sqlx::{Row, SqliteConnection};
 
+use super::apply::{self, Visible};
 use super::index::{Cursor, Index, sql, unsql};
 use super::shared::Shared;
-use super::{JournalError, checkpoints, codec, letters};
+use super::{Control, JournalError, checkpoints, codec, letters};
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
 
@@ -215,7 +216,9 @@ pub(super) async fn keep_pipelines(
     conn: &mut SqliteConnection,
     index: &mut Index,
     names: &[Name],
-) -> Result<(), JournalError> {
+    keep: u32,
+) -> Result<Visible, JournalError> {
+    let mut visible = Visible::default();
     let gone: Vec<Name> = index.known.cursors.keys().filter(|n| !names.contains(n)).cloned().collect();
     for name in gone {
         for text in [
@@ -227,7 +230,13 @@ pub(super) async fn keep_pipelines(
         }
         checkpoints::drop_all(conn, index, &name).await?;
         index.known.cursors.remove(&name);
-        tracing::info!(pipeline = %name, "the pipeline is no longer configured; its cursor and state are gone");
+        let piece = codec::prepare_control(Control::PipelineRemoved { pipeline: name.clone() })?;
+        let (_, told) = apply::control(conn, index, piece, keep).await?;
+        visible.records.extend(told.records);
+        tracing::warn!(
+            pipeline = %name,
+            "the pipeline is no longer configured: its cursor and state are gone, and clients are told of a gap"
+        );
     }
-    Ok(())
+    Ok(visible)
 }

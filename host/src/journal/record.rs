@@ -133,6 +133,8 @@ pub enum Control {
     SkipWanted { pipeline: Name, event: Number, by: Box<str> },
     /// A watched table has another form: events after this may be of it. `change`: in words.
     SchemaChanged { source: Name, table: Name, change: Box<str> },
+    /// A pipeline is no longer configured: its cursor and state are gone, and if it comes back it begins anew.
+    PipelineRemoved { pipeline: Name },
 }
 
 /// A version of a plugin takes the place of another in a pipeline.

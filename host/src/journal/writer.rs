@@ -238,7 +238,8 @@ impl Writer {
                 append::discard(conn, index, &key).await.map(|()| (Outcome::Done, Visible::default()))
             }
             Work::KeepPipelines(names) => {
-                prune::keep_pipelines(conn, index, &names).await.map(|()| (Outcome::Done, Visible::default()))
+                let keep = settings.keep_checkpoints;
+                prune::keep_pipelines(conn, index, &names, keep).await.map(|visible| (Outcome::Done, visible))
             }
             Work::Prune(prune) => prune::step(conn, index, &self.shared, prune)
                 .await

@@ -32,6 +32,7 @@ impl Subject {
             Code::JournalFull | Code::JournalRoom => Some(Self::Journal),
             Code::DeadLetter
             | Code::PipelineGap
+            | Code::PipelineRemoved
             | Code::SourceGap
             | Code::SchemaChanged
             | Code::PluginSwapped

@@ -62,6 +62,14 @@ fn happening(control: Control) -> Option<Happening> {
             about: About { pipeline: Some(pipeline), ..About::default() },
             reason: "The journal was full, and this pipeline held it back: it is rebuilt.".into(),
         }),
+        Control::PipelineRemoved { pipeline } => Some(Happening {
+            code: Code::PipelineRemoved,
+            about: About { pipeline: Some(pipeline), ..About::default() },
+            reason:
+                "No [[pipeline]] of the settings has its name: its cursor and state are gone. If it comes back, it \
+                     begins anew."
+                    .into(),
+        }),
         Control::Swapped { swap, former, .. } => {
             let back = swap.why == SwapReason::Probation;
             let about = About { pipeline: Some(swap.pipeline), plugin: Some(swap.plugin), source: None };
@@ -93,6 +101,7 @@ fn title(code: Code, about: &About, count: u64) -> String {
         Code::DeadLetter if count == 1 => format!("Pipeline {name}: an event could not be handled"),
         Code::DeadLetter => format!("Pipeline {name}: {count} events could not be handled"),
         Code::PipelineGap => format!("Pipeline {name} lost events"),
+        Code::PipelineRemoved => format!("Pipeline {name} was removed"),
         Code::SchemaChanged if count == 1 => format!("Source {name}: a table has another form"),
         Code::SchemaChanged => format!("Source {name}: tables have another form, {count} times"),
         Code::PluginSwapped => format!("Pipeline {name}: a version of {plugin} took over"),

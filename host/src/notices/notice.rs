@@ -63,6 +63,7 @@ codes! {
     JournalRoom "journal_room" Info;
     DeadLetter "dead_letter" Error;
     PipelineGap "pipeline_gap" Error;
+    PipelineRemoved "pipeline_removed" Warning;
     SourceGap "source_gap" Warning;
     SchemaChanged "schema_changed" Info;
     PluginSwapped "plugin_swapped" Info;

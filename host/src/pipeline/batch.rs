@@ -94,7 +94,8 @@ impl View<'_> {
             | Control::SkipWanted { .. }
             | Control::Checkpoint { .. }
             | Control::LetterClosed { .. }
-            | Control::SchemaChanged { .. } => false,
+            | Control::SchemaChanged { .. }
+            | Control::PipelineRemoved { .. } => false,
         }
     }
 

@@ -103,6 +103,11 @@ impl Library {
                 format!("its manifest sends to {channel}, for which there is no [[channel]] in the settings; add one");
             return Err(Unfit { reason, of_settings: true });
         }
+        if let Some(table) = plugin.manifest().tables().find(|table| !self.config.watches(table)) {
+            let reason =
+                format!("it wants the table {table}, which no [[source]] watches; add it to the tables of one");
+            return Err(Unfit { reason, of_settings: true });
+        }
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.push_back(plugin.clone());
         if loaded.len() > LOADED {

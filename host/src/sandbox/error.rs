@@ -21,7 +21,7 @@ pub enum LoadError {
     Grant { path: PathBuf, missing: Box<Missing> },
     /// Nobody vouches for it whom the operator trusts.
     #[error("{}: {error}", .path.display())]
-    Signature { path: PathBuf, error: SignatureError },
+    Signature { path: PathBuf, error: Box<SignatureError> },
     /// What the operator configured does not fit the manifest's schema.
     #[error(
         "relevo.toml: plugin.{plugin}.config.{key}: {wrong}; allowed: {allowed}. Under [plugin.{plugin}.config] {remedy}, \

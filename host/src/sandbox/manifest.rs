@@ -67,6 +67,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The tables whose rows it sees or looks up.
+    pub fn tables(&self) -> impl Iterator<Item = &Name> {
+        self.events.keys().chain(self.lookup.keys())
+    }
+
     /// Whether the plugin may send to a channel.
     pub fn may_send(&self, channel: &ChannelName) -> bool {
         self.channels.iter().any(|pattern| pattern.matches(channel.as_str()))

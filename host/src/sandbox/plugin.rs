@@ -79,7 +79,7 @@ impl Sandbox {
     pub fn verify(package: &Package, name: &Name, terms: &Terms, folder: &Path) -> Result<(), LoadError> {
         let Some(rules) = &terms.signatures else { return Ok(()) };
         let path = folder.join(format!("{name}.wasm"));
-        package.signer(rules).map(|_| ()).map_err(|error| LoadError::Signature { path, error })
+        package.signer(rules).map(|_| ()).map_err(|error| LoadError::Signature { path, error: Box::new(error) })
     }
 
     fn compile(&self, package: &Package, manifest: Manifest, path: &Path) -> Result<Plugin, LoadError> {

@@ -76,11 +76,7 @@ fn judge(check: &str, config: &Config, manifest: &Manifest) -> Vec<Finding> {
             findings.push(Finding::problem(check, found, remedy));
         }
     }
-    let all = config.sources.iter().any(|source| source.tables.is_empty());
-    let watched = |table: &str| {
-        all || config.sources.iter().flat_map(|s| &s.tables).any(|watched| watched.eq_ignore_ascii_case(table))
-    };
-    for table in manifest.events.keys().chain(manifest.lookup.keys()).filter(|table| !watched(table)) {
+    for table in manifest.tables().filter(|table| !config.watches(table)) {
         let found = format!("plugin {plugin} wants table {table}, which no source watches");
         findings.push(Finding::problem(check, found, format!("add {table} to the tables of a [[source]]")));
     }

@@ -315,6 +315,8 @@ async fn a_forgotten_pipeline_holds_nothing_back() {
     journal.keep_pipelines(&["stays".into(), "new".into()]).await.unwrap();
     assert_eq!(journal.pipeline("goes").await.unwrap(), None);
     assert!(journal.state_keys("goes").await.unwrap().is_empty());
+    let told: Vec<Control> = journal.gaps().await.unwrap().into_iter().map(|(_, control)| control).collect();
+    assert_eq!(told, [Control::PipelineRemoved { pipeline: "goes".into() }], "who resumes across it hears of it");
     assert_eq!(journal.pipeline("stays").await.unwrap().unwrap().state.len(), 1);
     journal.commit(Commit { pipeline: "goes".into(), ..commit(None, 9, vec![]) }).await.unwrap();
     assert_eq!(journal.pipeline("goes").await.unwrap().unwrap().state.len(), 0);
