@@ -46,6 +46,10 @@ struct Letter {
     plugin: Name,
     version: Box<str>,
     reason: Box<str>,
+    /// The plugins that have it when it is tried again.
+    lacking: Box<[Name]>,
+    /// What it means was sent before.
+    delivered: bool,
     number: Number,
     event: Event,
 }
@@ -59,8 +63,10 @@ async fn list(
     let limit = asked.limit.unwrap_or(50).clamp(1, MOST);
     let stored = parts.desk.dead_letters(asked.pipeline.as_deref(), asked.after, limit).await?;
     let letters = stored.into_iter().map(|stored| {
-        let crate::journal::DeadLetter { pipeline, plugin, version, reason, number, event, .. } = stored.letter;
-        Letter { letter: stored.number, at: stored.at.rfc3339(), pipeline, plugin, version, reason, number, event }
+        let crate::journal::DeadLetter { pipeline, plugin, version, reason, number, event, lacking, delivered, .. } =
+            stored.letter;
+        let (letter, at) = (stored.number, stored.at.rfc3339());
+        Letter { letter, at, pipeline, plugin, version, reason, lacking, delivered, number, event }
     });
     Ok(Json(Letters { letters: letters.collect() }))
 }

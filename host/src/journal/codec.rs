@@ -358,11 +358,21 @@ pub(super) fn decode(kind: i64, first: Number, last: Number, body: &[u8]) -> Res
             Ok(Record { first, last, bytes: body.len(), body: RecordBody::Commit(committed) })
         }
         CONTROL => {
-            let control: Control = postcard::from_bytes(rest).map_err(damaged)?;
+            let control = control(rest).map_err(damaged)?;
             Ok(Record { first, last, bytes: body.len(), body: RecordBody::Control(control) })
         }
         other => Err(wrong(&format_args!("its kind is {other}"))),
     }
+}
+
+/// What letters of earlier versions lack at their end: no names, and false.
+const SINCE_ADDED_TO_LETTERS: [u8; 2] = [0, 0];
+
+fn control(body: &[u8]) -> Result<Control, postcard::Error> {
+    postcard::from_bytes(body).or_else(|error| {
+        let whole = postcard::from_bytes(&[body, &SINCE_ADDED_TO_LETTERS].concat());
+        whole.ok().filter(|control| matches!(control, Control::DeadLetter(_))).ok_or(error)
+    })
 }
 
 /// Reads a state channel's message.

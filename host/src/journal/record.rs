@@ -187,6 +187,12 @@ pub struct DeadLetter {
     /// What the ids of the event's messages begin with.
     pub origin: Name,
     pub event: Event,
+    /// The plugins that did not have the event, and have it when it is tried again. Letters of earlier versions
+    /// of relevo name none: `on_fault` tells whether it is only `plugin`.
+    pub lacking: Box<[Name]>,
+    /// What the event means was sent before: it failed only when a state was made anew. Trying it again sends
+    /// nothing to stream channels.
+    pub delivered: bool,
 }
 
 /// Who reads what of a state channel at the start: the newest message for each key.

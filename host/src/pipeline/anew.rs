@@ -1,13 +1,13 @@
 //! A state that is being made: takes what the plugins make of rows and events, publishes nothing, and keeps of
 //! it what state channels will show. `rebuild` fills it and puts it in the other's place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::chain::{Chain, Memory};
 use super::failure::{Made, Sink, Stop};
 use super::letters::GivenUp;
 use super::worker::Context;
-use crate::event::{Micros, Number};
+use crate::event::Micros;
 use crate::journal::{DeadLetter, JournalError};
 use crate::message::{ChannelKind, ChannelName, Message};
 
@@ -23,9 +23,9 @@ pub(super) struct Anew {
     pub(super) seen: usize,
     /// The time of the newest event.
     pub(super) at: Micros,
-    /// The events that became dead letters before.
-    pub(super) letters: BTreeSet<Number>,
-    /// Those of them that are not to count, and for which plugins.
+    /// The pipeline is not new: what its events mean was sent before.
+    pub(super) delivered: bool,
+    /// The events that are not to count, and for which plugins.
     pub(super) given_up: GivenUp,
     /// Letters that are written when the state takes its place: while it is made for a version that waits,
     /// the one that serves has handled their events. None: they are written at once.
@@ -39,8 +39,8 @@ impl Sink for Anew {
         &mut self.memory
     }
 
-    fn has_letter(&self, event: Number) -> bool {
-        self.letters.contains(&event)
+    fn delivered(&self) -> bool {
+        self.delivered
     }
 
     fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {

@@ -87,6 +87,20 @@ impl Chain {
         self.plugins().position(|plugin| plugin.manifest().name == *name).map_or(0, |at| 1 << at)
     }
 
+    /// The names of the plugins in a mask, in order.
+    pub(super) fn named(&self, mask: Mask) -> impl Iterator<Item = &Name> {
+        self.names().enumerate().filter(move |(at, _)| mask & (1 << at) != 0).map(|(_, name)| name)
+    }
+
+    /// The plugins that lack a letter's event because of it.
+    pub(super) fn lacking(&self, plugin: &Name, lacking: &[Name]) -> Mask {
+        if !lacking.is_empty() {
+            return lacking.iter().fold(0, |mask, name| mask | self.bit(name));
+        }
+        // A letter of before that was written down: all, unless the policy is what it was then.
+        if self.on_fault(plugin) == OnFault::Bypass { self.bit(plugin) } else { Mask::MAX }
+    }
+
     pub(super) fn plugin(&self, name: &Name) -> Option<&Plugin> {
         self.plugins().find(|plugin| plugin.manifest().name == *name)
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::{Name, Number};
 use crate::journal::{Commit, JournalError, StateChange};
+use crate::message::ChannelKind;
 
 use super::chain::{Chain, Memory};
 use super::failure::{Made, Sink, Stop};
@@ -27,6 +28,8 @@ pub(super) struct Live {
     unsaved_since: Option<Instant>,
     /// Of the events ahead: those that became dead letters before a crash took the cursor back.
     pub(super) given_up: GivenUp,
+    /// What is handled now was sent before: stream channels get nothing of it.
+    pub(super) muted: bool,
     /// When its state is to be kept next; none: never (it has no plugins).
     checkpoint_at: Option<Instant>,
 }
@@ -40,6 +43,7 @@ impl Live {
             cursor: committed,
             unsaved_since: None,
             given_up: GivenUp::new(),
+            muted: false,
             checkpoint_at: None,
         }
     }
@@ -119,12 +123,19 @@ impl Sink for Live {
         &mut self.memory
     }
 
+    fn delivered(&self) -> bool {
+        self.muted
+    }
+
     fn on_probation(&self, plugin: &Name) -> bool {
         self.meta.versions.get(plugin).is_some_and(Active::on_probation)
     }
 
     fn accept(&mut self, context: &Context, chain: &Chain, made: Made<'_>) -> Result<(), JournalError> {
-        let Made { references, items, messages, through } = made;
+        let Made { references, items, mut messages, through } = made;
+        if self.muted {
+            messages.retain(|message| message.channel_kind == ChannelKind::State);
+        }
         let mut state = references.to_vec();
         for (owner, changed) in chain.names().zip(&self.memory.states) {
             state.extend(changed.changes().map(|(key, value)| StateChange {

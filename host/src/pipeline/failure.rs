@@ -62,6 +62,10 @@ pub(super) trait Sink {
         context.breaker.bad(&letter.plugin, &letter.reason);
         context.write_letter(letter)
     }
+    /// Whether what its events mean was sent before.
+    fn delivered(&self) -> bool {
+        false
+    }
     /// Whether a fault of the plugin's rolls its version back, rather than cost an event.
     fn on_probation(&self, _plugin: &Name) -> bool {
         false
@@ -201,7 +205,7 @@ impl<S: Sink> Run<'_, S> {
                 );
                 return Err(Stop::Broken { plugin: blame.plugin.clone(), reason });
             }
-            self.dead_letter(&item, blame)?;
+            self.dead_letter(&item, blame, policy)?;
             let through = if rest.is_empty() { piece.through } else { number };
             if !rest.is_empty() {
                 todo.push(Piece { items: rest, ..piece });
@@ -225,13 +229,17 @@ impl<S: Sink> Run<'_, S> {
     }
 
     /// Gives up an event that can't be handled.
-    fn dead_letter(&mut self, item: &Item, blame: &Blame) -> Result<(), Stop> {
+    fn dead_letter(&mut self, item: &Item, blame: &Blame, policy: OnFault) -> Result<(), Stop> {
         let context = self.context;
         let number = item.event.number;
         if self.sink.has_letter(number) {
             return Ok(());
         }
         let plugin = blame.plugin.as_ref().unwrap_or(&context.name);
+        let lacking = match policy {
+            OnFault::Bypass => [plugin.clone()].into(),
+            OnFault::Skip | OnFault::Hold => self.chain.named(item.wanted).cloned().collect(),
+        };
         let version = self.chain.versions().into_iter().find(|version| version.plugin == *plugin);
         let letter = DeadLetter {
             pipeline: context.name.clone(),
@@ -241,6 +249,8 @@ impl<S: Sink> Run<'_, S> {
             number,
             origin: item.origin.clone(),
             event: Event::clone(&item.event),
+            lacking,
+            delivered: self.sink.delivered(),
         };
         self.sink.letter(context, letter)
     }

@@ -10,9 +10,8 @@ use super::meta::{Meta, Replayed};
 use super::outputs::replay_origin;
 use super::wants::Mask;
 use super::worker::{Context, Worker};
-use crate::event::{Event, Name, Number};
+use crate::event::{Event, Number};
 use crate::journal::{Control, DeadLetter, LetterEnd};
-use crate::sandbox::OnFault;
 
 /// By event: its newest letter, and the plugins for which it does not count.
 pub(super) type GivenUp = BTreeMap<Number, (Number, Mask)>;
@@ -27,13 +26,13 @@ impl Worker<'_> {
             tracing::warn!(pipeline = %context.name, %letter, "a dead letter that is to be tried again is gone");
             return Ok(());
         };
-        let DeadLetter { plugin, number, origin, event, .. } = stored.letter;
+        let DeadLetter { plugin, number, origin, event, lacking, delivered, .. } = stored.letter;
         let event = Event { number, late: true, ..event };
         let replayed = Replayed { letter, by: by.into() };
-        let mut wanted = self.wants.mask(&event);
-        // The others had it when it failed.
-        if self.chain.on_fault(&plugin) == OnFault::Bypass {
-            wanted &= self.chain.bit(&plugin);
+        let mut wanted = self.wants.mask(&event) & self.chain.lacking(&plugin, &lacking);
+        if self.live.meta.contained.get(&event.source).is_some_and(|contained| contained.stands_for(&event)) {
+            // The state was made of newer rows since, and they have it.
+            wanted &= !self.wants.told(&event);
         }
         if self.live.given_up.get(&number).is_some_and(|(newest, _)| *newest > through) {
             // It failed again, and a crash came before that was saved.
@@ -44,7 +43,10 @@ impl Worker<'_> {
         let item = Item { event: Arc::new(event), origin: replay_origin(&origin, letter), wanted };
         // Committed with what comes of it, so that a crash can't make it happen twice, or not at all.
         let known = vec![Meta::replayed_change(&replayed)];
-        settle(context, &mut self.chain, &mut self.live, known, vec![item], through)?;
+        self.live.muted = delivered;
+        let settled = settle(context, &mut self.chain, &mut self.live, known, vec![item], through);
+        self.live.muted = false;
+        settled?;
         close(context, replayed)
     }
 
@@ -53,7 +55,7 @@ impl Worker<'_> {
     /// Looks at the letters that were written after `after`.
     pub(super) fn given_up(&self, mut after: Number) -> Result<GivenUp, Stop> {
         let context = self.context;
-        let mut letters: BTreeMap<Number, (Number, Name)> = BTreeMap::new();
+        let mut letters: BTreeMap<Number, (Number, Mask)> = BTreeMap::new();
         loop {
             let page = context.handle.block_on(context.journal.controls(after, PAGE))?;
             let Some((last, _)) = page.last() else { break };
@@ -61,7 +63,7 @@ impl Worker<'_> {
             for (number, control) in page {
                 match control {
                     Control::DeadLetter(letter) if letter.pipeline == context.name => {
-                        letters.insert(number, (letter.number, letter.plugin));
+                        letters.insert(number, (letter.number, self.chain.lacking(&letter.plugin, &letter.lacking)));
                     }
                     Control::LetterClosed { pipeline, letter, end: LetterEnd::Replayed, .. }
                         if pipeline == context.name =>
@@ -73,11 +75,10 @@ impl Worker<'_> {
             }
         }
         let mut given_up = GivenUp::new();
-        for (letter, (event, plugin)) in letters {
-            let bypassed = self.chain.on_fault(&plugin) == OnFault::Bypass;
+        for (letter, (event, lacking)) in letters {
             let (newest, mask) = given_up.entry(event).or_default();
             *newest = letter;
-            *mask |= if bypassed { self.chain.bit(&plugin) } else { Mask::MAX };
+            *mask |= lacking;
         }
         Ok(given_up)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::wants::Kept;
-use crate::event::{Micros, Name, Number, Position};
+use crate::event::{Body, Event, Micros, Name, Number, Operation, Position};
 use crate::journal::{PipelineState, StateChange, Swap};
 use crate::sandbox::Plugin;
 use crate::store::VersionId;
@@ -33,6 +33,21 @@ pub(super) struct Contained {
     pub(super) incarnation: Name,
     pub(super) position: Position,
     pub(super) tables: BTreeSet<Name>,
+    /// The source's events up to this number are those changes, and of lives before.
+    #[serde(default)]
+    pub(super) through: Number,
+    /// The rows' own numbers come after this one.
+    #[serde(default)]
+    pub(super) before: Number,
+}
+
+impl Contained {
+    /// Whether the rows stand for an event that was given up.
+    pub(super) fn stands_for(&self, event: &Event) -> bool {
+        let Body::Change(change) = &event.body else { return false };
+        let through = if change.operation == Operation::Snapshot { self.before } else { self.through };
+        self.tables.contains(&change.table) && event.number <= through
+    }
 }
 
 /// The state has to be made anew.
@@ -216,6 +231,8 @@ mod tests {
                     incarnation: "i1".into(),
                     position: Position { commit: 7, index: 2 },
                     tables: BTreeSet::from(["tareas".into()]),
+                    through: Number(8),
+                    before: Number(9),
                 },
             )]
             .into(),

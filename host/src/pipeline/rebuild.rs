@@ -57,7 +57,7 @@ impl Worker<'_> {
         let Some(snapshot) = Snapshot::of(record) else { return Ok(()) };
         let (context, begun) = (self.context, std::time::Instant::now());
         context.board.status(Status::Rebuilding);
-        let mut anew = self.nothing()?;
+        let mut anew = self.nothing(former.is_some())?;
         let origin = rebuild_origin(&snapshot.incarnation, snapshot.part.request);
 
         // The rows are those of one moment: what plugins look up is there before they see any.
@@ -76,6 +76,8 @@ impl Worker<'_> {
             incarnation: snapshot.incarnation.clone(),
             position: contains,
             tables: self.wants.kept.tables(),
+            through: beyond,
+            before: snapshot.before,
         };
         let contained = BTreeMap::from([(snapshot.source.clone(), told)]);
         let stands = self.live.meta.rebuild.as_ref().is_some_and(|rebuild| rebuild.stands);
@@ -119,7 +121,7 @@ impl Worker<'_> {
     }
 
     fn make_of_events(&mut self, cursor: Number) -> Result<(), Stop> {
-        let (mut anew, origin) = (self.nothing()?, rebuild_origin("", cursor));
+        let (mut anew, origin) = (self.nothing(true)?, rebuild_origin("", cursor));
         self.replay(&mut anew, self.context.journal.kept_after(), cursor, &BTreeMap::new(), &origin)?;
         self.replace(anew, &origin, Some(cursor), cursor, BTreeMap::new(), None)
     }
@@ -138,7 +140,7 @@ impl Worker<'_> {
         };
         let Ok(then) = Meta::take(&mut stored) else { return Ok(false) };
         context.board.status(Status::Rebuilding);
-        let mut anew = self.nothing()?;
+        let mut anew = self.nothing(true)?;
         anew.memory = super::worker::take_memory(&self.chain, &self.wants, &mut stored);
         let origin = rebuild_origin("checkpoint", context.journal.head());
         self.replay(&mut anew, stored.cursor, cursor, &then.contained, &origin)?;
@@ -198,20 +200,14 @@ impl Worker<'_> {
         Ok(cursor)
     }
 
-    fn nothing(&mut self) -> Result<Anew, Stop> {
+    /// `delivered`: what the events mean was sent before.
+    fn nothing(&mut self, delivered: bool) -> Result<Anew, Stop> {
         self.chain.renew();
         // An event's letter, and its end, come after it: whoever has the event has them.
-        let (letters, given_up) = (self.letters()?, self.given_up(self.context.journal.kept_after())?);
+        let given_up = self.given_up(self.context.journal.kept_after())?;
         let unwritten = self.in_the_making().is_some().then(Vec::new);
         let memory = super::worker::take_memory(&self.chain, &self.wants, &mut Default::default());
-        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), letters, given_up, unwritten })
-    }
-
-    /// The events that there are letters for, or were.
-    fn letters(&self) -> Result<BTreeSet<Number>, Stop> {
-        let context = self.context;
-        let letters = context.handle.block_on(context.journal.events_with_letters(&context.name))?;
-        Ok(letters.into_iter().collect())
+        Ok(Anew { memory, newest: BTreeMap::new(), seen: 0, at: Micros::default(), delivered, given_up, unwritten })
     }
 
     /// Runs again what the snapshot does not contain and the pipeline has seen.

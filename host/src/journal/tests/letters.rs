@@ -12,6 +12,8 @@ pub(super) fn letter(pipeline: &str, event: u64, text: &str) -> DeadLetter {
         number: Number(event),
         origin: "one".into(),
         event: (*change(event, text)).clone(),
+        lacking: ["plugin".into(), "other".into()].into(),
+        delivered: true,
     }
 }
 

@@ -178,6 +178,8 @@ fn what_the_snapshot_told_is_passed_over() {
         incarnation: "i1".into(),
         position: Position { commit: 2, index: 0 },
         tables: ["accounts".into(), "people".into()].into(),
+        through: Number::ZERO,
+        before: Number::ZERO,
     };
     cutting.contained.insert("bank".into(), told.clone());
     let records = [record(vec![account(1), person(2), account(3)])];
@@ -211,7 +213,9 @@ fn a_change_that_the_rows_contain_is_still_an_event_to_a_plugin_that_gets_no_row
     let mut cutting = Cutting::of(9);
     cutting.wants = wants(&[("accounts", &[Insert, Snapshot]), ("people", &[Insert])]);
     let tables = cutting.wants.kept.tables();
-    let told = Contained { incarnation: "i1".into(), position: Position { commit: 5, index: 0 }, tables };
+    let position = Position { commit: 5, index: 0 };
+    let (through, before) = (Number(5), Number(5));
+    let told = Contained { incarnation: "i1".into(), position, tables, through, before };
     cutting.contained.insert("bank".into(), told);
     let records = [record(vec![account(1)]), record(vec![person(2)]), record(vec![person(6)])];
     assert_eq!(cutting.all(&records), "|2→2  6|6→6", "its row is looked up as the snapshot has it");

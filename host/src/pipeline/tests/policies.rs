@@ -232,3 +232,81 @@ async fn a_crash_before_the_cursor_is_saved_makes_no_second_dead_letter() {
     assert_eq!(world.dead_letters().await.len(), 1);
     running.pipelines.stop().await;
 }
+
+/// A world of two plugins, of which the first fails at account 5.
+async fn two(first: &str) -> (super::world::World, super::world::Running) {
+    let mut world = super::world::World::new("probation = '0s'").await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'stamp'\nplugins = ['first', 'stamp']\n");
+    world.place_with("stamp", "first", &of_first("f", first, AT_FIVE));
+    world.place_with("stamp", "stamp", &manifest("v0", "", ""));
+    let running = world.start().await;
+    running.until("stamp", |health| health.status == Status::Running).await;
+    (world, running)
+}
+
+fn of_first(stamp: &str, top: &str, config: &str) -> String {
+    manifest(stamp, top, config).replace("name = 'stamp'", "name = 'first'")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_is_tried_again_on_those_that_lack_its_event_whatever_the_policy_is_by_then() {
+    for (then, now, late) in [("bypass", "skip", ["g"].as_slice()), ("skip", "bypass", &["g", "v0"])] {
+        let (mut world, running) = two(&format!("on_fault = '{then}'")).await;
+        world.bank.account(5, 1, 1);
+        let last = world.append().await;
+        running.stamped(last).await;
+        let desk = running.pipelines.desk();
+        let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0).number;
+        let mended = super::world::World::package("stamp", of_first("g", &format!("on_fault = '{now}'"), ""));
+        desk.deploy("first", mended, "7", crate::store::Origin::Http).await.unwrap();
+        let place = desk.replay(letter, "7").await.unwrap();
+        running.stamped(place).await;
+        let sent = world.sent("stamped").await;
+        let stamps = world.stamps().await;
+        let tried: Vec<&str> =
+            sent.iter().zip(&stamps).filter(|(message, _)| message.late).map(|(_, stamped)| &*stamped.stamp).collect();
+        assert_eq!(tried, late, "{then}, then {now}");
+        running.pipelines.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_of_an_event_that_was_sent_before_counts_when_it_is_tried_again_and_is_not_sent_again() {
+    let (mut world, running) = world("probation = '0s'", "", "").await;
+    world.bank.account(5, 1, 1);
+    world.change(2).await;
+    running.swap_to(version("v1")).await;
+    running.swap_to(super::world::World::package("stamp", manifest("v2", "", ""))).await;
+    let fails = super::world::World::package("stamp", manifest("v3", "", AT_FIVE));
+    running.swap_to(fails).await;
+    let place = world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();
+    running.stamped(place).await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0);
+    assert!(letter.letter.delivered, "{letter:?}");
+    running.swap_to(super::world::World::package("stamp", manifest("v4", "", ""))).await;
+    let place = desk.replay(letter.number, "7").await.unwrap();
+    running.stamped(place).await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    world.assert_whole(4).await;
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_was_tried_again_and_fails_when_the_state_is_made_anew_is_a_letter_again() {
+    let (mut world, running) = world("probation = '0s'", "", AT_FIVE).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0).number;
+    running.swap_to(version("v1")).await;
+    let place = desk.replay(letter, "7").await.unwrap();
+    running.stamped(place).await;
+    running.swap_to(super::world::World::package("stamp", manifest("v2", "", AT_FIVE))).await;
+    let place = world.journal.control(Control::RebuildWanted { pipeline: "stamp".into() }).await.unwrap();
+    running.stamped(place).await;
+    assert_eq!(desk.dead_letters(None, Number::ZERO, 10).await.unwrap().len(), 1, "it counts no more, and it shows");
+    running.pipelines.stop().await;
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::super::Status;
 use super::world::{Running, World};
 use crate::event::Number;
-use crate::journal::Control;
+use crate::journal::{Control, RecordBody};
 
 /// A ledger that has seen some life.
 async fn lived(more: &str) -> (World, Running, Number) {
@@ -205,5 +205,30 @@ async fn a_rebuild_without_rows_is_made_of_the_events_that_are_kept() {
     let last = world.publish(3, "news:notes", "3").await;
     running.done(last).await;
     assert_eq!(world.state().await["notes"], "3");
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_whose_row_the_state_was_made_of_since_does_not_count_again() {
+    let (mut world, running, _) = lived("").await;
+    // The row is mended while the letter of what it was lies there.
+    world.bank.bad_account(5, "panic");
+    world.bank.account(5, 70, 1);
+    let last = world.append().await;
+    running.done(last).await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0).number;
+    let wanted = world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
+    let request = world.request(wanted).await;
+    world.answer(request).await;
+    running.until("ledger", |health| !health.rebuild_asked && health.cursor >= request).await;
+    let (changes, sent) = (world.state().await["changes"].clone(), world.sent("ledger").await.len());
+    let place = desk.replay(letter, "7").await.unwrap();
+    running.done(place).await;
+    assert_eq!((world.state().await["changes"].clone(), world.sent("ledger").await.len()), (changes, sent));
+    // It is closed after the commit that tried it.
+    let closed =
+        world.record_after(place, |record| matches!(record.body, RecordBody::Control(Control::LetterClosed { .. })));
+    closed.await;
     running.pipelines.stop().await;
 }

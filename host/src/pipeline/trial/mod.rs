@@ -137,8 +137,14 @@ impl<'a> Course<'a> {
             memory.states.iter_mut().for_each(State::keep);
             report.note(format!("it brought over the state of layout {from}"));
         }
+        let mut now = context.handle.block_on(context.journal.pipeline(&context.name))?.unwrap_or_default();
+        let now = Meta::take(&mut now).map_err(broken)?;
+        let same =
+            now.versions.iter().filter(|(name, now)| then.versions.get(*name).is_some_and(|then| then.id == now.id));
+        let others = same.map(|(name, _)| name.clone()).collect();
         let tried = Tried {
             memory,
+            others,
             comparison: Comparison::new(report),
             known: letters.into_iter().collect(),
             until_fault: range.until_fault,

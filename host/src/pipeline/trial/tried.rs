@@ -7,7 +7,7 @@ use super::super::failure::{Made, Sink, Stop};
 use super::super::outputs::Ids;
 use super::super::worker::Context;
 use super::comparison::Comparison;
-use crate::event::Number;
+use crate::event::{Name, Number};
 use crate::journal::{DeadLetter, JournalError};
 
 pub(super) struct Tried {
@@ -15,6 +15,8 @@ pub(super) struct Tried {
     pub(super) comparison: Comparison,
     /// Events that the version that serves gave up.
     pub(super) known: BTreeSet<Number>,
+    /// Other plugins that served in the same version then as now. Others' faults say nothing of this version.
+    pub(super) others: BTreeSet<Name>,
     pub(super) until_fault: bool,
     /// Nothing is committed yet of what it makes now.
     pub(super) ahead: bool,
@@ -34,7 +36,10 @@ impl Sink for Tried {
 
     fn letter(&mut self, _: &Context, letter: DeadLetter) -> Result<(), Stop> {
         let report = &mut self.comparison.report;
-        if self.known.contains(&letter.number) {
+        let own = *letter.plugin == *report.plugin;
+        // A pipeline may stand still because of another plugin: that must not keep this one from being mended.
+        let others = !own && (self.ahead || !self.others.contains(&letter.plugin));
+        if others || self.known.contains(&letter.number) {
             report.known_faults += 1;
             return Ok(());
         }

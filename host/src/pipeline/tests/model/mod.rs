@@ -5,7 +5,7 @@
 //! whenever everything has settled. A case that fails is made smaller and printed. The seeds are the same in
 //! each run; `RELEVO_MODEL_SEED` gives others, `RELEVO_MODEL_CASES` more cases of each test.
 
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use operations::{Setting, Step};
 use oracle::Oracle;
@@ -39,7 +39,6 @@ fn case(setting: &Setting, steps: &[Step]) {
     }
     server.mend();
     settled(setting, &mut server);
-    server.stop();
 }
 
 fn setting_of<T: std::str::FromStr>(name: &str, otherwise: T) -> T {
@@ -64,8 +63,13 @@ fn cases(share: u64) {
             TestCaseError::fail(text.unwrap_or("a panic").to_owned())
         })
     });
-    if let Err(error) = ran {
-        panic!("{error}");
+    match ran {
+        Ok(()) => {}
+        Err(TestError::Fail(why, (setting, steps))) => {
+            let steps: String = steps.iter().map(|step| format!("\n    {step:?}")).collect();
+            panic!("{why}\n{setting:?}{steps}");
+        }
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Oracle<'a> {
     events: Vec<Seen>,
     /// Rows of snapshots, by what they contain.
     snapshots: Vec<(Rows, Vec<Seen>)>,
+    /// The last snapshot is at its end.
+    whole: bool,
     /// By plugin: the stamp of the version that serves, according to the commits.
     serving: BTreeMap<&'static str, String>,
     former: BTreeMap<&'static str, Vec<String>>,
@@ -89,6 +91,7 @@ impl<'a> Oracle<'a> {
             versions,
             events: Vec::new(),
             snapshots: Vec::new(),
+            whole: true,
             serving: BTreeMap::new(),
             former: BTreeMap::new(),
             has: plugins.iter().map(|plugin| (*plugin, BTreeSet::new())).collect(),
@@ -130,9 +133,10 @@ impl<'a> Oracle<'a> {
         let rows = Rows { incarnation: append.incarnation.clone(), contains: part.contains };
         match self.snapshots.last_mut() {
             // Chunks of one snapshot follow each other.
-            Some((last, all)) if *last == rows && !append.complete => all.extend(seen),
+            Some((last, all)) if *last == rows && !self.whole => all.extend(seen),
             _ => self.snapshots.push((rows, seen.collect())),
         }
+        self.whole = append.complete;
     }
 
     fn version(&self, plugin: &str) -> &'a Version {

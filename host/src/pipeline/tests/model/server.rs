@@ -1,7 +1,7 @@
 //! The server of one case: a journal and a pipeline that die together at a commit, or are killed, and come
 //! back in the same folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -359,8 +359,22 @@ impl Server {
             RecordBody::Control(control) => Some((record.first, control)),
             _ => None,
         });
+        let (mut replays, mut closed) = (BTreeSet::new(), BTreeSet::new());
+        for (_, control) in controls.clone() {
+            match control {
+                Control::ReplayWanted { letter, .. } => _ = replays.insert(letter),
+                Control::LetterClosed { letter, .. } => _ = closed.insert(letter),
+                _ => {}
+            }
+        }
         match &health.status {
-            Status::Running => health.cursor >= asked && !health.rebuild_asked && health.pending.is_none(),
+            // A letter is closed after the commit that tries it again.
+            Status::Running => {
+                replays.is_subset(&closed)
+                    && health.cursor >= asked
+                    && !health.rebuild_asked
+                    && health.pending.is_none()
+            }
             Status::Paused { .. } => {
                 // The wish that it goes on lies ahead of it.
                 let mut last = None;
@@ -442,9 +456,11 @@ impl Server {
         assert_eq!(self.health().status, Status::Running);
         assert_eq!(self.letters(), []);
     }
+}
 
-    pub(super) fn stop(mut self) {
-        let Life { runtime, pipelines, fuse, .. } = self.life.take().unwrap();
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(Life { runtime, pipelines, fuse, .. }) = self.life.take() else { return };
         runtime.block_on(async {
             tokio::join!(pipelines.stop(), async { fuse.release() });
         });

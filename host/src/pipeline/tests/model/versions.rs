@@ -72,7 +72,7 @@ impl Version {
             Kind::Good | Kind::Otherwise | Kind::Moves => String::new(),
         };
         format!(
-            "name = '{}'\nversion = '{stamp}'\nchannels = ['stamped']\nstate_layout = {}\non_fault = '{on_fault}'\n{snapshot}\
+            "name = '{}'\nversion = '{stamp}'\nchannels = ['stamped']\ncapabilities = ['state']\nstate_layout = {}\non_fault = '{on_fault}'\n{snapshot}\
              events = {{ accounts = [{first}'insert', 'update', 'delete'] }}\n[config]\nstamp = '{stamp}'\n{how}\n",
             self.plugin,
             self.layout(),
