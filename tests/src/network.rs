@@ -23,7 +23,7 @@ struct Shared {
 enum Way {
     #[default]
     Open,
-    /// What is sent is swallowed up to the end of the silence, and nobody closes anything.
+    /// Nothing is carried, and nobody closes anything.
     Silent,
     Cut,
 }
@@ -31,6 +31,9 @@ enum Way {
 #[derive(Debug, Default)]
 struct State {
     way: Way,
+    /// How often it fell silent: connections from before carry nothing for ever, as over a router that has
+    /// forgotten them.
+    silences: u64,
     /// Both ends of each connection.
     ends: Vec<(TcpStream, UnixStream)>,
     carried: u64,
@@ -66,8 +69,9 @@ impl Network {
         self.be(Way::Cut);
     }
 
-    /// Carries nothing, and says nothing.
+    /// Carries nothing, and says nothing: those that are open for ever, those that come until it is mended.
     pub fn fall_silent(&self) {
+        self.shared.state.lock().expect("the network's lock").silences += 1;
         self.be(Way::Silent);
     }
 
@@ -99,24 +103,25 @@ impl Shared {
         let ends = || Some((client.try_clone().ok()?, server.try_clone().ok()?));
         let (Some(kept), Some((out, back))) = (ends(), ends()) else { return };
         state.ends.push(kept);
+        let silences = state.silences;
         drop(state);
         let (forth, other) = (Arc::clone(self), Arc::clone(self));
         std::thread::spawn(move || {
-            forth.copy(client, &back);
+            forth.copy(silences, client, &back);
             let _ = back.shutdown(Shutdown::Both);
         });
         std::thread::spawn(move || {
-            other.copy(server, &out);
+            other.copy(silences, server, &out);
             let _ = out.shutdown(Shutdown::Both);
         });
     }
 
-    fn copy(&self, mut from: impl Read, mut to: impl Write) {
+    fn copy(&self, silences: u64, mut from: impl Read, mut to: impl Write) {
         let mut bytes = vec![0; 64 << 10];
         loop {
             let Ok(n @ 1..) = from.read(&mut bytes) else { return };
             let mut state = self.state.lock().expect("the network's lock");
-            while state.way == Way::Silent {
+            while state.way == Way::Silent || state.silences > silences {
                 state = self.changed.wait(state).expect("the network's lock");
             }
             state.carried += n as u64;
