@@ -158,3 +158,34 @@ fn a_subscription_with_a_place_of_another_epoch_is_told_of_the_gap_on_that_chann
     assert_eq!(gap.channel(), "tasks", "{}", gap.raw);
     assert!(client.place.offset >= before.offset, "the number that all channels share doesn't go back");
 }
+
+#[test]
+fn a_pipeline_that_left_the_settings_and_came_back_is_a_gap() {
+    const STAMP: &str = "[[pipeline]]\nname = \"stamp\"\nplugins = [\"stamp\"]";
+    let world = World::configured(|world| {
+        world.install("stamp");
+        let world = world.set("plugins.grants = \"open\"").append(STAMP);
+        world.append("[[channel]]\npattern = \"stamped\"\nread = [\"*\"]")
+    });
+    let change = |world: &World| world.sql("update tareas set titulo = titulo || '.' where id = 1");
+    let server = world.serve();
+    let mut client = Client::connect(server.address, &Connect::admin().to("stamped"));
+    change(&world);
+    client.expect("the first change", |f| f.is_of("stamped"));
+    let old = client.place.clone();
+    stop(server);
+
+    let world = world.replace(STAMP, "");
+    let server = world.serve();
+    change(&world);
+    stop(server);
+
+    let world = world.replace("", STAMP);
+    let server = world.serve();
+    change(&world);
+    let mut client = Client::connect(server.address, &Connect::admin().to("stamped").after(&old));
+    let gap = client.expect("the gap", |f| f.kind() == "gap");
+    assert!(gap.text("reason").contains("pipeline stamp was taken out of the settings"), "{}", gap.raw);
+    let first = client.frames.iter().find(|f| f.kind() == "gap" || f.is_of("stamped")).unwrap();
+    assert_eq!(first.kind(), "gap", "{}", first.raw);
+}
