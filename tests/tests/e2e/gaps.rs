@@ -185,7 +185,7 @@ fn a_pipeline_that_left_the_settings_and_came_back_is_a_gap() {
     change(&world);
     let mut client = Client::connect(server.address, &Connect::admin().to("stamped").after(&old));
     let gap = client.expect("the gap", |f| f.kind() == "gap");
-    assert!(gap.text("reason").contains("pipeline stamp was taken out of the settings"), "{}", gap.raw);
+    assert!(gap.text("detail").contains("pipeline stamp was taken out of the settings"), "{}", gap.raw);
     let first = client.frames.iter().find(|f| f.kind() == "gap" || f.is_of("stamped")).unwrap();
     assert_eq!(first.kind(), "gap", "{}", first.raw);
 }
