@@ -61,7 +61,11 @@ fn where_nothing_was_ever_started_it_makes_nothing() {
     let world = World::new();
     std::fs::remove_dir_all(world.data().join("plugins")).unwrap();
     let before = contents(&world.data());
-    assert_finds(&world, "PROBLEM", &["pipeline panel", "panel.wasm", "-> when the server runs: relevo plugin deploy panel.wasm"]);
+    assert_finds(
+        &world,
+        "PROBLEM",
+        &["pipeline panel", "panel.wasm", "-> when the server runs: relevo plugin deploy panel.wasm"],
+    );
     assert!(before == contents(&world.data()), "it made or changed something");
 }
 
