@@ -293,3 +293,14 @@ async def test_many_dictionaries_are_taken_anew_one_after_the_other(new_world: M
         world.sql("alter table tareas add column nueva text default 'x'")
         await until("the last one was taken anew", lambda: boards[-1]._as_of > begun)
         assert [dict(board) for board in boards] == wanted
+
+
+async def test_a_dictionary_of_a_stream_is_refused_at_once_and_the_client_goes_on(world: World) -> None:
+    async with connect(world, "efectivos") as client:
+        with pytest.raises(ValueError, match="tasks is no state channel but of kind stream"):
+            await soon(client.state("tasks"))
+        board = await soon(client.state("tasks:board"))
+        await assert_equal(board, world)
+        world.sql(task(50, "after it"))
+        await until("the change", lambda: shown(board).get("50") == "after it")
+        assert "tasks" not in client.channels

@@ -128,6 +128,11 @@ impl Members {
         self.get(who).map_or(&[], |member| &member.channels)
     }
 
+    /// How a channel keeps and delivers: what its rule says.
+    pub(crate) fn kind(&self, name: &ChannelName) -> ChannelKind {
+        self.rules.iter().find(|rule| rule.matches(name)).map_or(ChannelKind::Stream, |rule| rule.kind)
+    }
+
     /// Adds a channel of which the client has everything up to `since`.
     pub(crate) fn join(&mut self, who: MemberId, name: ChannelName, since: Number) {
         let Some(member) = self.get(who) else { return };

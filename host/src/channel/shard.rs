@@ -258,7 +258,8 @@ impl Shard {
     fn answer(&mut self, who: MemberId, answers: Vec<Subscribed>) {
         let epoch = self.journal.epoch();
         for Subscribed { id, channel } in answers {
-            let answer = Answer::Subscribed { id, channel: &channel, epoch: &epoch, offset: self.position };
+            let kind = self.members.kind(&channel);
+            let answer = Answer::Subscribed { id, channel: &channel, kind, epoch: &epoch, offset: self.position };
             self.members.tell(who, answer.frame());
         }
     }

@@ -38,7 +38,13 @@ impl Serve {
 
     async fn serve(self, config: Config) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
+        if config.sources.is_empty() {
+            warn!("no [[source]] in the settings: no database is watched; only what is published is sent");
+        }
         if self.demo {
+            if config.sources.iter().all(|source| source.example.is_none()) {
+                warn!("--demo does nothing: no [[source]] in the settings has an example");
+            }
             demo::prepare(&config, self.example).await?;
         }
         let started = tokio::select! {

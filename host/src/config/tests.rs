@@ -278,3 +278,41 @@ fn a_password_in_an_address_is_never_shown() {
         assert!(!error.contains("geheim") && error.contains("postgres://USER:PASSWORD@HOST/DATABASE"), "{error}");
     }
 }
+
+/// What a section's error lists as allowed is all that can be set in it.
+#[test]
+fn every_setting_stands_in_the_documentation() {
+    let document = include_str!("../../../docs/settings.md");
+    for (section, needed) in [
+        ("", ""),
+        ("[auth]", ""),
+        ("[journal]", ""),
+        ("[session]", ""),
+        ("[gad]", ""),
+        ("[notices]", ""),
+        ("[page]", ""),
+        ("[plugins]", ""),
+        ("[plugins.limits]", ""),
+        ("[[plugins.trusted_key]]", ""),
+        ("[plugin.x]", ""),
+        ("[[source]]", "name = 'x'\nurl = 'sqlite:x'"),
+        ("[[pipeline]]", "name = 'x'\nplugins = []"),
+        ("[[channel]]", "pattern = 'x'"),
+    ] {
+        let error = load(&format!("{section}\n{needed}\nqqqq = 1\n")).expect_err(section);
+        let keys: Vec<&str> = error
+            .allowed
+            .split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
+            .filter(|key| !key.is_empty())
+            .collect();
+        assert!(keys.len() > 1, "{section}: {error}");
+        let is_section =
+            |key: &str| document.contains(&format!("[{key}]")) || document.contains(&format!("[{key}.NAME]"));
+        for key in keys.into_iter().filter(|key| !["or", "and", "one", "of"].contains(key)) {
+            assert!(
+                document.contains(&format!("`{key}`")) || is_section(key),
+                "{section}: {key} is not in docs/settings.md"
+            );
+        }
+    }
+}

@@ -107,6 +107,7 @@ pub enum Answer<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<u64>,
         channel: &'a ChannelName,
+        kind: ChannelKind,
         epoch: &'a str,
         offset: Number,
     },

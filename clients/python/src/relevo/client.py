@@ -87,7 +87,7 @@ def connect(
     url = url or os.environ.get("RELEVO_URL")
     if not url:
         raise ValueError("there is no address: give a url, or set RELEVO_URL")
-    token = token or os.environ.get("RELEVO_TOKEN")
+    token = os.environ.get("RELEVO_TOKEN") if token is None else token
     if not token:
         raise ValueError("there is no token: give one (or a function that gets one), or set RELEVO_TOKEN")
     if queue_bytes < 1:
@@ -322,7 +322,9 @@ class Client:
         return time.perf_counter() - start
 
     async def state(self, channel: str) -> State:
-        """A state channel as a dictionary that keeps itself up to date. Raises `ChannelRefused`.
+        """A state channel as a dictionary that keeps itself up to date.
+
+        Raises `ChannelRefused`, and `ValueError` if the channel is of another kind.
 
         Called again it gives the same one, also if the first call was cancelled; and a new one if the
         server refused the channel meanwhile, as it may when the user's role has changed.
@@ -625,9 +627,17 @@ class Client:
             # Nobody waits for it any more (a cancelled task): undo it.
             self._commands.give(self._commands.make("unsubscribe", channel, own=True))
             return
+        state = self._states.get(channel)
+        if state is not None and frame.kind not in (None, "state"):
+            # A dictionary would stay empty, and its first message have no key.
+            del self._states[channel]
+            state._end(ValueError(f"{channel} is no state channel but of kind {frame.kind}: subscribe to it instead"))
+            self._commands.give(self._commands.make("unsubscribe", channel, own=True))
+            if command is not None and not command.answer.done():
+                command.answer.set_result(frame)
+            return
         self._channels[channel] = None
         self._seen[channel] = max(self._seen.get(channel, 0), frame.position.offset)
-        state = self._states.get(channel)
         if state is not None:
             state._finish(frame.position.offset)
             if self._doubtful and self._doubtful[0] is state:

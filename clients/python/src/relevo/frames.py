@@ -110,6 +110,8 @@ class Subscribed:
     id: int | None
     channel: str
     position: Position
+    kind: str | None = None
+    """`stream`, `state` or `ephemeral`; None from servers that don't say."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +159,7 @@ def _read(fields: dict[str, Any]) -> Frame | None:
     if kind in ("pong", "published", "unsubscribed"):
         return Answer(number, fields.get("offset"))
     if kind == "subscribed":
-        return Subscribed(number, fields["channel"], _position(fields))
+        return Subscribed(number, fields["channel"], _position(fields), fields.get("kind"))
     if kind == "error":
         return Failure(number, fields["code"], fields["name"], fields["message"], fields.get("channel"))
     if kind == "gap":
