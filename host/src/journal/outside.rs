@@ -1,6 +1,7 @@
 //! The journal's file read from outside, whether a server has it open or not: what `relevo doctor`, the `relevo
 //! journal` commands and backups begin with. Nothing is written to it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,8 @@ use super::index::{sql, unsql};
 use super::lock::{self, Use};
 use super::open::{FILE, FORMAT, wal_path};
 use super::shared::classify;
-use super::{JournalError, inspect, record};
-use crate::event::Number;
+use super::{JournalError, SourceState, inspect, record};
+use crate::event::{Name, Number, Position};
 
 type Result<T> = std::result::Result<T, JournalError>;
 
@@ -40,7 +41,7 @@ pub(super) struct Stored {
     pub(super) size: u64,
     pub(super) held: bool,
     /// An append's life and position.
-    pub(super) place: Option<(i64, crate::event::Position)>,
+    pub(super) place: Option<(i64, Position)>,
     /// None: the chunk that should hold it is gone.
     pub(super) body: Option<Vec<u8>>,
 }
@@ -69,7 +70,8 @@ impl Outside {
         };
         // SQLite makes the files of its WAL mode if they aren't there; where nobody has it open and nothing is in
         // the WAL, the file alone is read as it is.
-        let alone = !running && std::fs::metadata(wal_path(&path)).map_or(0, |wal| wal.len()) == 0;
+        let served = running && folder.join(format!("{FILE}-shm")).exists();
+        let alone = !served && std::fs::metadata(wal_path(&path)).map_or(0, |wal| wal.len()) == 0;
         let options =
             SqliteConnectOptions::new().filename(&path).read_only(true).immutable(alone).disable_statement_logging();
         let conn = options.connect().await.map_err(|e| classify(&path, e))?;
@@ -104,6 +106,20 @@ impl Outside {
         // Retention may have taken the newest record.
         let next = self.meta("next").await?.and_then(|next| next.parse::<u64>().ok()).unwrap_or(1);
         Ok(Number(last.map_or(0, unsql).max(next.saturating_sub(1))))
+    }
+
+    /// Where each source stands.
+    pub(super) async fn sources(&mut self) -> Result<BTreeMap<Name, SourceState>> {
+        let wrap = self.wrap();
+        let rows = sqlx::query("SELECT name, incarnation, pos_commit, pos_index, token FROM source");
+        let rows = rows.fetch_all(&mut self.conn).await.map_err(&wrap)?;
+        let source = |row: &sqlx::sqlite::SqliteRow| {
+            let text = |at: usize| row.try_get::<String, _>(at);
+            let position = Position { commit: unsql(row.try_get(2)?), index: row.try_get(3)? };
+            let state = SourceState { incarnation: text(1)?.into(), position, token: text(4)?.into() };
+            Ok((Name::from(text(0)?), state))
+        };
+        rows.iter().map(source).collect::<sqlx::Result<_>>().map_err(wrap)
     }
 
     /// Where the record begins that holds a number, or the next one.
@@ -147,7 +163,7 @@ fn stored(row: &sqlx::sqlite::SqliteRow) -> std::result::Result<Stored, sqlx::Er
     let index = || row.try_get::<Option<i64>, _>(8).map(|i| u32::try_from(i.unwrap_or_default()).unwrap_or_default());
     let commit = || row.try_get::<Option<i64>, _>(7).map(|c| unsql(c.unwrap_or_default()));
     let place = match life {
-        Some(life) => Some((life, crate::event::Position { commit: commit()?, index: index()? })),
+        Some(life) => Some((life, Position { commit: commit()?, index: index()? })),
         None => None,
     };
     Ok(Stored {

@@ -118,27 +118,18 @@ pub(super) async fn sources(
     part: &mut Part,
     appended: &std::collections::HashMap<Name, SourceState>,
 ) -> Result<u64> {
-    let wrap = journal.wrap();
     let mut expected = appended.clone();
     expected.extend(staged(journal, part).await?);
-    let rows = sqlx::query("SELECT name, incarnation, pos_commit, pos_index, token FROM source")
-        .fetch_all(&mut journal.conn)
-        .await
-        .map_err(&wrap)?;
-    for row in &rows {
-        let text = |at: usize| row.try_get::<String, _>(at).map_err(&wrap);
-        let (commit, index): (i64, u32) = (row.try_get(2).map_err(&wrap)?, row.try_get(3).map_err(&wrap)?);
-        let position = crate::event::Position { commit: unsql(commit), index };
-        let found = SourceState { incarnation: text(1)?.into(), position, token: text(4)?.into() };
-        let name = text(0)?;
-        if expected.remove(&*name).is_some_and(|expected| expected != found) {
+    let sources = journal.sources().await?;
+    for (name, found) in &sources {
+        if expected.remove(name).is_some_and(|expected| expected != *found) {
             part.wrong(format!("source {name} stands elsewhere than its newest append says"));
         }
     }
     for name in expected.keys() {
         part.wrong(format!("where source {name} stands is gone"));
     }
-    Ok(rows.len() as u64)
+    Ok(sources.len() as u64)
 }
 
 /// Where pipelines stand, against the newest commit of each.
