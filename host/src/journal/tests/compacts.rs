@@ -9,9 +9,11 @@ use crate::journal::compact::{CompactError, compact};
 async fn a_compacted_journal_is_smaller_and_the_same() {
     let folder = tempfile::tempdir().unwrap();
     assert!(compact(folder.path()).await.unwrap().is_none(), "there is none");
+    let journal = open(folder.path()).await;
+    fill(&journal, 1..=250).await;
+    journal.commit(commit(None, 250, vec![message("tasks", "1")])).await.unwrap();
+    journal.close().await;
     let journal = with(folder.path(), &[], |s| s.keep_bytes = 1 << 20).await;
-    fill(&journal, 1..=150).await;
-    journal.commit(commit(None, 150, vec![message("tasks", "1")])).await.unwrap();
     pass(&journal, 0).await;
     assert!(journal.kept_after() > Number::ZERO);
     let refused = compact(folder.path()).await;
@@ -27,7 +29,7 @@ async fn a_compacted_journal_is_smaller_and_the_same() {
     let journal = with(folder.path(), &[], |s| s.keep_bytes = 1 << 20).await;
     assert_eq!((journal.epoch(), journal.head()), (epoch, head), "it is no other journal");
     assert_eq!(shape(&rest(&journal).await), kept);
-    journal.append(append(200..=200)).await.unwrap();
+    journal.append(append(300..=300)).await.unwrap();
 }
 
 /// All records that retention left.
