@@ -153,10 +153,11 @@ fn message(line: Line, message: &Message) -> Line {
 
 fn control(line: Line, control: &Control) -> Line {
     if let Control::DeadLetter(letter) = control {
-        let DeadLetter { pipeline, plugin, version, reason, number, event: failed, .. } = &**letter;
+        let DeadLetter { pipeline, plugin, version, reason, number, event: failed, lacking, delivered, .. } = &**letter;
         let line = line.put("control", "dead_letter").put("pipeline", pipeline).put("plugin", plugin);
         let failed = event(Line::new(Kind::Event, *number).put("number", number), failed).finish();
-        return line.put("version", version).put("reason", reason).json("event", &failed);
+        let line = line.put("version", version).put("reason", reason).json("event", &failed);
+        return line.put("lacking", lacking).put("delivered", delivered);
     }
     // One variant: its name, and its fields.
     let variant = serde_json::to_value(control).ok();

@@ -27,6 +27,8 @@ pub(super) async fn lively(folder: &Path) -> Journal {
         number: Number(2),
         origin: "gad".into(),
         event: (*change(2, "x")).clone(),
+        lacking: ["plugin".into()].into(),
+        delivered: false,
     };
     journal.control(Control::DeadLetter(Box::new(letter))).await.unwrap();
     journal.control(Control::Gap { source: "gad".into(), reason: "restored".into() }).await.unwrap();
