@@ -14,6 +14,7 @@ mod ask;
 mod capture;
 mod demo;
 mod doctor;
+mod journal;
 mod migrate;
 mod plugin;
 mod rebuild;
@@ -41,6 +42,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Has the running server make a pipeline's state anew from the rows that are there.
     Rebuild(rebuild::Rebuild),
+    /// Checks the journal, makes its file smaller, prints what it holds.
+    Journal(journal::Journal),
     /// Makes, builds, checks, deploys, tries, watches and repairs plugins.
     Plugin(plugin::Plugin),
     /// Makes a token and prints it, alone on the last line.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Capture(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Rebuild(command) => command.run(),
+        Command::Journal(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Token(command) => command.run(),
         Command::Tail(command) => command.run(),

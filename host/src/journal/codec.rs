@@ -79,7 +79,7 @@ pub(super) struct Newest {
     pub(super) body: Option<Vec<u8>>,
 }
 
-fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, JournalError> {
+pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, JournalError> {
     postcard::to_stdvec(value).map_err(|e| JournalError::Encode(e.to_string()))
 }
 

@@ -6,14 +6,11 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
-
 use super::index::unsql;
-use super::open::{APPLICATION, FILE, FORMAT, check_header, wal_path};
-use super::shared::classify;
+use super::open::{APPLICATION, FILE, check_header};
+use super::outside::Outside;
 use super::{JournalError, SourceState};
-use crate::event::{Micros, Name, Position};
+use crate::event::{Micros, Name};
 
 /// What a journal says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,18 +25,14 @@ pub(crate) struct Inspected {
 /// # Errors
 /// As opening it, but for `Locked`.
 pub(crate) async fn inspect(folder: &Path) -> Result<Option<Inspected>, JournalError> {
-    let path = folder.join(FILE);
-    let Some(format) = format(folder)? else { return Ok(None) };
-    if format > FORMAT {
-        return Err(JournalError::Format { path, found: format, reads: FORMAT });
-    }
-    let wrap = |e| classify(&path, e);
-    let mut conn = untouched(folder).await.map_err(wrap)?;
+    let Some(mut journal) = Outside::open(folder).await? else { return Ok(None) };
+    let wrap = journal.wrap();
     let newest: Option<i64> = sqlx::query_scalar("SELECT at FROM record ORDER BY first DESC LIMIT 1")
-        .fetch_optional(&mut conn)
+        .fetch_optional(&mut journal.conn)
         .await
         .map_err(wrap)?;
-    conn.close().await.map_err(wrap)?;
+    let format = journal.format;
+    journal.close().await?;
     Ok(Some(Inspected { format, newest: newest.map(|at| Micros(unsql(at))) }))
 }
 
@@ -48,35 +41,10 @@ pub(crate) async fn inspect(folder: &Path) -> Result<Option<Inspected>, JournalE
 /// # Errors
 /// As [`inspect`].
 pub(crate) async fn sources(folder: &Path) -> Result<BTreeMap<Name, SourceState>, JournalError> {
-    if inspect(folder).await?.is_none() {
-        return Ok(BTreeMap::new());
-    }
-    let path = folder.join(FILE);
-    let read = async {
-        let mut conn = untouched(folder).await?;
-        let rows = sqlx::query("SELECT name, incarnation, pos_commit, pos_index, token FROM source");
-        let rows = rows.fetch_all(&mut conn).await?;
-        conn.close().await?;
-        let source = |row: &sqlx::sqlite::SqliteRow| {
-            let text = |at: usize| row.try_get::<String, _>(at);
-            let position = Position { commit: unsql(row.try_get(2)?), index: row.try_get(3)? };
-            let state = SourceState { incarnation: text(1)?.into(), position, token: text(4)?.into() };
-            Ok((Name::from(text(0)?), state))
-        };
-        rows.iter().map(source).collect::<sqlx::Result<_>>()
-    };
-    read.await.map_err(|e| classify(&path, e))
-}
-
-/// A connection that makes no file.
-async fn untouched(folder: &Path) -> sqlx::Result<SqliteConnection> {
-    let path = folder.join(FILE);
-    // SQLite makes the files of its WAL mode if they aren't there; then nobody has it open, and the file alone is
-    // read as it is.
-    let alone = !(wal_path(&path).exists() && folder.join(format!("{FILE}-shm")).exists());
-    let options =
-        SqliteConnectOptions::new().filename(&path).read_only(true).immutable(alone).disable_statement_logging();
-    options.connect().await
+    let Some(mut journal) = Outside::open(folder).await? else { return Ok(BTreeMap::new()) };
+    let sources = journal.sources().await?;
+    journal.close().await?;
+    Ok(sources)
 }
 
 /// The format of the journal in a folder, read from the file's header; None where there is no journal yet.

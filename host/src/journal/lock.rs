@@ -22,10 +22,30 @@ pub(crate) struct Lock {
     said: Vec<String>,
 }
 
+/// Who has the journal of a folder open.
+pub(super) enum Use {
+    Running,
+    /// Nobody; as long as the file is held nobody can. None: there is no lock file.
+    Stopped(Option<File>),
+}
+
+/// Looks who has the journal in a folder open. Makes no file.
+pub(super) fn look(folder: &Path) -> std::io::Result<Use> {
+    let file = match File::open(folder.join(FILE)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Use::Stopped(None)),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Use::Stopped(Some(file))),
+        Err(TryLockError::WouldBlock) => Ok(Use::Running),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Whether a process has the journal in a folder open. Makes no file.
 pub(crate) fn in_use(folder: &Path) -> bool {
-    let Ok(file) = File::open(folder.join(FILE)) else { return false };
-    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    matches!(look(folder), Ok(Use::Running))
 }
 
 impl Lock {

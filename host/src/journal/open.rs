@@ -71,6 +71,15 @@ pub(super) async fn open(
     Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, Arc::new(wal), lock))
 }
 
+/// A connection to a journal that nobody else has open, with everything out of its WAL. The caller holds the lock.
+pub(super) async fn alone(path: &Path) -> Result<SqliteConnection, JournalError> {
+    let wrap = |e| classify(path, e);
+    let mut conn = options(path).create_if_missing(false).connect().await.map_err(wrap)?;
+    wal::truncate(&mut conn).await.map_err(wrap)?;
+    check_length(&mut conn, path).await?;
+    Ok(conn)
+}
+
 pub(super) fn wal_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");

@@ -308,7 +308,7 @@ impl Reader<'_> {
 }
 
 /// Where the record begins that holds the number after `after`, or the next record.
-async fn first_of(conn: &mut SqliteConnection, after: Number) -> std::result::Result<i64, sqlx::Error> {
+pub(super) async fn first_of(conn: &mut SqliteConnection, after: Number) -> std::result::Result<i64, sqlx::Error> {
     let first = "SELECT first FROM record WHERE first <= ? ORDER BY first DESC LIMIT 1";
     let first: Option<i64> = sqlx::query_scalar(first).bind(sql(after.0 + 1)).fetch_optional(conn).await?;
     Ok(first.unwrap_or_default())

@@ -30,6 +30,10 @@ const SIZE_EVERY: Duration = Duration::from_secs(5);
 /// How often ages are looked at: a tenth of the shortest time, within these bounds.
 const AGE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// How many pages hold something.
+pub(super) const USED: &str =
+    "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)";
+
 /// Runs until `stop`.
 pub(super) async fn run(
     shared: Arc<Shared>,
@@ -106,9 +110,7 @@ impl Pass<'_> {
 
     /// What the file's pages in use take, in bytes.
     async fn used(&self) -> Result<u64> {
-        let used =
-            "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)";
-        let pages: i64 = sqlx::query_scalar(used).fetch_one(self.pool).await.map_err(|e| self.shared.storage(e))?;
+        let pages: i64 = sqlx::query_scalar(USED).fetch_one(self.pool).await.map_err(|e| self.shared.storage(e))?;
         let used = unsql(pages) * super::wal::PAGE;
         self.shared.used.store(used, Ordering::Relaxed);
         Ok(used)

@@ -64,7 +64,7 @@ async fn overwritten_pages_are_refused() {
     is_corrupt(refused(folder.path()).await);
 }
 
-async fn change(folder: &Path, sql: &'static str) {
+pub(super) async fn change(folder: &Path, sql: &'static str) {
     let pool = sqlx::SqlitePool::connect(folder.join("journal.db").to_str().unwrap()).await.unwrap();
     sqlx::query(sql).execute(&pool).await.unwrap();
     pool.close().await;

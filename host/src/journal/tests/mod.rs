@@ -12,9 +12,12 @@ use crate::event::{Body, Change, Event, Micros, Operation, Published};
 use crate::message::{ChannelKind, Frames};
 
 mod checkpoints;
+mod checks;
 mod commits;
+mod compacts;
 mod damage;
 mod epochs;
+mod exports;
 mod kills;
 mod letters;
 mod log;
