@@ -68,12 +68,15 @@ async fn what_was_missed_comes_before_subscribed_and_nothing_is_missed_after_it(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_client_gets_only_what_is_new() {
-    let server = server(|_| {}).await;
+    // With one thread: what one client got, the fan-out has behind it for the next.
+    let server = server(|settings| settings.fan_out_threads = 1).await;
+    let mut witness = server.live(&["tasks"]).await;
     let before = server.send("tasks", 0).await;
+    witness.until("test").await;
     let mut client = server.connect(&["tasks"], None).await;
     assert_eq!(
         client.next().await,
-        json!({"type": "subscribed", "channel": "tasks", "epoch": server.epoch(), "offset": before})
+        json!({"type": "subscribed", "channel": "tasks", "kind": "stream", "epoch": server.epoch(), "offset": before})
     );
     let new = server.send("tasks", 1).await;
     assert_eq!(client.next().await["offset"], new);

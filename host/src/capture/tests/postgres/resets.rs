@@ -40,6 +40,10 @@ async fn a_gap_is_told_once_however_often_the_new_slot_fails() {
     host.sql("select pg_drop_replication_slot('relevo_s')");
     // A slot waits for the transactions that are open.
     let mut open = host.database.meanwhile("begin; insert into t values (9, 'open'); select pg_sleep(600);");
+    let is_open = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null and pid <> pg_backend_pid()";
+    while host.sql(is_open) == "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let making =
         "from pg_stat_activity where query like '%pg_create_logical_replication_slot%' and pid <> pg_backend_pid()";
     host.begin();
