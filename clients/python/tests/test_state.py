@@ -245,16 +245,6 @@ async def test_a_channel_that_may_not_be_read_is_an_error(world: World) -> None:
                 await soon(client.state("nothing:here"))
 
 
-async def test_a_stream_is_no_dictionary(world: World) -> None:
-    async with connect(world) as client:
-        board = await soon(client.state("tasks"))
-        world.title("of a stream")
-        with pytest.raises(relevo.ProtocolError, match="no state channel"):
-            await soon(anext(board.changes()))
-        with pytest.raises(relevo.ProtocolError):
-            await soon(anext(client))
-
-
 async def test_a_call_that_was_cancelled_is_picked_up_by_the_next(world: World) -> None:
     async with connect(world) as client:
         assert world.server is not None

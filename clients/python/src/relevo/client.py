@@ -631,7 +631,8 @@ class Client:
         if state is not None and frame.kind not in (None, "state"):
             # A dictionary would stay empty, and its first message have no key.
             del self._states[channel]
-            state._end(ValueError(f"{channel} is no state channel but of kind {frame.kind}: subscribe to it instead"))
+            reason = f"{channel} is no state channel but of kind {frame.kind}: subscribe to it instead"
+            state._end(ValueError(reason))
             self._commands.give(self._commands.make("unsubscribe", channel, own=True))
             if command is not None and not command.answer.done():
                 command.answer.set_result(frame)
