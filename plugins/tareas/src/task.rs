@@ -83,25 +83,15 @@ pub(crate) struct Brief<'a> {
 impl<'a> Task<'a> {
     /// Reads a row.
     pub(crate) fn read(row: &Json<'a>) -> Result<Self, Error> {
-        let [id, uuid, codigo, titulo, descripcion, tipo, prioridad, estado, efectivos] = row.fields([
-            "id",
-            "uuid",
-            "codigo",
-            "titulo",
-            "descripcion",
-            "tipo",
-            "prioridad",
-            "estado",
-            "efectivos_asignados",
-        ]);
-        let [planned_from, planned_to, began, ended, delegate, creator, created_at, updated_at] = row.fields([
-            "inicio_programado",
-            "fin_programado",
-            "inicio_real",
-            "fin_real",
-            "delegado_usuario_id",
-            "creado_por_usuario_id",
-            "created_at",
+        // In one pass over the row.
+        #[rustfmt::skip]
+        let [
+            id, uuid, codigo, titulo, descripcion, tipo, prioridad, estado, efectivos, planned_from, planned_to, began,
+            ended, delegate, creator, lat, lon, place, created_at, updated_at,
+        ] = row.fields([
+            "id", "uuid", "codigo", "titulo", "descripcion", "tipo", "prioridad", "estado", "efectivos_asignados",
+            "inicio_programado", "fin_programado", "inicio_real", "fin_real", "delegado_usuario_id",
+            "creado_por_usuario_id", "ubicacion_lat", "ubicacion_lon", "ubicacion_descripcion", "created_at",
             "updated_at",
         ]);
         Ok(Self {
@@ -119,20 +109,13 @@ impl<'a> Task<'a> {
             fin_real: ended.as_text(),
             delegado: delegate.as_integer().map(Person::of),
             creado_por: creator.as_integer().map(Person::of),
-            ubicacion: Place::read(row),
+            ubicacion: Place { lat: lat.as_float(), lon: lon.as_float(), descripcion: place.as_text() },
             efectivos: ids(&efectivos).into_iter().map(Efectivo::of).collect(),
             created_at: created_at.as_text(),
             updated_at: updated_at.as_text(),
             status: None,
             assigned: None,
         })
-    }
-}
-
-impl<'a> Place<'a> {
-    fn read(row: &Json<'a>) -> Self {
-        let [lat, lon, text] = row.fields(["ubicacion_lat", "ubicacion_lon", "ubicacion_descripcion"]);
-        Self { lat: lat.as_float(), lon: lon.as_float(), descripcion: text.as_text() }
     }
 }
 

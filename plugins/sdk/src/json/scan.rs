@@ -14,11 +14,13 @@ pub(super) fn members<'a, const N: usize>(text: &'a str, names: &[&str; N]) -> [
     }
     while let Some((key, value)) = at.member() {
         // Nearly all names are plain: compare them in place.
-        let plain = key.get(1..key.len() - 1).filter(|plain| !plain.contains('\\'));
-        let name = plain.map(Cow::Borrowed).or_else(|| self::text(key));
+        let name = match key {
+            Text { raw, plain: true } => raw.get(1..raw.len() - 1).map(Cow::Borrowed),
+            Text { raw, plain: false } => self::text(raw),
+        };
         for (name_wanted, place) in names.iter().zip(&mut found) {
             // A value is never empty, so an empty place was not found before.
-            if place.is_empty() && name.as_deref() == Some(name_wanted) {
+            if name.as_deref() == Some(name_wanted) && place.is_empty() {
                 *place = value;
                 left -= 1;
             }
@@ -98,6 +100,32 @@ fn unit(rest: &mut std::str::Chars<'_>) -> Option<u32> {
     (0..4).try_fold(0, |sum, _| Some(sum * 16 + rest.next()?.to_digit(16)?))
 }
 
+/// A string with its quotes, and whether nothing in it is escaped.
+struct Text<'a> {
+    raw: &'a str,
+    plain: bool,
+}
+
+/// Where the first quote or backslash is. Most of a row is text: eight bytes are looked at together, by the
+/// word trick of <https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord>, whose lowest hit is exact.
+fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    const QUOTES: u64 = ONES * b'"' as u64;
+    const BACKSLASHES: u64 = ONES * b'\\' as u64;
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*eight);
+        let hits = zeros(word ^ QUOTES) | zeros(word ^ BACKSLASHES);
+        if hits != 0 {
+            return Some(at + hits.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    bytes.get(at..)?.iter().position(|b| matches!(b, b'"' | b'\\')).map(|to| at + to)
+}
+
 /// A place in the text. It stands on bytes that are ASCII, so cutting there is always right.
 struct Cursor<'a> {
     text: &'a str,
@@ -125,35 +153,33 @@ impl<'a> Cursor<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// Goes past an object's member; gives its name, with its quotes, and its value.
-    fn member(&mut self) -> Option<(&'a str, &'a str)> {
-        let name = self.string()?;
-        self.open(b':')?;
-        Some((name, self.value()?))
-    }
-
-    /// Goes past a string; gives it with its quotes.
-    fn string(&mut self) -> Option<&'a str> {
+    /// Goes past an object's member; gives its name and its value.
+    fn member(&mut self) -> Option<(Text<'a>, &'a str)> {
         self.skip_space();
         let start = self.at;
-        self.skip_string()?;
-        self.text.get(start..self.at)
+        let plain = self.skip_string()?;
+        let raw = self.text.get(start..self.at)?;
+        self.open(b':')?;
+        Some((Text { raw, plain }, self.value()?))
     }
 
-    fn skip_string(&mut self) -> Option<()> {
+    /// Goes past a string; true if nothing in it is escaped.
+    fn skip_string(&mut self) -> Option<bool> {
         if self.peek()? != b'"' {
             return None;
         }
         self.at += 1;
+        let mut plain = true;
         loop {
             let rest = self.text.as_bytes().get(self.at..)?;
-            let to = rest.iter().position(|b| matches!(b, b'"' | b'\\'))?;
-            let ends = rest.get(to) == Some(&b'"');
-            // Past the quote, or past the backslash and what it escapes.
-            self.at += to + if ends { 1 } else { 2 };
-            if ends {
-                return Some(());
+            let to = quote_or_backslash(rest)?;
+            if rest.get(to) == Some(&b'"') {
+                self.at += to + 1;
+                return Some(plain);
             }
+            // Past the backslash and what it escapes.
+            self.at += to + 2;
+            plain = false;
         }
     }
 
@@ -162,7 +188,7 @@ impl<'a> Cursor<'a> {
         self.skip_space();
         let start = self.at;
         match self.peek()? {
-            b'"' => self.skip_string()?,
+            b'"' => drop(self.skip_string()?),
             b'{' | b'[' => self.skip_nested()?,
             _ => self.skip_plain()?,
         }

@@ -45,6 +45,12 @@ fn escapes_are_read_in_values_and_in_names() {
 }
 
 #[test]
+fn a_name_that_is_no_text_hides_nothing_behind_it() {
+    let row = read(r#"{"a\u12":1,"long enough for eight bytes \q":2,"b":"a \"quoted\" and long text","c":3}"#);
+    assert_eq!((row.integer("c").unwrap(), &*row.text("b").unwrap()), (3, "a \"quoted\" and long text"));
+}
+
+#[test]
 fn text_that_needs_no_escapes_is_not_copied() {
     let row = read(r#"{"unidad":"Unidad Ñandú"}"#);
     assert!(matches!(row.text("unidad").unwrap(), std::borrow::Cow::Borrowed("Unidad Ñandú")));
