@@ -41,8 +41,8 @@ pub(super) async fn append(
         let staged = index.staged.entry(key.clone()).or_insert(Staged { life, snapshot, ..Staged::default() });
         for piece in pieces {
             stage(conn, &key, life, &piece).await?;
-            let Piece { body, numbers, content: RecordBody::Append(append) } = piece else { continue };
-            staged.keep(Kept { numbers, bytes: body.len(), append }, memory);
+            let Piece { size, numbers, content: RecordBody::Append(append), .. } = piece else { continue };
+            staged.keep(Kept { numbers, bytes: size, append }, memory);
         }
         return Ok((Appended::Staged, Visible::default()));
     }
@@ -175,7 +175,7 @@ async fn stage(conn: &mut SqliteConnection, key: &StagedKey, life: i64, piece: &
     .bind(sql(append.position.commit))
     .bind(i64::from(append.position.index))
     .bind(sql(piece.numbers))
-    .bind(sql(piece.body.len() as u64))
+    .bind(sql(piece.size as u64))
     .execute(conn)
     .await?;
     Ok(())

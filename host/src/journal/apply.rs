@@ -41,7 +41,7 @@ pub(super) async fn insert(
         .bind(sql(first + piece.numbers - 1))
         .bind(piece.kind())
         .bind(at)
-        .bind(sql(piece.body.len() as u64))
+        .bind(sql(piece.size as u64))
         .bind(i64::from(held))
         .bind(life)
         .bind(life.map(|_| sql(position.commit)))

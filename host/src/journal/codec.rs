@@ -1,6 +1,7 @@
-//! The records' stored form: a version byte, a checksum, then postcard. Cuts what is larger than a record may be
-//! into several.
+//! The records' stored form: a version byte, a checksum, then postcard, compressed where that is worth it. Cuts
+//! what is larger than a record may be into several.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,14 @@ const VERSION: u8 = 2;
 /// Bodies of journals of format 1, which had no checksum.
 const UNCHECKED: u8 = 1;
 
+/// As [`VERSION`], with the postcard as an LZ4 block behind its length (four bytes, little-endian).
+const PACKED: u8 = 3;
+
 /// What is before the postcard, in bytes.
 const HEAD: usize = 5;
+
+/// Bodies from here on are compressed, in bytes: rows and messages repeat each other's names and values.
+const WORTH_PACKING: usize = 512;
 
 /// What a record's frame (names, positions, lengths) may take beside its items, in bytes.
 pub(super) const FRAME: usize = 4096;
@@ -27,7 +34,10 @@ pub(super) const CONTROL: i64 = 3;
 
 /// One record to be, encoded, without numbers yet.
 pub(super) struct Piece {
+    /// As it is stored.
     pub(super) body: Vec<u8>,
+    /// What the body takes uncompressed, in bytes.
+    pub(super) size: usize,
     /// How many numbers it takes; at least 1.
     pub(super) numbers: u64,
     pub(super) content: RecordBody,
@@ -80,26 +90,53 @@ pub(super) struct Newest {
 }
 
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, JournalError> {
-    postcard::to_stdvec(value).map_err(|e| JournalError::Encode(e.to_string()))
+    encode_onto(Vec::new(), value)
 }
 
-/// Writes the checksum of a body that is done.
-fn seal(mut body: Vec<u8>) -> Vec<u8> {
-    let sum = body.get(HEAD..).map_or(0, crc32fast::hash);
-    if let Some(place) = body.get_mut(1..HEAD) {
-        place.copy_from_slice(&sum.to_le_bytes());
+/// Adds to what is there.
+fn encode_onto<T: Serialize + ?Sized>(bytes: Vec<u8>, value: &T) -> Result<Vec<u8>, JournalError> {
+    postcard::to_extend(value, bytes).map_err(|e| JournalError::Encode(e.to_string()))
+}
+
+impl Piece {
+    /// Compresses a body that is done, if that is worth it, and writes its checksum.
+    fn seal(mut body: Vec<u8>, numbers: u64, content: RecordBody) -> Self {
+        let size = body.len();
+        if size >= WORTH_PACKING
+            && let Some(postcard) = body.get(HEAD..)
+        {
+            let packed = lz4_flex::block::compress_prepend_size(postcard);
+            if packed.len() < postcard.len() {
+                body.clear();
+                body.extend_from_slice(&[PACKED, 0, 0, 0, 0]);
+                body.extend_from_slice(&packed);
+            }
+        }
+        let sum = body.get(HEAD..).map_or(0, crc32fast::hash);
+        if let Some(place) = body.get_mut(1..HEAD) {
+            place.copy_from_slice(&sum.to_le_bytes());
+        }
+        Self { body, size, numbers, content }
     }
-    body
 }
 
 /// The postcard in a stored body; the error says what is wrong with it.
-fn open(body: &[u8]) -> Result<&[u8], String> {
+fn open(body: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     match body {
         [] => Err("it is empty".into()),
-        [UNCHECKED, rest @ ..] => Ok(rest),
-        [VERSION, a, b, c, d, rest @ ..] if crc32fast::hash(rest) == u32::from_le_bytes([*a, *b, *c, *d]) => Ok(rest),
-        [VERSION, ..] => Err("its checksum is wrong".into()),
-        [version, ..] => Err(format!("its version is {version}, not {VERSION}")),
+        [UNCHECKED, rest @ ..] => Ok(rest.into()),
+        [version @ (VERSION | PACKED), a, b, c, d, rest @ ..] => {
+            if crc32fast::hash(rest) != u32::from_le_bytes([*a, *b, *c, *d]) {
+                return Err("its checksum is wrong".into());
+            }
+            if *version == VERSION {
+                return Ok(rest.into());
+            }
+            // Its length is what we wrote: the checksum is right.
+            lz4_flex::block::decompress_size_prepended(rest).map(Cow::Owned).map_err(|e| e.to_string())
+        }
+        [VERSION | PACKED, ..] => Err("its checksum is wrong".into()),
+        [version, ..] => Err(format!("its version is {version}, not {VERSION} or {PACKED}")),
     }
 }
 
@@ -120,7 +157,7 @@ pub(super) fn prepare_append(append: Append, limit: usize) -> Result<PreparedApp
         {
             keys.push((index as u64, key.clone()));
         }
-        let bytes = encode(&*event)?;
+        let bytes = encode_onto(Vec::with_capacity(event.weight()), &*event)?;
         if bytes.len() > room {
             return Err(too_large(bytes.len(), room));
         }
@@ -146,19 +183,17 @@ fn append_piece(head: &AppendHead, events: Vec<Arc<Event>>, filled: &[u8], last:
     body.extend(encode(&(&head.source, &head.incarnation, position, &head.token, events.len()))?);
     body.extend_from_slice(filled);
     body.extend(encode(&(complete, &head.snapshot))?);
-    Ok(Piece {
-        body: seal(body),
-        numbers: (events.len() as u64).max(1),
-        content: RecordBody::Append(Append {
-            source: head.source.clone(),
-            incarnation: head.incarnation.clone(),
-            position,
-            token: head.token.clone(),
-            events,
-            complete,
-            snapshot: head.snapshot.clone(),
-        }),
-    })
+    let numbers = (events.len() as u64).max(1);
+    let append = Append {
+        source: head.source.clone(),
+        incarnation: head.incarnation.clone(),
+        position,
+        token: head.token.clone(),
+        events,
+        complete,
+        snapshot: head.snapshot.clone(),
+    };
+    Ok(Piece::seal(body, numbers, RecordBody::Append(append)))
 }
 
 /// A commit as it is stored. Ephemeral messages are not, but they have numbers too, so that the
@@ -204,19 +239,17 @@ impl Filling {
         body.extend(encode(if dense { &[] as &[u32] } else { self.at.as_slice() })?);
         body.extend(encode(&self.at.len())?);
         body.extend_from_slice(&self.message_bytes);
-        Ok(Piece {
-            body: seal(body),
-            numbers: (self.messages.len() as u64).max(1),
-            content: RecordBody::Commit(Committed {
-                pipeline: commit.pipeline.clone(),
-                after: commit.after,
-                cursor: commit.cursor,
-                reset: commit.reset,
-                state: self.state,
-                messages: self.messages,
-                plugins: commit.plugins.clone(),
-            }),
-        })
+        let numbers = (self.messages.len() as u64).max(1);
+        let committed = Committed {
+            pipeline: commit.pipeline.clone(),
+            after: commit.after,
+            cursor: commit.cursor,
+            reset: commit.reset,
+            state: self.state,
+            messages: self.messages,
+            plugins: commit.plugins.clone(),
+        };
+        Ok(Piece::seal(body, numbers, RecordBody::Commit(committed)))
     }
 }
 
@@ -241,7 +274,7 @@ pub(super) fn prepare_commit(mut commit: Commit, limit: usize) -> Result<Prepare
             filling.messages.push(Arc::new(message));
             continue;
         }
-        let bytes = encode(&message)?;
+        let bytes = encode_onto(Vec::with_capacity(message.weight()), &message)?;
         make_room(&mut filling, &mut pieces, &commit, bytes.len() + 5, room)?;
         let at = u32::try_from(filling.messages.len()).unwrap_or(u32::MAX);
         filling.at.push(at);
@@ -296,7 +329,7 @@ fn make_room(
 pub(super) fn prepare_control(control: Control) -> Result<Piece, JournalError> {
     let mut body = vec![VERSION, 0, 0, 0, 0];
     body.extend(encode(&control)?);
-    Ok(Piece { body: seal(body), numbers: 1, content: RecordBody::Control(control) })
+    Ok(Piece::seal(body, 1, RecordBody::Control(control)))
 }
 
 impl Piece {
@@ -310,7 +343,7 @@ impl Piece {
 
     /// The record that this becomes when it is applied at `first`.
     pub(super) fn number(self, first: Number) -> Record {
-        number(self.content, first, Number(first.0 + self.numbers - 1), self.body.len())
+        number(self.content, first, Number(first.0 + self.numbers - 1), self.size)
     }
 }
 
@@ -335,15 +368,21 @@ pub(super) fn number(mut body: RecordBody, first: Number, last: Number, bytes: u
     Record { first, last, bytes, body }
 }
 
+/// What a stored body takes uncompressed, in bytes.
+fn size(body: &[u8], postcard: &[u8]) -> usize {
+    if body.first() == Some(&PACKED) { HEAD + postcard.len() } else { body.len() }
+}
+
 /// Reads a stored record; the error says what is wrong with it.
 pub(super) fn decode(kind: i64, first: Number, last: Number, body: &[u8]) -> Result<Record, String> {
     let wrong = |what: &dyn std::fmt::Display| format!("record {first}: {what}");
     let rest = open(body).map_err(|why| wrong(&why))?;
+    let (rest, bytes) = (&*rest, size(body, &rest));
     let damaged = |e: postcard::Error| wrong(&e);
     match kind {
         APPEND => {
             let append: Append = postcard::from_bytes(rest).map_err(damaged)?;
-            Ok(number(RecordBody::Append(append), first, last, body.len()))
+            Ok(number(RecordBody::Append(append), first, last, bytes))
         }
         COMMIT => {
             let stored: StoredCommit = postcard::from_bytes(rest).map_err(damaged)?;
@@ -355,11 +394,11 @@ pub(super) fn decode(kind: i64, first: Number, last: Number, body: &[u8]) -> Res
             let StoredCommit { pipeline, after, cursor, reset, plugins, state, .. } = stored;
             let messages = messages.collect();
             let committed = Committed { pipeline, after, cursor, reset, state, messages, plugins };
-            Ok(Record { first, last, bytes: body.len(), body: RecordBody::Commit(committed) })
+            Ok(Record { first, last, bytes, body: RecordBody::Commit(committed) })
         }
         CONTROL => {
             let control = control(rest).map_err(damaged)?;
-            Ok(Record { first, last, bytes: body.len(), body: RecordBody::Control(control) })
+            Ok(Record { first, last, bytes, body: RecordBody::Control(control) })
         }
         other => Err(wrong(&format_args!("its kind is {other}"))),
     }

@@ -14,7 +14,9 @@ use super::reader::Reader;
 use super::shared::{Outcome, Shared};
 use super::sync::{self, Publisher};
 use super::writer::{Command, Work, Writer};
-use super::{Append, Appended, Commit, Control, History, JournalError, Record, SourceState, codec, retention, wal};
+use super::{
+    Append, Appended, Commit, Control, History, JournalError, PipelineState, Record, SourceState, codec, retention, wal,
+};
 use crate::config::Durability;
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
@@ -91,30 +93,24 @@ impl Embedded {
     }
 
     async fn ask_number(&self, work: Work) -> Result<Number> {
-        match self.ask(work).await? {
-            Outcome::Number(number) => Ok(number),
-            _ => Err(JournalError::Closed),
-        }
+        number(&self.ask(work).await?)
     }
 
     fn record_bytes(&self) -> usize {
         usize::try_from(self.shared.settings.record_bytes).unwrap_or(usize::MAX)
     }
 
-    pub(super) async fn append(&self, append: Append) -> Result<Appended> {
+    pub(super) async fn hand_in_append(&self, append: Append) -> Result<Appending> {
         if let Some(full) = retention::full(&self.shared) {
             return Err(full);
         }
         let prepared = codec::prepare_append(append, self.record_bytes())?;
-        match self.ask(Work::Append(prepared)).await? {
-            Outcome::Appended(appended) => Ok(appended),
-            _ => Err(JournalError::Closed),
-        }
+        hand_over(&self.commands, Work::Append(prepared)).await.map(Appending)
     }
 
-    pub(super) async fn commit(&self, commit: Commit) -> Result<Number> {
+    pub(super) async fn hand_in(&self, commit: Commit) -> Result<Committing> {
         let prepared = codec::prepare_commit(commit, self.record_bytes())?;
-        self.ask_number(Work::Commit(prepared)).await
+        hand_over(&self.commands, Work::Commit(prepared)).await.map(Committing)
     }
 
     pub(super) async fn control(&self, control: Control) -> Result<Number> {
@@ -141,11 +137,26 @@ impl Embedded {
         }
     }
 
+    pub(super) async fn read_events(&self, after: Number, bytes: usize) -> Result<(Vec<Arc<Record>>, Number)> {
+        match self.read_memory(after, bytes) {
+            Some(records) => {
+                let through = records.last().map_or(after, |record| record.last);
+                Ok((records, through))
+            }
+            None => self.reader().read_events(after, bytes).await,
+        }
+    }
+
     pub(super) async fn history(&self, channels: &[ChannelName], after: Number, limit: usize) -> Result<History> {
         match self.shared.tail(|tail| tail.history(channels, after, limit)) {
             Some((messages, through)) => Ok(self.reader().whole(channels, after, messages, through)),
             None => self.reader().history(channels, after, limit).await,
         }
+    }
+
+    pub(super) async fn pipeline(&self, name: &str) -> Result<Option<PipelineState>> {
+        self.ask(Work::Turn).await?;
+        self.reader().pipeline(name).await
     }
 
     pub(super) async fn source(&self, name: &str) -> Result<Option<SourceState>> {
@@ -180,7 +191,59 @@ impl Embedded {
 
 /// Asks the writer, and waits for its answer.
 pub(super) async fn ask(commands: &mpsc::Sender<Command>, work: Work) -> Result<Outcome> {
+    answered(hand_over(commands, work).await?).await
+}
+
+type Answer = oneshot::Receiver<Result<Outcome>>;
+
+async fn hand_over(commands: &mpsc::Sender<Command>, work: Work) -> Result<Answer> {
     let (reply, answer) = oneshot::channel();
     commands.send(Command { work, reply }).await.map_err(|_| JournalError::Closed)?;
+    Ok(answer)
+}
+
+async fn answered(answer: Answer) -> Result<Outcome> {
     answer.await.map_err(|_| JournalError::Closed)?
+}
+
+fn number(outcome: &Outcome) -> Result<Number> {
+    match outcome {
+        Outcome::Number(number) => Ok(*number),
+        _ => Err(JournalError::Closed),
+    }
+}
+
+/// An append that the writer has, and that may not be true yet. It becomes so in its turn, or fails, whether
+/// somebody waits for it or not.
+#[must_use = "only `done` tells whether it failed"]
+pub struct Appending(Answer);
+
+impl Appending {
+    /// Waits until the append is as durable as the setting promises. May be dropped while it waits, and called
+    /// again.
+    ///
+    /// # Errors
+    /// What the storage says. Nothing of the append is true then.
+    pub async fn done(&mut self) -> Result<Appended> {
+        match (&mut self.0).await.map_err(|_| JournalError::Closed)?? {
+            Outcome::Appended(appended) => Ok(appended),
+            _ => Err(JournalError::Closed),
+        }
+    }
+}
+
+/// A commit that the writer has, and that may not be true yet. It becomes so in its turn, or fails, whether
+/// somebody waits for it or not.
+#[must_use = "only `done` tells whether it failed"]
+pub struct Committing(Answer);
+
+impl Committing {
+    /// Waits until the commit is as durable as the setting promises; the number of its last message.
+    ///
+    /// # Errors
+    /// `Conflict` if the pipeline doesn't stand where the commit begins, or what the storage says. Nothing of
+    /// the commit is true then.
+    pub async fn done(self) -> Result<Number> {
+        number(&answered(self.0).await?)
+    }
 }

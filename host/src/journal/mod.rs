@@ -47,6 +47,7 @@ mod writer;
 
 pub(crate) use check::{Report, check};
 pub(crate) use compact::{Compacted, compact};
+pub use embedded::{Appending, Committing};
 pub(crate) use export::{Kind, Wanted, export};
 pub use fit::fit;
 pub(crate) use inspect::{format, inspect, sources};
@@ -229,14 +230,31 @@ impl Journal {
 
     /// Appends events. Returns when they are as durable as the setting promises.
     pub async fn append(&self, append: Append) -> Result<Appended, JournalError> {
-        self.embedded.append(append).await
+        self.hand_in_append(append).await?.done().await
+    }
+
+    /// As [`Self::append`], without waiting: the source is read on meanwhile.
+    ///
+    /// # Errors
+    /// `TooLarge`, `Full`, or `Closed`. Everything else [`Appending::done`] tells.
+    pub async fn hand_in_append(&self, append: Append) -> Result<Appending, JournalError> {
+        self.embedded.hand_in_append(append).await
     }
 
     /// Moves a pipeline's cursor, changes its state and publishes its messages, all or nothing.
     /// A commit without state, messages and versions may be kept in memory for up to a second.
     /// Returns the number of the commit's last message.
     pub async fn commit(&self, commit: Commit) -> Result<Number, JournalError> {
-        self.embedded.commit(commit).await
+        self.hand_in(commit).await?.done().await
+    }
+
+    /// As [`Self::commit`], without waiting: whoever has the next thing to do meanwhile does it. A second commit
+    /// of the same pipeline may be handed in behind the first; it fails if that one does.
+    ///
+    /// # Errors
+    /// `TooLarge`, or `Closed`. Everything else [`Committing::done`] tells.
+    pub async fn hand_in(&self, commit: Commit) -> Result<Committing, JournalError> {
+        self.embedded.hand_in(commit).await
     }
 
     pub async fn control(&self, control: Control) -> Result<Number, JournalError> {
@@ -252,6 +270,15 @@ impl Journal {
     /// its `oldest`.
     pub async fn read(&self, after: Number, bytes: usize) -> Result<Vec<Arc<Record>>, JournalError> {
         self.embedded.read(after, bytes).await
+    }
+
+    /// As [`Self::read`], for whoever has no use for commits: what is read from disk is without them. Beside the
+    /// records the number up to which there are no others.
+    ///
+    /// # Errors
+    /// As for [`Self::read`].
+    pub async fn read_events(&self, after: Number, bytes: usize) -> Result<(Vec<Arc<Record>>, Number), JournalError> {
+        self.embedded.read_events(after, bytes).await
     }
 
     /// As [`Self::read`], from memory, without waiting; None if memory doesn't reach back that far.
@@ -279,9 +306,10 @@ impl Journal {
         self.embedded.reader().state_keys(pipeline).await
     }
 
-    /// Where a pipeline stands; None if it never committed.
+    /// Where a pipeline stands; None if it never committed. All that was handed in before counts, whether
+    /// somebody waited for it or not.
     pub async fn pipeline(&self, name: &str) -> Result<Option<PipelineState>, JournalError> {
-        self.embedded.reader().pipeline(name).await
+        self.embedded.pipeline(name).await
     }
 
     /// The checkpoints of a pipeline's state, in rising order. Each one's events are kept: whoever

@@ -21,7 +21,7 @@ use crate::message::ChannelName;
 
 /// "RLVO" in the file's header, and the format of what follows.
 pub(super) const APPLICATION: i64 = 0x524c_564f;
-pub(crate) const FORMAT: i64 = 2;
+pub(crate) const FORMAT: i64 = 3;
 
 pub(super) const FILE: &str = "journal.db";
 
@@ -126,7 +126,8 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<(), Journal
     let format = number(sqlx::query("PRAGMA user_version").fetch_one(&mut *conn).await.map_err(wrap)?)?;
     let tables = number(sqlx::query("SELECT count(*) FROM sqlite_master").fetch_one(&mut *conn).await.map_err(wrap)?)?;
     if application == 0 && tables == 0 {
-        let schema = ["BEGIN IMMEDIATE;\n", include_str!("schema.sql"), upgrade::TABLES_OF_2, "COMMIT;"].concat();
+        let schema =
+            ["BEGIN IMMEDIATE;\n", include_str!("schema.sql"), upgrade::TABLES_OF_2, upgrade::TO_3, "COMMIT;"].concat();
         sqlx::raw_sql(sqlx::AssertSqlSafe(schema)).execute(conn).await.map_err(wrap)?;
         return Ok(());
     }
@@ -139,6 +140,9 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<(), Journal
             JournalError::Storage(error) => wrap(error),
             other => other,
         })?;
+    }
+    if (1..FORMAT).contains(&format) {
+        sqlx::raw_sql(upgrade::TO_3).execute(&mut *conn).await.map_err(wrap)?;
         tracing::info!(path = %path.display(), "the journal is of format {FORMAT} now; earlier versions of relevo can't read it any more");
     } else if format != FORMAT {
         return Err(JournalError::Format { path: path.into(), found: format, reads: FORMAT });

@@ -46,13 +46,26 @@ impl Reader<'_> {
 
     /// See [`super::Journal::read`].
     pub(super) async fn read(&self, after: Number, bytes: usize) -> Result<Vec<Arc<Record>>> {
+        self.records(after, bytes, "").await.map(|(records, _)| records)
+    }
+
+    /// See [`super::Journal::read_events`].
+    pub(super) async fn read_events(&self, after: Number, bytes: usize) -> Result<(Vec<Arc<Record>>, Number)> {
+        const WITHOUT_COMMITS: &str = "AND kind <> 2";
+        const { assert!(codec::COMMIT == 2) };
+        self.records(after, bytes, WITHOUT_COMMITS).await
+    }
+
+    /// Records that are `wanted`, and the number up to which there are no others of them.
+    async fn records(&self, after: Number, bytes: usize, wanted: &'static str) -> Result<(Vec<Arc<Record>>, Number)> {
         let head = self.shared.head();
         let mut conn = self.conn().await?;
         let wrap = |e| self.shared.storage(e);
         let start = first_of(&mut conn, after).await.map_err(wrap)?;
-        let listed =
-            "SELECT first, size FROM record WHERE first >= ? AND last > ? AND last <= ? ORDER BY first LIMIT ?";
-        let listed = sqlx::query(listed)
+        let listed = format!(
+            "SELECT first, size FROM record WHERE first >= ? AND last > ? AND last <= ? {wanted} ORDER BY first LIMIT ?"
+        );
+        let listed = sqlx::query(sqlx::AssertSqlSafe(listed))
             .bind(start)
             .bind(sql(after.0))
             .bind(sql(head.0))
@@ -62,18 +75,20 @@ impl Reader<'_> {
             .map_err(wrap)?;
         let mut room = i64::try_from(bytes).unwrap_or(i64::MAX);
         let mut range = None;
+        let mut whole = listed.len() < usize::try_from(PAGE).unwrap_or_default();
         for row in &listed {
             let (first, size): (i64, i64) = (row.try_get(0).map_err(wrap)?, row.try_get(1).map_err(wrap)?);
             let (from, _) = *range.get_or_insert((first, first));
             room -= size;
             if room < 0 && from != first {
+                whole = false;
                 break;
             }
             range = Some((from, first));
         }
         let rows = match range {
             None => Vec::new(),
-            Some((from, to)) => sqlx::query(select("first BETWEEN ? AND ? ORDER BY first"))
+            Some((from, to)) => sqlx::query(select(&format!("first BETWEEN ? AND ? {wanted} ORDER BY first")))
                 .bind(from)
                 .bind(to)
                 .fetch_all(&mut *conn)
@@ -85,7 +100,9 @@ impl Reader<'_> {
         if after < oldest {
             return Err(JournalError::Pruned { after, oldest });
         }
-        rows.iter().map(|row| self.record(row).map(Arc::new)).collect()
+        let records: Vec<_> = rows.iter().map(|row| self.record(row).map(Arc::new)).collect::<Result<_>>()?;
+        let through = if whole { head } else { records.last().map_or(after, |record| record.last) };
+        Ok((records, through))
     }
 
     /// See [`super::Journal::history`]; for what memory doesn't have.

@@ -13,7 +13,7 @@ use crate::message::{ChannelName, Message};
 pub struct Record {
     pub first: Number,
     pub last: Number,
-    /// The size of its stored form.
+    /// The size of its stored form before compression.
     pub bytes: usize,
     pub body: RecordBody,
 }

@@ -10,7 +10,7 @@ CREATE TABLE record (
   last INTEGER NOT NULL,
   kind INTEGER NOT NULL,        -- 1 append, 2 commit, 3 control
   at INTEGER NOT NULL,          -- when it was applied, microseconds; never falls
-  size INTEGER NOT NULL,        -- of the body, bytes
+  size INTEGER NOT NULL,        -- of the body before compression, bytes
   held INTEGER NOT NULL,        -- 1: kept by rows in channel_index, or for good (controls that tell of a gap)
   life INTEGER,                 -- appends that move their source: its life and position
   pos_commit INTEGER,

@@ -10,6 +10,10 @@ use crate::event::Number;
 /// What format 2 adds; it also says that the file has it.
 pub(super) const TABLES_OF_2: &str = include_str!("kept.sql");
 
+/// Format 3 compresses the bodies of new records; those that are there stay as they are. It also says that the file
+/// may have such.
+pub(super) const TO_3: &str = "PRAGMA user_version = 3;";
+
 /// How many records are read at once: one may be large.
 const PAGE: i64 = 32;
 

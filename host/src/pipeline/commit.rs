@@ -1,10 +1,11 @@
 //! The running pipeline's side of the journal: one commit for each batch that made something, and a
-//! cursor that is saved now and then where nothing was made.
+//! cursor that is saved now and then where nothing was made. While a batch's commit is on its way the next
+//! batch runs; everything else waits for it.
 
 use std::time::{Duration, Instant};
 
 use crate::event::{Name, Number};
-use crate::journal::{Commit, JournalError, StateChange};
+use crate::journal::{Commit, Committing, JournalError, StateChange};
 use crate::message::ChannelKind;
 
 use super::chain::{Chain, Memory};
@@ -22,7 +23,9 @@ pub(super) struct Live {
     pub(super) meta: Meta,
     /// The cursor as the journal knows it.
     committed: Number,
-    /// Everything up to here is done.
+    /// The last batch's commit and its cursor, until it is known to be true.
+    on_its_way: Option<(Number, Committing)>,
+    /// Everything up to here is done, or on its way.
     cursor: Number,
     /// When a cursor that moved without output first went beyond `committed`.
     unsaved_since: Option<Instant>,
@@ -40,6 +43,7 @@ impl Live {
             memory,
             meta,
             committed,
+            on_its_way: None,
             cursor: committed,
             unsaved_since: None,
             given_up: GivenUp::new(),
@@ -82,7 +86,9 @@ impl Live {
         if worth {
             self.unsaved_since.get_or_insert_with(Instant::now);
         }
-        context.board.write(|health| health.cursor = self.cursor);
+        if self.on_its_way.is_none() {
+            context.board.write(|health| health.cursor = self.cursor);
+        }
     }
 
     /// How long the cursor may still stay unsaved; none if there is nothing to save.
@@ -92,26 +98,44 @@ impl Live {
 
     /// Saves the cursor if it moved without output.
     pub(super) fn save(&mut self, context: &Context) -> Result<(), Stop> {
+        self.settle(context)?;
         if self.unsaved_since.is_some() {
-            self.commit(context, Commit { cursor: self.cursor, ..Commit::default() })?;
+            self.write(context, self.cursor, vec![])?;
         }
         Ok(())
     }
 
     /// Writes entries of the host's own, and the cursor.
     pub(super) fn write(&mut self, context: &Context, cursor: Number, state: Vec<StateChange>) -> Result<(), Stop> {
-        self.commit(context, Commit { cursor, state, ..Commit::default() })?;
-        Ok(())
+        self.hand_in(context, Commit { cursor, state, ..Commit::default() })?;
+        Ok(self.settle(context)?)
     }
 
-    fn commit(&mut self, context: &Context, commit: Commit) -> Result<(), JournalError> {
+    /// Hands a commit in behind the last one, which is settled first: there is never more than one on its way.
+    fn hand_in(&mut self, context: &Context, commit: Commit) -> Result<(), JournalError> {
+        self.settle(context)?;
         let cursor = commit.cursor;
         let commit = Commit { pipeline: context.name.clone(), after: Some(self.committed), ..commit };
         context.crash.point();
-        context.handle.block_on(context.journal.commit(commit))?;
+        let committing = context.handle.block_on(context.journal.hand_in(commit))?;
+        self.on_its_way = Some((cursor, committing));
+        (self.cursor, self.unsaved_since) = (cursor, None);
+        Ok(())
+    }
+
+    /// Waits until what was handed in is true.
+    ///
+    /// # Errors
+    /// It failed, and with it all that came after: the pipeline begins anew from what is committed.
+    pub(super) fn settle(&mut self, context: &Context) -> Result<(), JournalError> {
+        let Some((cursor, committing)) = self.on_its_way.take() else { return Ok(()) };
+        if let Err(error) = context.handle.block_on(committing.done()) {
+            (self.cursor, self.unsaved_since) = (self.committed, None);
+            return Err(error);
+        }
         context.crash.point();
-        (self.committed, self.cursor, self.unsaved_since) = (cursor, cursor, None);
-        context.board.write(|health| health.cursor = cursor);
+        self.committed = cursor;
+        context.board.write(|health| health.cursor = self.cursor);
         Ok(())
     }
 }
@@ -121,6 +145,10 @@ impl Sink for Live {
 
     fn memory(&mut self) -> &mut Memory {
         &mut self.memory
+    }
+
+    fn settle(&mut self, context: &Context) -> Result<(), JournalError> {
+        Live::settle(self, context)
     }
 
     fn delivered(&self) -> bool {
@@ -149,7 +177,7 @@ impl Sink for Live {
             self.pass(context, through, true);
         } else {
             let plugins = chain.versions();
-            self.commit(context, Commit { cursor: through, state, messages, plugins, ..Commit::default() })?;
+            self.hand_in(context, Commit { cursor: through, state, messages, plugins, ..Commit::default() })?;
         }
         context.board.write(|health| {
             health.batches += 1;

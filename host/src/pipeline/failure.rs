@@ -56,6 +56,10 @@ pub(super) trait Sink {
     fn may_hold(&self, event: Number) -> bool {
         !self.has_letter(event)
     }
+    /// Waits for what was taken over and is on its way.
+    fn settle(&mut self, _context: &Context) -> Result<(), JournalError> {
+        Ok(())
+    }
     /// Takes a dead letter, before the commit that passes its event: a crash in between makes two
     /// letters of it, the other order could make none.
     fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
@@ -252,6 +256,7 @@ impl<S: Sink> Run<'_, S> {
             lacking,
             delivered: self.sink.delivered(),
         };
+        self.sink.settle(context)?;
         self.sink.letter(context, letter)
     }
 }

@@ -48,15 +48,12 @@ impl Feed {
         if self.bytes >= AHEAD || !self.more() {
             return Ok(());
         }
-        let read = match self.journal.read_memory(self.end, AHEAD) {
-            Some(records) => records,
-            None => self.handle.block_on(self.journal.read(self.end, AHEAD))?,
-        };
+        let (read, through) = self.handle.block_on(self.journal.read_events(self.end, AHEAD))?;
         for record in read {
-            self.end = self.end.max(record.last);
             self.bytes += record.bytes;
             self.records.push_back(record);
         }
+        self.end = self.end.max(through);
         Ok(())
     }
 
@@ -69,6 +66,12 @@ impl Feed {
             self.bytes -= record.bytes;
             self.records.pop_front();
         }
+    }
+
+    /// Passes all that was read, of which nothing is wanted.
+    pub(super) fn pass_all(&mut self) -> Number {
+        self.pass(self.end);
+        self.at
     }
 
     /// Waits until there is something to read, at most `longest`, or until `stopping`.

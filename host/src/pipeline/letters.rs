@@ -47,6 +47,7 @@ impl Worker<'_> {
         let settled = settle(context, &mut self.chain, &mut self.live, known, vec![item], through);
         self.live.muted = false;
         settled?;
+        self.live.settle(context)?;
         close(context, replayed)
     }
 

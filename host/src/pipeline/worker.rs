@@ -239,7 +239,11 @@ impl Worker<'_> {
             until: Number(u64::MAX),
             replayed_as: None,
         };
-        match cut(self.feed.records(), self.feed.at(), self.context.size(), &view, self.feed.more()) {
+        let next = cut(self.feed.records(), self.feed.at(), self.context.size(), &view, self.feed.more());
+        if !matches!(next, Next::Batch(_)) {
+            self.live.settle(self.context)?;
+        }
+        match next {
             Next::Batch(batch) => self.batch(batch),
             Next::Control(record) => self.control(&record),
             Next::Snapshot(record) => {
@@ -249,6 +253,9 @@ impl Worker<'_> {
                 Ok(())
             }
             Next::Nothing => {
+                // Commits that were passed over.
+                let end = self.feed.pass_all();
+                self.live.pass(self.context, end, false);
                 self.feed.wait(&mut self.context.stopping.clone(), self.live.unsaved());
                 Ok(())
             }
@@ -258,6 +265,7 @@ impl Worker<'_> {
     /// Keeps the state now and then, so that a version can be tried from it.
     fn keep_state(&mut self) -> Result<(), Stop> {
         if self.live.checkpoint_due() {
+            // Settled with it: the checkpoint is of all that was handed in.
             self.live.save(self.context)?;
             let pipeline = self.context.name.clone();
             self.context.control(Control::Checkpoint { pipeline, reason: "now and then".into() })?;

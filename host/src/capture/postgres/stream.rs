@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::event::{Micros, Name, Number, Operation};
 use crate::failpoint;
-use crate::journal::Appended;
+use crate::journal::{Appended, Appending, JournalError};
 
 use super::super::error::CaptureError;
 use super::super::source::Source;
@@ -39,6 +39,14 @@ pub(super) const LOOK: Duration = Duration::from_secs(10);
 /// The shortest time between two heartbeats.
 const FASTEST: Duration = Duration::from_millis(100);
 
+/// Whole transactions that were handed to the journal.
+struct OnItsWay {
+    appending: Appending,
+    /// When it is done: what may be acknowledged once it is durable, and where all is in the journal.
+    kept: u64,
+    streamed: u64,
+}
+
 /// A source whose database is open.
 pub(crate) struct Session<'a, T> {
     pub(super) source: &'a Source,
@@ -56,6 +64,8 @@ pub(crate) struct Session<'a, T> {
     pub(super) relations: HashMap<u32, Option<Arc<Relation>>>,
     pub(super) transactions: Transactions,
     waiting: Waiting,
+    /// What the journal is taking in while the stream is read on.
+    appending: Option<OnItsWay>,
     durable: watch::Receiver<Number>,
     /// All transactions whose commit is before this LSN are in the journal; snapshots wait for it.
     pub(super) streamed: watch::Sender<u64>,
@@ -131,6 +141,7 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         streamed: watch::Sender::new(transactions.streamed()),
         transactions,
         waiting: Waiting::default(),
+        appending: None,
         durable: source.journal.watch_durable(),
         beat,
         danger: danger_seen,
@@ -182,6 +193,10 @@ impl<T: Transport> Session<'_, T> {
                         biased;
                         _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
                         received = self.transport.next() => received?,
+                        appended = appended(&mut self.appending), if self.appending.is_some() => {
+                            self.appended(appended)?;
+                            continue;
+                        }
                         Some(taken) = self.tasks.join_next() => {
                             self.finish(taken.ok().flatten());
                             continue;
@@ -227,7 +242,7 @@ impl<T: Transport> Session<'_, T> {
             Received::Alive { end, answer } => {
                 if answer && self.transactions.reached(end) {
                     self.append_done().await?;
-                } else if self.transactions.waiting() == 0 && self.transactions.behind().is_none() {
+                } else if self.is_through() {
                     self.streamed.send_if_modified(|streamed| {
                         let news = end > *streamed;
                         *streamed = end.max(*streamed);
@@ -302,14 +317,16 @@ impl<T: Transport> Session<'_, T> {
         }
     }
 
-    /// Nothing more has come: what is whole is appended, and what is due is done.
+    /// Nothing more has come: what is whole is appended, and what is due is done. While an append is on its way,
+    /// what comes gathers for the next.
     async fn rest(&mut self) -> Result<(), CaptureError> {
-        if self.transactions.has_events() || (self.transactions.has_news() && self.saved.elapsed() >= SAVE) {
-            self.append_done().await?;
+        let due = self.transactions.has_events() || (self.transactions.has_news() && self.saved.elapsed() >= SAVE);
+        if due && self.appending.is_none() {
+            self.begin_append().await?;
         } else {
             self.acknowledge();
         }
-        if self.transactions.waiting() == 0 && self.transactions.behind().is_none() {
+        if self.is_through() {
             self.source.at(self.transactions.committed_at(), Duration::ZERO);
         }
         while let Some(taken) = self.tasks.try_join_next() {
@@ -322,6 +339,11 @@ impl<T: Transport> Session<'_, T> {
         Ok(())
     }
 
+    /// Whether the journal has all that was received.
+    fn is_through(&self) -> bool {
+        self.appending.is_none() && self.transactions.waiting() == 0 && self.transactions.behind().is_none()
+    }
+
     /// Appends as much as makes room.
     async fn append_full(&mut self) -> Result<(), CaptureError> {
         if let Some(at) = self.transactions.behind() {
@@ -329,11 +351,12 @@ impl<T: Transport> Session<'_, T> {
             self.source.lags(Duration::from_micros(age), self.transactions.waiting() as u64);
         }
         if self.transactions.has_events() {
-            self.append_done().await?;
+            self.begin_append().await?;
         }
         if self.transactions.full()
             && let Some(chunk) = self.transactions.take_chunk()
         {
+            self.settle_append().await?;
             failpoint::hit(failpoint::APPEND_BEFORE);
             self.silence.while_busy(self.source.journal.append(chunk)).await?;
             failpoint::hit(failpoint::APPEND_AFTER);
@@ -341,14 +364,39 @@ impl<T: Transport> Session<'_, T> {
         Ok(())
     }
 
+    /// Appends the whole transactions, and waits until the journal has them.
     pub(super) async fn append_done(&mut self) -> Result<(), CaptureError> {
+        self.begin_append().await?;
+        self.settle_append().await
+    }
+
+    /// Hands the whole transactions to the journal, behind what is on its way there.
+    async fn begin_append(&mut self) -> Result<(), CaptureError> {
+        self.settle_append().await?;
         let Some(append) = self.transactions.take_done() else { return Ok(()) };
-        let appended = self.silence.while_busy(self.source.journal.append(append)).await?;
+        let (kept, streamed) = (self.transactions.kept(), self.transactions.streamed());
+        let appending = self.silence.while_busy(self.source.journal.hand_in_append(append)).await?;
+        self.appending = Some(OnItsWay { appending, kept, streamed });
+        Ok(())
+    }
+
+    /// Waits for what is on its way to the journal.
+    async fn settle_append(&mut self) -> Result<(), CaptureError> {
+        if self.appending.is_some() {
+            let done = self.silence.clone().while_busy(appended(&mut self.appending)).await;
+            self.appended(done)?;
+        }
+        Ok(())
+    }
+
+    /// The journal has what was on its way there.
+    fn appended(&mut self, done: Result<(Appended, OnItsWay), JournalError>) -> Result<(), CaptureError> {
+        let (appended, OnItsWay { kept, streamed, .. }) = done?;
         if let Appended::Applied { last, .. } | Appended::Already(last) = appended {
-            self.waiting.push(last, self.transactions.kept());
+            self.waiting.push(last, kept);
         }
         self.saved = Instant::now();
-        self.streamed.send_replace(self.transactions.streamed());
+        self.streamed.send_replace(streamed);
         self.acknowledge();
         Ok(())
     }
@@ -365,6 +413,16 @@ impl<T: Transport> Session<'_, T> {
 
     pub(super) fn incarnation(&self) -> Name {
         Name::clone(self.transactions.incarnation())
+    }
+}
+
+/// Waits for what is on its way to the journal, and takes it out when that is done. For ever if nothing is.
+async fn appended(on_its_way: &mut Option<OnItsWay>) -> Result<(Appended, OnItsWay), JournalError> {
+    let Some(waiting) = on_its_way else { return std::future::pending().await };
+    let done = waiting.appending.done().await;
+    match on_its_way.take() {
+        Some(was) => done.map(|appended| (appended, was)),
+        None => Err(JournalError::Closed),
     }
 }
 

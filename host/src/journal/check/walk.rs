@@ -154,9 +154,6 @@ impl Walk {
         self.counts.newest = Some(Micros(self.at));
         let bytes = stored.body.as_ref().map_or(0, |body| body.len() as u64);
         self.counts.bytes += bytes;
-        if bytes != stored.size && stored.body.is_some() {
-            self.records.wrong(format!("record {first} has {bytes} bytes instead of {}", stored.size));
-        }
         let record = match stored.decode() {
             Ok(record) => record,
             Err(why) => {
@@ -170,6 +167,9 @@ impl Walk {
                 return self.forget(journal).await;
             }
         };
+        if record.bytes as u64 != stored.size {
+            self.records.wrong(format!("record {first} has {} bytes instead of {}", record.bytes, stored.size));
+        }
         let held = match &record.body {
             RecordBody::Append(append) => {
                 self.append(journal, stored, append).await?;

@@ -188,7 +188,7 @@ async fn a_commit_larger_than_a_record_is_still_all_or_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(|s| s.record_bytes = 16 << 10);
     let journal = Journal::open(folder.path(), &settings, &[]).await.unwrap();
-    let large = "y".repeat(5000);
+    let large = noise(5000);
     let messages = (0..5).map(|_| message("tasks", &large)).chain([state_message("board", "k", &large)]).collect();
     let big =
         Commit { state: (0..5).map(|k| set(&k.to_string(), large.as_bytes())).collect(), ..commit(None, 0, messages) };
@@ -202,7 +202,7 @@ async fn a_commit_larger_than_a_record_is_still_all_or_nothing() {
     assert_eq!(shape(&all(&again).await), expected);
     assert_eq!(again.state_channel(&channels(&["board"])[0]).await.unwrap().messages[0].number, Number(8));
 
-    let refused = journal.commit(commit(Some(0), 0, vec![message("tasks", &"y".repeat(20_000))])).await;
+    let refused = journal.commit(commit(Some(0), 0, vec![message("tasks", &noise(20_000))])).await;
     assert!(matches!(refused, Err(JournalError::TooLarge { .. })));
 }
 
@@ -263,4 +263,22 @@ async fn a_state_channel_has_the_newest_of_each_key() {
     assert_eq!(board.as_of, Number(6));
     let none = journal.state_channel(&channels(&["none"])[0]).await.unwrap();
     assert_eq!((none.messages.len(), none.as_of), (0, Number(6)));
+}
+
+#[tokio::test]
+async fn commits_that_were_handed_in_become_true_in_turn_or_fail_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).await;
+    let first = journal.hand_in(commit(None, 1, vec![message("a", "1")])).await.unwrap();
+    let second = journal.hand_in(commit(Some(1), 2, vec![message("a", "2")])).await.unwrap();
+    assert_eq!((first.done().await.unwrap(), second.done().await.unwrap()), (Number(1), Number(2)));
+    // The pipeline doesn't stand at 1: neither that one nor what is built on it comes true.
+    let wrong = journal.hand_in(commit(Some(1), 3, vec![message("a", "3")])).await.unwrap();
+    let upon = journal.hand_in(commit(Some(3), 4, vec![message("a", "4")])).await.unwrap();
+    assert!(matches!(wrong.done().await, Err(JournalError::Conflict { .. })));
+    assert!(matches!(upon.done().await, Err(JournalError::Conflict { .. })));
+    // Nobody waits for this one, and whoever asks where the pipeline stands still hears of it.
+    drop(journal.hand_in(commit(Some(2), 5, vec![message("a", "5")])).await.unwrap());
+    assert_eq!(journal.pipeline("p").await.unwrap().unwrap().cursor, Number(5));
+    assert_eq!(journal.head(), Number(3));
 }

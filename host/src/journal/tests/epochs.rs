@@ -133,6 +133,6 @@ async fn a_second_opener_is_refused_until_the_first_closes() {
     tokio::join!(journal.close(), kept.close());
     open(folder.path()).await.append(append(1..=1)).await.unwrap();
     assert!(matches!(kept.append(append(1..=1)).await, Err(JournalError::Closed)));
-    assert!(matches!(kept.pipeline("p").await, Ok(None)));
+    assert!(matches!(kept.pipeline("p").await, Err(JournalError::Closed)));
     assert!(matches!(kept.controls(Number::ZERO, 10_000).await, Err(JournalError::Closed)));
 }

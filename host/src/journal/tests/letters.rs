@@ -107,7 +107,7 @@ async fn letters_go_by_their_own_age_and_size_the_oldest_first() {
     })
     .await;
     journal.append(append(1..=1)).await.unwrap();
-    let large = "x".repeat(1000);
+    let large = noise(1000);
     for event in 1..=300 {
         write(&journal, &letter("p", event, &large)).await;
     }
@@ -132,7 +132,7 @@ async fn letters_alone_never_bring_a_journal_to_its_limit() {
     .await;
     journal.append(append(1..=1)).await.unwrap();
     journal.commit(Commit { state: vec![set("k", b"v")], ..commit(None, 1, vec![]) }).await.unwrap();
-    let large = "x".repeat(20_000);
+    let large = noise(20_000);
     for event in 1..=200 {
         write(&journal, &letter("p", event, &large)).await;
         let cursor = journal.pipeline("p").await.unwrap().unwrap().cursor;

@@ -45,6 +45,53 @@ async fn what_memory_lost_is_read_the_same_from_disk() {
 }
 
 #[tokio::test]
+async fn whoever_wants_no_commits_reads_none_of_them_from_disk_and_learns_how_far_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), &from_disk(), &[]).await.unwrap();
+    journal.append(append(1..=2)).await.unwrap();
+    journal.commit(commit(None, 1, vec![message("a", "1"), message("a", "2")])).await.unwrap();
+    journal.append(append(3..=3)).await.unwrap();
+    journal.commit(commit(Some(1), 2, vec![message("a", "3")])).await.unwrap();
+    for _ in 0..600 {
+        journal.commit(commit(Some(2), 2, vec![message("a", "4")])).await.unwrap();
+    }
+    assert!(journal.read_memory(Number::ZERO, 1000).is_none());
+    let (events, through) = journal.read_events(Number::ZERO, 1 << 20).await.unwrap();
+    assert_eq!(shape(&events), [(1, 2, vec![1, 2]), (5, 5, vec![5])]);
+    assert_eq!(through, journal.head(), "nothing but commits is behind them");
+    let (events, through) = journal.read_events(Number::ZERO, 1).await.unwrap();
+    assert_eq!((shape(&events), through), (vec![(1, 2, vec![1, 2])], Number(2)), "no room for the second");
+    let (events, through) = journal.read_events(Number(5), 1 << 20).await.unwrap();
+    assert_eq!((events.len(), through), (0, journal.head()));
+}
+
+#[tokio::test]
+async fn large_records_are_stored_compressed_and_read_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), &from_disk(), &[]).await.unwrap();
+    journal.append(append(1..=1)).await.unwrap();
+    journal.append(append(2..=500)).await.unwrap();
+    let messages = (0..500).map(|n| message("a", &format!("{{\"n\":{n},\"estado\":\"PROGRAMMED\"}}")));
+    journal.commit(commit(None, 500, messages.collect())).await.unwrap();
+    journal.append(append(501..=700)).await.unwrap();
+    let in_memory = journal.read_memory(Number(1000), 1 << 20).unwrap();
+    journal.close().await;
+
+    let pool = sqlx::SqlitePool::connect(folder.path().join("journal.db").to_str().unwrap()).await.unwrap();
+    let rows: Vec<(i64, i64)> =
+        sqlx::query_as("SELECT size, length(body) FROM record ORDER BY first").fetch_all(&pool).await.unwrap();
+    pool.close().await;
+    assert_eq!(rows[0].0, rows[0].1, "a small one is stored as it is");
+    assert!(rows[1..].iter().all(|(size, stored)| stored * 2 < *size), "{rows:?}");
+    let journal = open(folder.path()).await;
+    let read = all(&journal).await;
+    assert_eq!(shape(&read)[1], (2, 500, (2..=500).collect()));
+    let RecordBody::Commit(committed) = &read[2].body else { panic!("{:?}", read[2]) };
+    assert_eq!(&*committed.messages[499].data, "{\"n\":499,\"estado\":\"PROGRAMMED\"}");
+    assert_eq!(read[3].bytes, in_memory[0].bytes, "what it weighs in memory is no matter of compression");
+}
+
+#[tokio::test]
 async fn chunks_become_visible_with_their_last_one_even_after_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path()).await;
@@ -127,7 +174,7 @@ async fn an_append_larger_than_a_record_becomes_several_and_a_too_large_event_is
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(|s| s.record_bytes = 16 << 10);
     let journal = Journal::open(folder.path(), &settings, &[]).await.unwrap();
-    let large = "x".repeat(5000);
+    let large = noise(5000);
     let events = (1..=6).map(|p| change(p, &large)).collect();
     journal.append(Append { events, ..append(6..=6) }).await.unwrap();
     let records = all(&journal).await;
@@ -135,7 +182,7 @@ async fn an_append_larger_than_a_record_becomes_several_and_a_too_large_event_is
     assert!(records.iter().all(|r| r.bytes <= 16 << 10));
     assert_eq!(journal.number_at("gad", Position { commit: 3, index: 0 }).await.unwrap(), Number(3));
 
-    let huge = change(7, &"x".repeat(20_000));
+    let huge = change(7, &noise(20_000));
     let refused = journal.append(Append { events: vec![huge.clone()], ..append(7..=7) }).await;
     assert!(matches!(refused, Err(JournalError::TooLarge { .. })));
     assert_eq!(journal.source("gad").await.unwrap().unwrap().position.commit, 6);

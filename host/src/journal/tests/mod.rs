@@ -79,6 +79,12 @@ pub(super) fn published(key: &str) -> Arc<Event> {
     Arc::new(event)
 }
 
+/// A text that can't be made smaller: what is to fill the disk must not vanish by compression.
+pub(super) fn noise(length: usize) -> String {
+    let mut dice = fastrand::Rng::with_seed(length as u64);
+    std::iter::repeat_with(|| dice.alphanumeric()).take(length).collect()
+}
+
 /// Events at the positions, in one append.
 pub(super) fn append(positions: std::ops::RangeInclusive<u64>) -> Append {
     Append {

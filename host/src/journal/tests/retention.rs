@@ -30,7 +30,7 @@ pub(super) async fn pass(journal: &Journal, later: u64) {
 
 /// Appends an event of 20 KB at each of the positions.
 pub(super) async fn fill(journal: &Journal, positions: std::ops::RangeInclusive<u64>) {
-    let large = "x".repeat(20_000);
+    let large = noise(20_000);
     for position in positions {
         let events = vec![super::change(position, &large)];
         journal.append(Append { events, ..append(position..=position) }).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_channel_keeps_as_many_bytes_as_its_rule_says() {
     let folder = tempfile::tempdir().unwrap();
     let rules = [rule("small:*", None, Some(3000))];
     let journal = with(folder.path(), &rules, |s| s.memory = 1).await;
-    let text = "t".repeat(900);
+    let text = noise(900);
     for round in 0..10_u64 {
         let messages = vec![message("small:1", &text), message("large", &text)];
         journal.commit(commit(round.checked_sub(1), round, messages)).await.unwrap();
@@ -120,7 +120,7 @@ async fn the_oldest_go_by_size_but_not_before_the_slowest_pipeline_passed_them()
         s.memory = 1;
     })
     .await;
-    let large = "x".repeat(20_000);
+    let large = noise(20_000);
     let fill = async |from: u64, to: u64| {
         for position in from..=to {
             let events = vec![super::change(position, &large)];
@@ -198,7 +198,7 @@ async fn at_the_limit_the_slowest_pipeline_is_marked_and_holds_no_longer() {
     };
     journal.commit(named("slow", None, 1)).await.unwrap();
     journal.commit(named("quick", None, 1)).await.unwrap();
-    let large = "x".repeat(20_000);
+    let large = noise(20_000);
     let mut position = 1;
     let control = loop {
         position += 1;
@@ -267,7 +267,7 @@ async fn what_tells_of_a_gap_is_kept_when_all_around_it_goes() {
         journal.control(gap.clone()).await.unwrap();
     }
     journal.control(Control::RebuildWanted { pipeline: "p".into() }).await.unwrap();
-    let large = "x".repeat(20_000);
+    let large = noise(20_000);
     for position in 1..=100 {
         let events = vec![super::change(position, &large)];
         journal.append(Append { events, ..append(position..=position) }).await.unwrap();
@@ -291,7 +291,7 @@ async fn keep_over_limit_doesnt_keep_more_than_the_limit() {
         s.memory = 1;
     })
     .await;
-    let large = "x".repeat(20_000);
+    let large = noise(20_000);
     for position in 1..=100 {
         let events = vec![super::change(position, &large)];
         journal.append(Append { events, ..append(position..=position) }).await.unwrap();
@@ -338,7 +338,7 @@ async fn readers_dont_let_the_wal_grow_beyond_its_bound() {
             }
         })
     };
-    let large = "x".repeat(20_000);
+    let large = noise(20_000);
     let wal = crate::journal::open::wal_path(&folder.path().join("journal.db"));
     let mut largest = 0;
     for position in 1..=300 {

@@ -100,3 +100,18 @@ async fn an_upgrade_that_fails_leaves_the_journal_as_it_was() {
     run(format!("UPDATE record SET body = (SELECT body FROM aside) WHERE first = {number}")).await;
     assert!(open(old.path()).await.dead_letter(number).await.unwrap().is_some());
 }
+
+#[tokio::test]
+async fn a_journal_of_format_2_goes_on_and_earlier_versions_of_relevo_are_kept_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).await;
+    journal.append(append(1..=5)).await.unwrap();
+    let epoch = journal.epoch();
+    journal.close().await;
+    super::damage::change(folder.path(), "PRAGMA user_version = 2").await;
+    let journal = open(folder.path()).await;
+    assert_eq!((shape(&all(&journal).await), journal.epoch()), (vec![(1, 5, vec![1, 2, 3, 4, 5])], epoch));
+    journal.append(append(6..=500)).await.unwrap();
+    journal.close().await;
+    assert_eq!(format(folder.path()).unwrap(), Some(3));
+}
