@@ -39,7 +39,8 @@ pub(super) async fn lively(folder: &Path) -> Journal {
     let refused = journal.commit(other).await;
     assert!(matches!(refused, Err(JournalError::TooLarge { .. })), "an entry is at most a record");
     let mut other = commit(None, 12, vec![message("tasks", "q")]);
-    (other.pipeline, other.state) = ("q".into(), (0..3).map(|n| set(&format!("k{n}"), noise(300_000 + n).as_bytes())).collect());
+    (other.pipeline, other.state) =
+        ("q".into(), (0..3).map(|n| set(&format!("k{n}"), noise(300_000 + n).as_bytes())).collect());
     journal.commit(other).await.unwrap();
     journal.commit(Commit { pipeline: "q".into(), state: vec![set("k9", b"1")], ..rebuilt }).await.unwrap();
     journal.append(append(9..=9)).await.unwrap();
