@@ -14,6 +14,10 @@ use relevo::event::{Body, Change, Event, Micros, Number, Operation, Position};
 use relevo::message::ChannelName;
 use relevo::sandbox::{BatchEvent, Draft, Lookup, Sandbox, State};
 
+/// As the server has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BATCH: u64 = 64;
 /// What the whole may cost more than native code, in ns an event.
 const TARGET: f64 = 300.0;

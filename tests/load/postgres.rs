@@ -215,7 +215,11 @@ impl Commits {
         self.0.lock().expect("the commits' lock").push(Instant::now());
     }
 
-    fn received(&self, n: u64, histogram: &mut Histogram<u64>) {
+    /// The first second counts for nothing: until then both may still be reading what was there before.
+    fn received(&self, n: u64, rate: u64, histogram: &mut Histogram<u64>) {
+        if n < rate {
+            return;
+        }
         let sent = self.0.lock().expect("the commits' lock")[usize::try_from(n).expect("a count")];
         record(histogram, sent.elapsed());
     }
@@ -244,7 +248,7 @@ fn write_steadily(world: &World, title: &'static str, commits: &Commits, rate: u
 
 /// From COMMIT until `pg_recvlogical` has written the change into a pipe; the server stands still meanwhile.
 fn receiver_latency(world: &World, server: &Server, rate: u64, seconds: u64) -> Histogram<u64> {
-    let total = rate * seconds;
+    let total = rate * (seconds + 1);
     server.process.signal(Signal::STOP);
     let mut child = receiver(world, "-").stdout(Stdio::piped()).spawn().expect("pg_recvlogical runs");
     let mut output = child.stdout.take().expect("stdout is piped");
@@ -258,7 +262,7 @@ fn receiver_latency(world: &World, server: &Server, rate: u64, seconds: u64) -> 
         while let Some(at) = find(rest, b"alone ") {
             // The old row, with an earlier number, comes first.
             if number_after(&rest[at..], b"alone ") == Some(due) {
-                commits.received(due, &mut histogram);
+                commits.received(due, rate, &mut histogram);
                 due += 1;
             }
             rest = &rest[at + 1..];
@@ -273,7 +277,7 @@ fn receiver_latency(world: &World, server: &Server, rate: u64, seconds: u64) -> 
 
 /// From COMMIT until a client has the message.
 async fn latency(world: &World, server: &Server, rate: u64, seconds: u64) -> Histogram<u64> {
-    let total = rate * seconds;
+    let total = rate * (seconds + 1);
     let mut socket = Socket::connect(server.address, &["tasks"]).await;
     let commits = Commits::default();
     let writer = write_steadily(world, "late ", &commits, rate, total);
@@ -283,7 +287,7 @@ async fn latency(world: &World, server: &Server, rate: u64, seconds: u64) -> His
             .frames(|text| {
                 if let Some(n) = number_after(text, b"\"titulo\":\"late ") {
                     assert_eq!(n, due, "a message is missing, doubled or out of order");
-                    commits.received(n, &mut histogram);
+                    commits.received(n, rate, &mut histogram);
                     due += 1;
                 }
             })

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 pub(super) type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// How many rows a statement takes. Few sizes, so that the statements stay prepared.
-const SIZES: [usize; 3] = [64, 8, 1];
+const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// Runs `{head} VALUES (?, …), … {tail}` for all rows; `bind` binds the `columns` values of one.
 pub(super) async fn write_rows<T>(
