@@ -120,10 +120,14 @@ fn deleted(before: &Brief<'_>, shown: &Json<'_>, out: &mut Messages) -> Result<(
 fn truncated(out: &mut Messages) -> Result<(), Error> {
     let data = Data { task_id: None, task_data: &Task::default(), sub_event_type: "deleted" };
     out.send("tasks").kind(KIND).event_type("task_deleted").data(&data)?;
+    let mut gone = 0;
     for entry in state::scan::<bool>(BOARD) {
         let (key, _) = entry?;
         off_board(key.strip_prefix(BOARD).unwrap_or(&key), out)?;
+        gone += 1;
     }
+    // Rare, and seldom meant: an operator may look for who emptied the board.
+    relevo_plugin::info!("the table was emptied: {gone} tasks left the board");
     Ok(())
 }
 
