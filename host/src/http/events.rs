@@ -17,6 +17,7 @@ use crate::event::{Number, Published};
 use crate::journal::JournalError;
 use crate::message::{ChannelName, is_reserved_kind};
 use crate::wire::command::{NAME_MAX, PUBLISHED};
+use crate::wire::json::{self, Unread};
 
 /// Where a notice goes that names no channel.
 const NOTICES: &str = "system";
@@ -113,14 +114,11 @@ async fn read(parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
 }
 
 fn parse(body: &[u8]) -> Result<Published, Refusal> {
-    // serde would take a list for an object's fields in their order.
-    if !body.trim_ascii_start().starts_with(b"{") {
-        return Err(bad("the body is no JSON object".into()));
-    }
-    let form: Form =
-        serde_json::from_slice(body).map_err(|error| bad(format!("the body is no JSON object: {error}")))?;
+    let body = std::str::from_utf8(body).map_err(|error| bad(format!("the body is no UTF-8: {error}")))?;
+    let unread = |unread: Unread| bad(unread.into_text());
+    let form: Form = json::object(body).map_err(|unread| bad(format!("the body: {}", unread.into_text())))?;
     let published = if form.level.is_some() {
-        let notice: Notice = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
+        let notice: Notice = json::object(body).map_err(unread)?;
         let Notice { level, title, content, channel, idempotency_key } = notice;
         let event_type = match level {
             Level::Info => "notification",
@@ -137,7 +135,7 @@ fn parse(body: &[u8]) -> Result<Published, Refusal> {
             idempotency_key: idempotency_key.map(Into::into),
         }
     } else {
-        let general: General<'_> = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
+        let general: General<'_> = json::object(body).map_err(unread)?;
         let General { channel, event_type, kind, data, idempotency_key } = general;
         Published {
             channel: channel.into(),

@@ -32,14 +32,11 @@ pub(super) fn messages(
     let mut ids = Ids::new(pipeline);
     made.into_iter()
         .map(|Made { item, by, draft }| {
-            let wrong = |reason: String| Blame {
-                plugin: Some(by.name.clone()),
-                fault: Fault::BadOutput(reason),
-                item: Some(item),
-            };
+            let blame = |fault| Blame { plugin: Some(by.name.clone()), fault, item: Some(item) };
+            let wrong = |reason: String| blame(Fault::BadOutput(reason));
             let channel = &draft.channel;
             if !by.may_send(channel) {
-                return Err(wrong(format!("sends to {channel}, which its manifest does not name under channels")));
+                return Err(blame(Fault::Undeclared(channel.clone())));
             }
             let Some(rule) = config.channel(channel) else {
                 return Err(wrong(format!("sends to {channel}, for which there is no [[channel]] in the settings")));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::generate;
 use super::hostile;
-use super::lane::{Usage, advice};
+use super::lane::Usage;
 use super::learn::learn;
 use super::repeat;
 use super::report::{Check, Report, bytes};
@@ -51,7 +51,7 @@ pub fn prove(
     report.add(asks(&plugin));
     report.add(granted(missing));
     if let Err(fault) = plugin.instantiate(&"check".into()) {
-        report.add(Check::failed("starts", fault.to_string(), advice(&fault)));
+        report.add(Check::fault("starts", "", &fault));
         return report;
     }
     report.add(Check::ok("starts", "`init` accepts the manifest's [config]"));

@@ -4,12 +4,12 @@
 use serde_json::{Value, json};
 
 use super::generate::{self, Clock};
-use super::lane::{Lane, Usage, advice};
+use super::lane::{Lane, Usage};
 use super::repeat::short;
 use super::report::{self, Check};
 use super::rows::{Row, Tables};
 use crate::event::{Body, Missing, Name, Operation};
-use crate::sandbox::{BatchEvent, Lookup, Manifest, Plugin};
+use crate::sandbox::{BatchEvent, Fault, Lookup, Manifest, Plugin};
 
 /// How many ordinary events come before each case.
 const BEFORE: usize = 32;
@@ -58,7 +58,7 @@ fn run(plugin: &Plugin, lookup: &Lookup, day: &[BatchEvent], name: &str, bodies:
         }
         let what = told(&body);
         if let Err(fault) = lane.run(&clock.transaction(vec![body], false)) {
-            return (Check::failed(name, format!("{what}: {}", short(&fault.to_string())), advice(&fault)), lane.usage);
+            return (Check::fault(name, &what, &fault), lane.usage);
         }
     }
     let events = report::count(count, "event", "events");
@@ -87,7 +87,7 @@ fn empty(plugin: &Plugin, lookup: &Lookup, day: &[BatchEvent]) -> Check {
         Ok(made) => {
             Check::failed(NAME, format!("{} messages of no event", made.len()), "send only where there was an event")
         }
-        Err(fault) => Check::failed(NAME, short(&fault.to_string()), advice(&fault)),
+        Err(fault) => Check::fault(NAME, "", &fault),
     }
 }
 
@@ -97,6 +97,9 @@ fn unknown(plugin: &Plugin, lookup: &Lookup, day: &[BatchEvent]) -> Check {
     let batch = &day[..day.len().min(4)];
     for disguise in [(0, 5), (0, 255), (3, 0), (255, 255)] {
         if let Err(fault) = Lane::new(plugin, lookup.clone()).once(batch, Some(disguise)) {
+            if matches!(fault, Fault::Undeclared(_)) {
+                return Check::fault(NAME, "", &fault);
+            }
             let found = format!("kind {} with operation {}: {}", disguise.0, disguise.1, short(&fault.to_string()));
             return Check::failed(NAME, found, "pass over what you don't know: `_ => return Ok(())`");
         }

@@ -105,10 +105,7 @@ impl<'p> Lane<'p> {
             Output::Messages(drafts) => {
                 let manifest = self.plugin.manifest();
                 if let Some(stray) = drafts.iter().find(|draft| !manifest.may_send(&draft.channel)) {
-                    let stray = &stray.channel;
-                    return Err(Fault::BadOutput(format!(
-                        "a message to {stray}, which its manifest does not name under channels"
-                    )));
+                    return Err(Fault::Undeclared(stray.channel.clone()));
                 }
                 let show = |draft: crate::sandbox::Draft| {
                     let key = draft.key.as_deref().unwrap_or_default();
@@ -149,7 +146,7 @@ impl Usage {
 pub(super) fn advice(fault: &Fault) -> &'static str {
     match fault {
         Fault::Trap(_) => {
-            "a crash holds up the pipeline; answer with an error instead, like `event.after().text(\"name\")?`, and the event becomes a dead letter with a reason"
+            "the batch would be tried again, then the event becomes what the manifest's on_fault says (without it: a dead letter); answer with an error instead, like `event.after().text(\"name\")?`, and it does so at once, with your reason"
         }
         Fault::Cpu { .. } => "do less for each event, or ask for more with limits.cpu in the manifest",
         Fault::Memory { .. } => "keep less in memory, or ask for more with limits.memory in the manifest",
@@ -164,6 +161,7 @@ pub(super) fn advice(fault: &Fault) -> &'static str {
         Fault::Transient(_) => "the host would try again and meet the same: say `poison` where another try can't help",
         Fault::Fatal(_) => "the pipeline would stand still; say `poison` where only the event is at fault",
         Fault::Init(_) => "the plugin has to start with the manifest's [config]",
+        Fault::Undeclared(_) => "add the channel to `channels` in the manifest, or send to one that is there",
         Fault::BadOutput(_) => "keep to wit/relevo.wit and to what the manifest asks for",
     }
 }

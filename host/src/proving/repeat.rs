@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::lane::{Lane, Made, Usage, advice};
+use super::lane::{Lane, Made, Usage};
 use super::report::{Check, count};
 use crate::event::Number;
 use crate::sandbox::{BatchEvent, Fault, Lookup, Plugin, Role};
@@ -27,8 +27,7 @@ pub(super) fn checks(plugin: &Plugin, lookup: &Lookup, events: &[BatchEvent], se
     let first = match run(&cuts, &mut |_| false) {
         Ok(first) => first,
         Err((number, fault)) => {
-            let found = format!("stopped at the batch of event {number}: {fault}");
-            return (vec![Check::failed("runs", found, advice(&fault))], Usage::default());
+            return (vec![stopped("runs", number, &fault)], Usage::default());
         }
     };
     let mut checks = vec![ran(events.len(), cuts.len(), &first)];
@@ -43,14 +42,16 @@ pub(super) fn checks(plugin: &Plugin, lookup: &Lookup, events: &[BatchEvent], se
         checks.push(match second.map(|second| difference(&first, &second)) {
             Ok(None) => Check::ok(name, "same messages, same state"),
             Ok(Some(found)) => Check::failed(name, found, hint),
-            Err((number, fault)) => {
-                Check::failed(name, format!("stopped at the batch of event {number}: {fault}"), advice(&fault))
-            }
+            Err((number, fault)) => stopped(name, number, &fault),
         });
     }
     let other = cut(events, &mut random);
     checks.push(recut(plugin.role(), &first, run(&other, &mut |_| false)));
     (checks, first.usage)
+}
+
+fn stopped(name: &str, number: Number, fault: &Fault) -> Check {
+    Check::fault(name, &format!("stopped at the batch of event {number}"), fault)
 }
 
 fn ran(events: usize, batches: usize, run: &Run) -> Check {
@@ -149,9 +150,7 @@ fn recut(role: Role, first: &Run, second: Result<Run, (Number, Fault)>) -> Check
     let hint = "where batches end is the host's affair: what one batch leaves behind for the next belongs in `state`";
     let second = match second {
         Ok(second) => second,
-        Err((number, fault)) => {
-            return Check::failed(NAME, format!("stopped at the batch of event {number}: {fault}"), advice(&fault));
-        }
+        Err((number, fault)) => return stopped(NAME, number, &fault),
     };
     if let Some(found) = state_difference(first, &second) {
         return Check::failed(NAME, found, hint);

@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::lane::advice;
+use super::repeat::short;
+use crate::sandbox::Fault;
+
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -24,19 +28,35 @@ pub struct Check {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
+    /// The fault that it failed with: the same one is shown once, whichever checks meet it.
+    #[serde(skip)]
+    cause: Option<String>,
 }
 
 impl Check {
     pub(super) fn ok(name: &str, found: impl Into<String>) -> Self {
-        Self { name: name.into(), outcome: Outcome::Ok, found: found.into(), advice: None }
+        Self { name: name.into(), outcome: Outcome::Ok, found: found.into(), advice: None, cause: None }
     }
 
     pub(super) fn note(name: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { name: name.into(), outcome: Outcome::Note, found: found.into(), advice: Some(advice.into()) }
+        Self { outcome: Outcome::Note, ..Self::failed(name, found, advice) }
     }
 
     pub(super) fn failed(name: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { name: name.into(), outcome: Outcome::Failed, found: found.into(), advice: Some(advice.into()) }
+        Self {
+            name: name.into(),
+            outcome: Outcome::Failed,
+            found: found.into(),
+            advice: Some(advice.into()),
+            cause: None,
+        }
+    }
+
+    /// The plugin stopped with a fault. `place` says at what; it may be empty.
+    pub(super) fn fault(name: &str, place: &str, fault: &Fault) -> Self {
+        let cause = short(&fault.to_string());
+        let found = if place.is_empty() { cause.clone() } else { format!("{place}: {cause}") };
+        Self { cause: Some(cause), ..Self::failed(name, found, advice(fault)) }
     }
 }
 
@@ -64,7 +84,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
-        for check in &self.checks {
+        for (at, check) in self.checks.iter().enumerate() {
+            let same = |other: &&Check| check.cause.is_some() && other.cause == check.cause;
+            if self.checks[..at].iter().any(|other| same(&other)) {
+                continue;
+            }
             let outcome = match check.outcome {
                 Outcome::Ok => "ok    ",
                 Outcome::Note => "note  ",
@@ -73,6 +97,11 @@ impl fmt::Display for Report {
             writeln!(f, "{outcome}  {:width$}  {}", check.name, check.found)?;
             if let Some(advice) = &check.advice {
                 writeln!(f, "        {:width$}  → {advice}", "")?;
+            }
+            let more: Vec<&str> = self.checks[at + 1..].iter().filter(same).map(|other| &*other.name).collect();
+            if !more.is_empty() {
+                let checks = count(more.len(), "more check", "more checks");
+                writeln!(f, "        {:width$}  the same in {checks}: {}", "", more.join(", "))?;
             }
         }
         let failed = self.checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
@@ -102,4 +131,26 @@ pub(super) fn bytes(bytes: u64) -> String {
 /// `1 event`, `2 events`.
 pub(super) fn count(n: usize, one: &str, more: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {more}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::ChannelName;
+
+    #[test]
+    fn one_cause_is_told_once_and_names_the_checks_that_met_it() {
+        let stray = Fault::Undeclared(ChannelName::new("sales").unwrap());
+        let mut report = Report::new("orders", 7);
+        report.add(Check::fault("runs", "stopped at the batch of event 1", &stray));
+        report.add(Check::fault("odd keys", "insert of orders", &stray));
+        report.add(Check::fault("huge rows", "", &Fault::Trap("boom".into())));
+        report.add(Check::fault("odd texts", "update of orders", &stray));
+        let shown = report.to_string();
+        assert_eq!(shown.matches("does not name under channels").count(), 1, "{shown}");
+        assert!(shown.contains("the same in 2 more checks: odd keys, odd texts"), "{shown}");
+        assert!(shown.contains("add the channel to `channels` in the manifest"), "{shown}");
+        assert!(shown.contains("huge rows") && shown.contains("4 of 4 checks"), "{shown}");
+        assert_eq!(serde_json::to_value(&report).unwrap()["checks"].as_array().unwrap().len(), 4);
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::grants::Missing;
 use crate::event::Name;
+use crate::message::ChannelName;
 use crate::store::SignatureError;
 
 /// Why a plugin can't be used. Says what was found, what is allowed, and what to do.
@@ -89,6 +90,9 @@ pub enum Fault {
     /// No instance could be made of it.
     #[error("does not start: {0}")]
     Init(String),
+    /// It sends where its manifest doesn't say that it does.
+    #[error("broke the contract: sends to {0}, which its manifest does not name under channels")]
+    Undeclared(ChannelName),
     /// It broke the contract: spans outside the arena, bad UTF-8 or JSON, a bad channel name.
     #[error("broke the contract: {0}")]
     BadOutput(String),
@@ -108,7 +112,7 @@ impl Fault {
             Self::Transient(_) => "transient",
             Self::Fatal(_) => "fatal",
             Self::Init(_) => "init",
-            Self::BadOutput(_) => "bad_output",
+            Self::BadOutput(_) | Self::Undeclared(_) => "bad_output",
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::codes::ErrorCode;
+use super::json::{self, Unread};
 use crate::event::Number;
 use crate::message::ChannelName;
 
@@ -113,33 +114,33 @@ impl Command {
     /// # Errors
     /// Says what is wrong, with the `id` if that could be read.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
-        let head: Head = serde_json::from_str(text).map_err(|e| Refusal {
+        let head: Head = json::object(text).map_err(|unread| Refusal {
             id: None,
             code: ErrorCode::BadJson,
-            message: format!("not an object with a text `type` and a whole number as `id`, if any: {e}"),
+            message: unread.into_text(),
         })?;
         let id = head.id;
         let refuse = |code, message: String| Refusal { id, code, message };
-        let fields = |e: serde_json::Error| refuse(ErrorCode::BadCommand, format!("{}: {e}", head.kind));
+        let fields = |e: Unread| refuse(ErrorCode::BadCommand, format!("{}: {}", head.kind, e.into_text()));
         let channel = |name: &str| {
             ChannelName::new(name).map_err(|e| refuse(ErrorCode::BadChannel, format!("channel {name:.140?}: {e}")))
         };
         let what = match head.kind.as_str() {
             "connect" => {
-                let raw: RawConnect = serde_json::from_str(text).map_err(fields)?;
+                let raw: RawConnect = json::object(text).map_err(fields)?;
                 let channels = raw.channels.iter().map(|c| channel(c)).collect::<Result<_, _>>()?;
                 What::Connect(Connect { token: raw.token, after: raw.after, channels })
             }
             "subscribe" => {
-                let raw: RawSubscribe = serde_json::from_str(text).map_err(fields)?;
+                let raw: RawSubscribe = json::object(text).map_err(fields)?;
                 What::Subscribe { channel: channel(&raw.channel)?, after: raw.after }
             }
             "unsubscribe" => {
-                let raw: RawUnsubscribe = serde_json::from_str(text).map_err(fields)?;
+                let raw: RawUnsubscribe = json::object(text).map_err(fields)?;
                 What::Unsubscribe { channel: channel(&raw.channel)? }
             }
             "publish" => {
-                let raw: RawPublish<'_> = serde_json::from_str(text).map_err(fields)?;
+                let raw: RawPublish<'_> = json::object(text).map_err(fields)?;
                 let event_type = raw.event_type.unwrap_or_else(|| PUBLISHED.into());
                 let key = raw.idempotency_key;
                 if event_type.len() > NAME_MAX || key.as_ref().is_some_and(|k| k.len() > NAME_MAX) {
@@ -209,6 +210,16 @@ mod tests {
             (Some(6), ErrorCode::BadCommand)
         );
         assert_eq!(code(r#"{"id":7,"type":"publish","channel":"a"}"#), (Some(7), ErrorCode::BadCommand));
+    }
+
+    #[test]
+    fn a_refusal_names_the_field() {
+        let said = |text: &str| Command::parse(text).unwrap_err().message;
+        assert_eq!(said("[1,2]"), "it is no JSON object");
+        assert_eq!(said(r#"{"id":"x","type":"ping"}"#), "id: a whole number, not negative, is wanted, not \"x\"");
+        assert_eq!(said(r#"{"type":"subscribe"}"#), "subscribe: channel is missing");
+        let after = r#"{"type":"subscribe","channel":"a","after":{"epoch":"e","offset":"7"}}"#;
+        assert_eq!(said(after), "subscribe: after.offset: a whole number, not negative, is wanted, not \"7\"");
     }
 
     #[test]

@@ -7,4 +7,5 @@ mod dialect;
 pub mod frame;
 pub mod gad;
 pub mod incoming;
+pub(crate) mod json;
 pub mod native;

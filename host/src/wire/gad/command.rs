@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::error::Category;
 use serde_json::value::RawValue;
+
+use crate::wire::json::{self, Unread};
 
 #[derive(Debug)]
 pub enum Command {
@@ -54,10 +55,10 @@ impl Command {
     /// # Errors
     /// Says what is wrong, for people.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let Envelope { event_type, data } = serde_json::from_str(text).map_err(|e| match e.classify() {
-            Category::Data => format!("not an object with a text `event_type`: {e}"),
+        let Envelope { event_type, data } = json::object(text).map_err(|unread| match unread {
+            Unread::Shape(why) => format!("a message is an object with a text `event_type`: {why}"),
             // The original's words.
-            Category::Io | Category::Syntax | Category::Eof => "Invalid JSON format".into(),
+            Unread::NoJson(_) => "Invalid JSON format".into(),
         })?;
         match &*event_type {
             "ping" => {
@@ -79,7 +80,7 @@ impl Command {
 fn events(event_type: &str, data: Option<&RawValue>) -> Result<Vec<Box<str>>, String> {
     let wrong = |why: &str| format!("{event_type}: data must be {{\"events\": [names of event types]}}: {why}");
     let data = data.ok_or_else(|| wrong("there is none"))?;
-    let Events { events } = serde_json::from_str(data.get()).map_err(|e| wrong(&e.to_string()))?;
+    let Events { events } = json::object(data.get()).map_err(|unread| wrong(&unread.into_text()))?;
     if events.iter().any(|name| !(1..=NAME_MAX).contains(&name.len())) {
         return Err(wrong(&format!("a name has 1 to {NAME_MAX} bytes")));
     }
@@ -130,7 +131,7 @@ mod tests {
             (r#"{"event_type":"unsubscribe","data":{"events":"alert"}}"#, "events"),
             (r#"{"event_type":"subscribe","data":{"events":[""]}}"#, "1 to 128 bytes"),
             (&long, "1 to 128 bytes"),
-            (&"[".repeat(10_000), "event_type"),
+            (&"[".repeat(10_000), "Invalid JSON format"),
         ] {
             let error = Command::parse(text).unwrap_err();
             assert!(error.contains(why), "{text:.80}: {error}");
