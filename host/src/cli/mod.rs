@@ -97,6 +97,17 @@ fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// A text that may have several lines, as one for a table.
+fn one_line(text: &str) -> String {
+    // Each line is searched by itself, as in logs.
+    text.trim().lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" / ")
+}
+
+/// `1 source`, `2 sources`.
+fn counted(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
 /// The runtime of a command.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
@@ -107,4 +118,20 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
     crate::config::human::parse_duration(text)
         .filter(|time| !time.is_zero())
         .ok_or_else(|| format!("{text:?} is no time; allowed: a time like 30s, 15m, 12h or 7d"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_of_several_lines_fits_into_a_table() {
+        assert_eq!(one_line("trapped: panicked at src/lib.rs:7:5:\n  no name\n"), "trapped: panicked at src/lib.rs:7:5: / no name");
+        assert_eq!(one_line("one"), "one");
+    }
+
+    #[test]
+    fn one_of_a_thing_is_not_several() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "source")), ["0 sources", "1 source", "2 sources"]);
+    }
 }

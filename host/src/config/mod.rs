@@ -17,17 +17,20 @@ mod read;
 mod settings;
 
 pub use plugin::*;
-pub(crate) use read::nearest;
+pub(crate) use read::{nearest, toml as read_toml};
 pub use settings::*;
 
 /// The configuration that is used where there is no `relevo.toml`: the example domain.
 pub const BUILT_IN: &str = include_str!("../../../migrations/gad/relevo.toml");
 
+/// What an error's name begins with that is of the file as a whole.
+const FILE: &str = "the file";
+
 /// A setting that can't be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("setting {name}: {wrong}; allowed: {allowed}")]
+#[error("{}{name}: {wrong}; allowed: {allowed}", if .name.starts_with(FILE) { "" } else { "setting " })]
 pub struct ConfigError {
-    /// The setting's path, like `journal.memory` or `channel[2].pattern`, or the variable's name.
+    /// The setting's path, like `journal.memory` or `channel[2].pattern`, or the variable's name; or the file.
     pub name: String,
     pub wrong: String,
     pub allowed: String,
@@ -137,7 +140,7 @@ impl Config {
         let text = match file {
             None => BUILT_IN.to_owned(),
             Some(path) => std::fs::read_to_string(path).map_err(|e| ConfigError {
-                name: path.display().to_string(),
+                name: format!("{FILE} {}", path.display()),
                 wrong: e.to_string(),
                 allowed: "a TOML file that can be read".into(),
             })?,
@@ -146,7 +149,7 @@ impl Config {
     }
 
     fn from_text(text: &str, environment: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self, ConfigError> {
-        let mut config = read::toml(text)?;
+        let mut config: Self = read::toml(text)?;
         read::environment(&mut config, environment)?;
         check::all(&config)?;
         config.open_notices();

@@ -4,14 +4,16 @@
 use std::ffi::OsString;
 use std::str::FromStr;
 
+use serde::de::DeserializeOwned;
+
 use super::{Config, ConfigError, check};
 
 const LISTEN: &str = "an address and a port, like 127.0.0.1:8002 or [::]:8002";
 
-/// Reads the file's text.
-pub(super) fn toml(text: &str) -> Result<Config, ConfigError> {
+/// Reads a file's text: the settings, or a plugin's manifest.
+pub(crate) fn toml<T: DeserializeOwned>(text: &str) -> Result<T, ConfigError> {
     let parsed = toml::de::Deserializer::parse(text).map_err(|e| ConfigError {
-        name: at_line("the file", text, &e),
+        name: at_line(super::FILE, text, &e),
         wrong: e.message().to_owned(),
         allowed: "TOML (https://toml.io)".into(),
     })?;
@@ -82,7 +84,7 @@ fn explain(path: &str, error: &toml::de::Error, text: &str) -> ConfigError {
             allowed: names.join(", "),
         };
     }
-    let name = at_line(if path == "." { "the file" } else { path }, text, error);
+    let name = at_line(if path == "." { super::FILE } else { path }, text, error);
     if let Some(rest) = message.strip_prefix("unknown variant ") {
         let mut names = quoted(rest);
         let unknown = if names.is_empty() { String::new() } else { names.remove(0) };

@@ -316,3 +316,11 @@ fn every_setting_stands_in_the_documentation() {
         }
     }
 }
+
+#[test]
+fn a_file_that_is_not_there_is_called_a_file_and_no_setting() {
+    let error = Config::load(Some(std::path::Path::new("nowhere/relevo.toml"))).unwrap_err().to_string();
+    assert!(error.starts_with("the file nowhere/relevo.toml: "), "{error}");
+    assert!(load("listen = ").unwrap_err().to_string().starts_with("the file (line 1): "));
+    assert!(load("listen = 7").unwrap_err().to_string().starts_with("setting listen"));
+}

@@ -49,6 +49,9 @@ pub struct InPipeline {
     pub pipeline: Name,
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// It served before already: nothing changed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub already: bool,
     /// What it did with recorded events before; none where there were none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<Report>,
@@ -76,8 +79,9 @@ impl Desk {
             .map_err(|_| DeployError::Stopping)??;
         let mut pipelines = Vec::new();
         for (known, canary) in self.0.of(plugin)?.into_iter().zip(tried) {
+            let already = serves(&known.board.read(), &about);
             let outcome = self.swap(known, &about, SwapReason::Deploy, &by).await?;
-            pipelines.push(InPipeline { pipeline: known.name.clone(), outcome, canary });
+            pipelines.push(InPipeline { pipeline: known.name.clone(), outcome, already, canary });
         }
         Ok(Deployed { plugin: name, id: about.id, version: about.version, pipelines })
     }
@@ -92,7 +96,7 @@ impl Desk {
     ) -> Result<(About, Vec<Option<Report>>), DeployError> {
         let inner = &self.0;
         let refused = |reason: String| DeployError::refused(plugin, reason);
-        let ready = inner.library.prepare(plugin, package).map_err(|unfit| DeployError::unfit(plugin, unfit))?;
+        let ready = inner.library.prepare(plugin, package, origin).map_err(|unfit| DeployError::unfit(plugin, unfit))?;
         let needed = inner.needed(plugin).map_err(|stop| match stop {
             Stop::Quiet | Stop::Again => DeployError::Stopping,
             Stop::Conflict(reason) | Stop::Broken { reason, .. } => refused(reason),
@@ -149,8 +153,7 @@ impl Desk {
             Ok(Err(_)) => return Err(DeployError::Stopping),
             Ok(Ok(_)) | Err(_) => return Ok(Outcome::Waits { cursor: known.board.read().cursor, place }),
         };
-        let serves = health.versions.iter().any(|(name, version)| *name == about.plugin && *version == about.version);
-        if serves {
+        if serves(&health, about) {
             return Ok(Outcome::Serves);
         }
         if health.pending.as_ref() == Some(&about.version) {
@@ -190,9 +193,14 @@ impl Desk {
         };
         let mut done = Vec::new();
         for known in pipelines {
+            let already = serves(&known.board.read(), about);
             let outcome = self.swap(known, about, SwapReason::Rollback, by).await?;
-            done.push(InPipeline { pipeline: known.name.clone(), outcome, canary: None });
+            done.push(InPipeline { pipeline: known.name.clone(), outcome, already, canary: None });
         }
         Ok(Deployed { plugin: name, id: about.id.clone(), version: about.version.clone(), pipelines: done })
     }
+}
+
+fn serves(health: &Health, about: &About) -> bool {
+    health.versions.iter().any(|(name, version)| *name == about.plugin && *version == about.version)
 }

@@ -2,6 +2,7 @@
 //! plugins folder where a pipeline meets a plugin for the first time.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{Config, Terms};
@@ -12,6 +13,9 @@ use crate::store::{About, Origin, Package, StoreError, VersionId, Versions};
 
 /// How many compiled versions stay in memory.
 const LOADED: usize = 32;
+
+/// Where the files of a version are that somebody sent: it goes by their names alone, which are the sender's too.
+const SENT: &str = "";
 
 /// Why a version can't run.
 pub(super) struct Unfit {
@@ -57,7 +61,7 @@ impl Library {
         })?;
         // The configuration may be written for a later version: to come back to this one must always do.
         let terms = Terms { later_keys: true, ..self.config.terms(name) };
-        self.load(name, &package, &terms).map_err(|unfit| unfit.reason)
+        self.load(name, &package, &terms, Path::new(SENT)).map_err(|unfit| unfit.reason)
     }
 
     /// What the plugins folder holds, which becomes the plugin's first version here.
@@ -72,7 +76,7 @@ impl Library {
             }
             _ => format!("{}: {e}", path.display()),
         })?;
-        let plugin = self.prepare(name, &package).map_err(|unfit| unfit.reason)?;
+        let plugin = self.load(name, &package, &self.config.terms(name), &folder).map_err(|unfit| unfit.reason)?;
         self.keep(&plugin, &package, "folder", Origin::Folder, &[])
             .and_then(|_| self.versions.see(name, &package.mark()))
             .map_err(|e| e.to_string())?;
@@ -83,19 +87,23 @@ impl Library {
     ///
     /// # Errors
     /// What is wrong with it, and what is allowed.
-    pub(super) fn prepare(&self, name: &Name, package: &Package) -> Result<Plugin, Unfit> {
-        self.load(name, package, &self.config.terms(name))
+    pub(super) fn prepare(&self, name: &Name, package: &Package, origin: Origin) -> Result<Plugin, Unfit> {
+        let folder = match origin {
+            Origin::Folder => self.config.plugins_folder(),
+            Origin::Http => SENT.into(),
+        };
+        self.load(name, package, &self.config.terms(name), &folder)
     }
 
-    fn load(&self, name: &Name, package: &Package, terms: &Terms) -> Result<Plugin, Unfit> {
-        let folder = self.config.plugins_folder();
+    /// `folder`: where errors say that its files are.
+    fn load(&self, name: &Name, package: &Package, terms: &Terms, folder: &Path) -> Result<Plugin, Unfit> {
         let unfit = |error: LoadError| Unfit { reason: error.to_string(), of_settings: error.is_of_settings() };
         // That it was compiled before says nothing of this signature.
-        Sandbox::verify(package, name, terms, &folder).map_err(unfit)?;
+        Sandbox::verify(package, name, terms, folder).map_err(unfit)?;
         if let Some(plugin) = self.in_memory(name, &package.id()) {
             return Ok(plugin);
         }
-        let plugin = self.sandbox.prepare(package, name, terms, &folder).map_err(unfit)?;
+        let plugin = self.sandbox.prepare(package, name, terms, folder).map_err(unfit)?;
         // Known now, and not only when its first message becomes a dead letter.
         let channels = plugin.manifest().channels.iter().filter_map(ChannelPattern::exact);
         if let Some(channel) = channels.into_iter().find(|channel| self.config.channel(channel).is_none()) {

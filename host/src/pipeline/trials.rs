@@ -9,7 +9,7 @@ use super::failure::Stop;
 use super::trial::{self, Range, Report, Tell};
 use crate::event::{Name, Number};
 use crate::sandbox::Plugin;
-use crate::store::Package;
+use crate::store::{Origin, Package};
 
 /// What is to be tried where.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Desk {
             let reason = format!("pipeline {pipeline} does not have it; try it in one whose plugins name it");
             return Err(DeployError::refused(plugin, reason));
         }
-        self.0.library.prepare(plugin, package).map_err(|unfit| DeployError::unfit(plugin, unfit))
+        self.0.library.prepare(plugin, package, Origin::Http).map_err(|unfit| DeployError::unfit(plugin, unfit))
     }
 
     /// Blocks.

@@ -10,7 +10,7 @@ use super::error::LoadError;
 use super::grants;
 use super::schema::Schema;
 use crate::config::human::{show_bytes, show_duration};
-use crate::config::{Capability, Grant, Limits, SomeLimits, Terms};
+use crate::config::{Capability, ConfigError, Grant, Limits, SomeLimits, Terms, read_toml};
 use crate::event::{Name, Operation};
 use crate::message::{ChannelName, ChannelPattern};
 
@@ -83,6 +83,18 @@ impl Manifest {
         capability.is_harmless() || by_tables || self.capabilities.contains(&capability)
     }
 
+    /// Checks what stands in a manifest, for whoever is about to build its plugin: not what an operator grants
+    /// or sets.
+    ///
+    /// # Errors
+    /// What is wrong, and what is allowed.
+    pub fn proofread(text: &str, path: &Path, name: &Name) -> Result<(), LoadError> {
+        match Self::parse(text, path, name, &Terms::default()) {
+            Err(error) if !error.is_of_settings() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks the text of the plugin `name`'s manifest, and whether the operator's terms let it have its way.
     pub(super) fn parse(text: &str, path: &Path, name: &Name, terms: &Terms) -> Result<Self, LoadError> {
         let wrong = |setting: &str, wrong: String, allowed: &str| LoadError::Manifest {
@@ -91,9 +103,8 @@ impl Manifest {
             wrong,
             allowed: allowed.into(),
         };
-        let file: File = toml::from_str(text).map_err(|e| {
-            // toml's message shows the line and names the field.
-            wrong("the manifest", e.to_string().trim_end().replace('\n', "\n  "), File::FIELDS)
+        let file: File = read_toml(text).map_err(|ConfigError { name, wrong: why, allowed }| {
+            wrong(&name, why, &allowed)
         })?;
         if file.name != *name.as_ref() {
             return Err(wrong("name", format!("is {:?}", file.name), &format!("the file's name, {name:?}")));
@@ -196,10 +207,6 @@ struct File {
     schema: Schema,
 }
 
-impl File {
-    const FIELDS: &str = "name, version, state_layout, on_fault, events, ticks, published, channels, snapshot, capabilities and the tables [lookup], [limits], [config], [schema]";
-}
-
 const OPERATIONS: &str = "insert, update, delete, truncate, snapshot";
 
 fn operation_named(name: &str) -> Option<Operation> {
@@ -277,6 +284,14 @@ mod tests {
     }
 
     #[test]
+    fn an_author_hears_of_mistakes_and_not_of_what_the_operator_must_do() {
+        let proofread = |text: &str| Manifest::proofread(text, Path::new("tareas.toml"), &"tareas".into());
+        proofread(&format!("{SHORT}[schema.zone]\ntype = 'text'\nrequired = true\n[limits]\nmemory = '1GiB'\n")).unwrap();
+        proofread(&format!("{SHORT}events = {{ tareas = ['insrt'] }}")).unwrap_err();
+        proofread(&format!("{SHORT}chanels = ")).unwrap_err();
+    }
+
+    #[test]
     fn each_mistake_is_named_with_what_is_allowed() {
         for (text, expected) in [
             ("name = 'other'\nversion = '1'\nticks = true", "the file's name, \"tareas\""),
@@ -285,13 +300,14 @@ mod tests {
             (&format!("{SHORT}events = {{ t = ['upsert'] }}"), "insert, update, delete"),
             (&format!("{SHORT}channels = ['a*b*']"), "at most one *"),
             (&format!("{SHORT}channels = ['with space']"), "letters, digits"),
-            (&format!("{SHORT}colour = 'red'"), "unknown field `colour`"),
-            (&format!("{SHORT}[limits]\nthreads = 3"), "unknown field `threads`"),
+            (&format!("{SHORT}colour = 'red'"), "colour (line 4): there is no such setting; allowed: name, version"),
+            (&format!("{SHORT}chanels = []"), "chanels (line 4): there is no such setting (did you mean channels?)"),
+            (&format!("{SHORT}[limits]\nthreads = 3"), "limits.threads (line 5): there is no such setting"),
             (&format!("{SHORT}[limits]\ncpu = 'soon'"), "a time like 50ms"),
             (&format!("{SHORT}[limits]\ncpu = '1ms'"), "10ms or more"),
             (&format!("{SHORT}[limits]\nmemory = 1000"), "2MiB or more"),
             (&format!("{SHORT}[lookup]\nusuarios = []"), "at least one column"),
-            ("name = ", "allowed: name, version"),
+            ("name = ", "the file (line 1)"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with("tareas.toml: ") && error.contains(expected), "{text}\n→ {error}");

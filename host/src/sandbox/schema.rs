@@ -350,7 +350,7 @@ mod tests {
     fn a_declaration_that_does_not_fit_together_is_named() {
         for (key, told) in [
             ("type = 'date'", "text"),
-            ("type = 'text'\ncolour = 1", "unknown field `colour`"),
+            ("type = 'text'\ncolour = 1", "there is no such setting"),
             ("type = 'text'\nmin = 1", "schema.k: has min or max"),
             ("type = 'list'", "schema.k.of"),
             ("type = 'text'\nof = 'text'", "schema.k.of"),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Settings, runtime, say};
+use super::{Settings, counted, runtime, say};
 
 mod folder;
 mod journal;
@@ -121,5 +121,6 @@ fn print(findings: &[Finding]) {
         }
     }
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
-    say(format_args!("\n{} problems, {} warnings", count(Verdict::Problem), count(Verdict::Warning)));
+    let (problems, warnings) = (count(Verdict::Problem), count(Verdict::Warning));
+    say(format_args!("\n{}, {}", counted(problems, "problem"), counted(warnings, "warning")));
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use super::Finding;
+use crate::cli::counted;
 use crate::config::{Config, ConfigError, nearest};
 
 /// What the program reads; the others are for its tests, its build, and the client in Python.
@@ -52,7 +53,8 @@ pub(super) fn good(config: &Config) -> Finding {
         let remedy = "add a [[pipeline]] with plugins (README.md, Write a plugin)";
         return Finding::warning("settings", "there is no [[pipeline]]: changes are read, and nothing is sent", remedy);
     }
-    Finding::ok("settings", format!("they can be used: {sources} sources, {pipelines} pipelines"))
+    let found = format!("they can be used: {}, {}", counted(sources, "source"), counted(pipelines, "pipeline"));
+    Finding::ok("settings", found)
 }
 
 #[cfg(test)]

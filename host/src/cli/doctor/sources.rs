@@ -5,6 +5,7 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use super::{Finding, folder};
+use crate::cli::counted;
 use crate::capture::postgres::{self, Weight, preflight};
 use crate::capture::sqlite::inspect::{Inspected, inspect};
 use crate::config::{Config, SourceSettings, nearest};
@@ -127,7 +128,7 @@ fn judge(check: &str, source: &SourceSettings, found: &Inspected) -> Vec<Finding
         _ if findings.iter().all(|finding| finding.verdict != super::Verdict::Problem) => {
             let capture =
                 if found.format.is_some() { "capture is installed" } else { "the first start installs capture" };
-            findings.push(Finding::ok(check, format!("{} tables, {} mode; {capture}", found.tables.len(), found.mode)));
+            findings.push(Finding::ok(check, format!("{}, {} mode; {capture}", counted(found.tables.len(), "table"), found.mode)));
         }
         _ => {}
     }

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::say;
 use super::compiler::{Compiler, TARGET};
+use crate::sandbox::Manifest;
 
 #[derive(Args)]
 pub(super) struct Build {
@@ -69,10 +70,16 @@ impl Build {
             bail!("there is no {}: a plugin has a manifest of its package's name", manifest.display());
         }
 
+        let text = std::fs::read_to_string(&manifest).with_context(|| format!("can't read {}", manifest.display()))?;
+        Manifest::proofread(&text, &manifest, &name.as_str().into())?;
+
         say(format_args!("compiling {name} with {}", compiler.told()));
         // Another compiler than the one for `cargo test` has a folder of its own, so that neither undoes the
         // other's work.
         let target = metadata.target_directory.join("plugins");
+        if !target.join(TARGET).exists() {
+            say("the first time this compiles what the plugin stands on, too, which takes some minutes");
+        }
         let mut cargo = cargo();
         compiler.apply(&mut cargo);
         cargo.args(["build", "--release", "--target", TARGET, "--target-dir"]).arg(&target);

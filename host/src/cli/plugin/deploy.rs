@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::ask::{Content, Files, Operator};
-use crate::cli::say;
+use crate::cli::{one_line, say};
 
 #[derive(Args)]
 pub(super) struct Deploy {
@@ -50,6 +50,7 @@ pub(super) fn told(answer: &Value) -> ExitCode {
     for in_pipeline in answer["pipelines"].as_array().into_iter().flatten() {
         let pipeline = text(&in_pipeline["pipeline"]);
         let outcome = match in_pipeline["outcome"].as_str().unwrap_or_default() {
+            "serves" if in_pipeline["already"] == true => "serves, as it did before".to_owned(),
             "serves" => "serves".to_owned(),
             "waits_for_state" => "takes over when its state is made of the source's rows".to_owned(),
             "waits" => format!(
@@ -58,7 +59,7 @@ pub(super) fn told(answer: &Value) -> ExitCode {
             ),
             _ => {
                 failed = true;
-                format!("does not serve: {}", text(&in_pipeline["reason"]))
+                format!("does not serve: {}", one_line(&text(&in_pipeline["reason"])))
             }
         };
         say(format_args!("{version} in pipeline {pipeline}: {outcome}"));

@@ -6,7 +6,7 @@ use axum::http::Method;
 use clap::Args;
 
 use crate::cli::ask::{Content, Operator};
-use crate::cli::say;
+use crate::cli::{one_line, say};
 
 #[derive(Args)]
 pub(super) struct DeadLetters {
@@ -65,7 +65,7 @@ impl DeadLetters {
                     text("plugin"),
                     text("version"),
                     letter["number"],
-                    text("reason")
+                    one_line(text("reason"))
                 ));
             }
         }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::ask::{Content, Operator};
-use crate::cli::say;
+use crate::cli::{one_line, say};
 use crate::event::Micros;
 
 #[derive(Args)]
@@ -50,7 +50,7 @@ impl List {
                     signed.filter(|name| !name.is_empty()).unwrap_or("-")
                 ));
                 if let Some(reason) = pipeline["reason"].as_str() {
-                    say(format_args!("  {reason}"));
+                    say(format_args!("  {}", one_line(reason)));
                 }
             }
         }
@@ -81,9 +81,9 @@ impl Versions {
         for about in answer["versions"].as_array().into_iter().flatten() {
             let version = text(&about["version"]);
             let state = match about["refused"].as_str() {
-                _ if serving.contains(&version) => "serves",
-                Some(reason) => reason,
-                None => "can be rolled back to",
+                _ if serving.contains(&version) => "serves".to_owned(),
+                Some(reason) => one_line(reason),
+                None => "can be rolled back to".to_owned(),
             };
             say(format_args!(
                 "{version:26} {:24} {:12} {:>9}  {:12} {state}",

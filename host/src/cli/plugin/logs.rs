@@ -6,7 +6,7 @@ use axum::http::Method;
 use clap::{Args, ValueEnum};
 
 use crate::cli::ask::{Content, Operator};
-use crate::cli::say;
+use crate::cli::{one_line, say};
 
 #[derive(Args)]
 pub(super) struct Logs {
@@ -55,6 +55,9 @@ impl Logs {
             for line in answer["lines"].as_array().into_iter().flatten() {
                 self.print(line);
             }
+            if after == 0 && !self.json && answer["lines"].as_array().is_none_or(Vec::is_empty) {
+                eprintln!("nothing logged");
+            }
             if !self.follow {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -76,8 +79,7 @@ impl Logs {
             text("level").to_uppercase(),
             text("pipeline"),
             text("version"),
-            // One line each, to be searched.
-            text("text").trim().replace('\n', " / ")
+            one_line(text("text"))
         ));
     }
 }

@@ -60,7 +60,7 @@ async fn what_fails_on_recorded_events_or_before_never_serves_and_the_reason_is_
         (bad("v3", "memory"), "memory"),
         (bad("v4", "init"), "it says so"),
         (garbage, "component"),
-        (World::package("stamp", manifest("v5", "colour = 'red'", "")), "unknown field `colour`"),
+        (World::package("stamp", manifest("v5", "colour = 'red'", "")), "can't be used: stamp.toml: colour (line"),
         (World::package("stamp", manifest("v6", "", "").replace("['stamped']", "['nowhere']")), "no [[channel]]"),
     ] {
         let error = running.deploy(package).await.unwrap_err();
