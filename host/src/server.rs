@@ -67,16 +67,15 @@ impl Server {
     /// Says what stands in the way and what to do.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
-        let data_error = |cause| StartError::Data { path: config.data.display().to_string(), cause };
-        std::fs::create_dir_all(&config.data).map_err(data_error)?;
-        let secret = Secret::load(&config)?;
-        let tokens = Tokens::new(&secret, &config.auth);
-        // Taken first, so that a port in use is known before anything moves; answered last.
+        // Taken first, so that a port in use is known before anything moves or is made; answered last.
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|cause| StartError::Listen { address: config.listen, cause })?;
         let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
-
+        let data_error = |cause| StartError::Data { path: config.data.display().to_string(), cause };
+        std::fs::create_dir_all(&config.data).map_err(data_error)?;
+        let secret = Secret::load(&config)?;
+        let tokens = Tokens::new(&secret, &config.auth);
         let (closing, closing_seen) = watch::channel(false);
         let (shutdown, shutdown_seen) = watch::channel(false);
         let journal = Journal::open(&config.data, &config.journal, &config.channels).await?;

@@ -11,10 +11,8 @@ use crate::journal::JournalError;
 pub enum CaptureError {
     #[error("{0:?} is no address of a SQLite file; write `sqlite:PATH`")]
     Address(String),
-    #[error(
-        "{0} does not exist; make it (the example's: `relevo migrate`), or give another path, which starts at the data folder unless it begins with /"
-    )]
-    Missing(PathBuf),
+    #[error("{0} does not exist; {1}, or give another path, which starts at the data folder unless it begins with /")]
+    Missing(PathBuf, &'static str),
     #[error("{0} was replaced by another file; it is opened anew")]
     Replaced(PathBuf),
     #[error(
@@ -99,7 +97,7 @@ impl CaptureError {
             Self::Address(_) | Self::PostgresAddress(_) | Self::Format { .. } | Self::Journal(JournalError::Closed) => {
                 Remedy::Stop
             }
-            Self::Missing(_) | Self::SlotInUse { .. } => retry(1),
+            Self::Missing(..) | Self::SlotInUse { .. } => retry(1),
             // Somebody may be about to write again, or to make room.
             Self::Journal(_)
             | Self::Io(_)

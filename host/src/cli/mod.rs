@@ -126,7 +126,10 @@ mod tests {
 
     #[test]
     fn a_reason_of_several_lines_fits_into_a_table() {
-        assert_eq!(one_line("trapped: panicked at src/lib.rs:7:5:\n  no name\n"), "trapped: panicked at src/lib.rs:7:5: / no name");
+        assert_eq!(
+            one_line("trapped: panicked at src/lib.rs:7:5:\n  no name\n"),
+            "trapped: panicked at src/lib.rs:7:5: / no name"
+        );
         assert_eq!(one_line("one"), "one");
     }
 

@@ -452,6 +452,11 @@ impl SourceSettings {
         (!path.is_empty() && !path.starts_with(':')).then(|| data.join(path))
     }
 
+    /// What to do about a table that isn't there.
+    pub(crate) fn make_it(&self) -> &'static str {
+        if self.example.is_some() { "make it (`relevo migrate`)" } else { "make it" }
+    }
+
     /// Whether the URL is of a PostgreSQL database.
     pub fn is_postgres(&self) -> bool {
         ["postgres://", "postgresql://"].iter().any(|scheme| self.url.starts_with(scheme))

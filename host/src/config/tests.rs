@@ -208,7 +208,7 @@ fn a_short_secret_is_refused_without_being_shown() {
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Some(Path::new("/nowhere/relevo.toml"))).expect_err("not there");
-    assert_eq!(error.name, "/nowhere/relevo.toml");
+    assert_eq!(error.name, "the file /nowhere/relevo.toml");
 }
 
 #[test]

@@ -96,7 +96,8 @@ impl Desk {
     ) -> Result<(About, Vec<Option<Report>>), DeployError> {
         let inner = &self.0;
         let refused = |reason: String| DeployError::refused(plugin, reason);
-        let ready = inner.library.prepare(plugin, package, origin).map_err(|unfit| DeployError::unfit(plugin, unfit))?;
+        let ready =
+            inner.library.prepare(plugin, package, origin).map_err(|unfit| DeployError::unfit(plugin, unfit))?;
         let needed = inner.needed(plugin).map_err(|stop| match stop {
             Stop::Quiet | Stop::Again => DeployError::Stopping,
             Stop::Conflict(reason) | Stop::Broken { reason, .. } => refused(reason),

@@ -103,9 +103,8 @@ impl Manifest {
             wrong,
             allowed: allowed.into(),
         };
-        let file: File = read_toml(text).map_err(|ConfigError { name, wrong: why, allowed }| {
-            wrong(&name, why, &allowed)
-        })?;
+        let file: File =
+            read_toml(text).map_err(|ConfigError { name, wrong: why, allowed }| wrong(&name, why, &allowed))?;
         if file.name != *name.as_ref() {
             return Err(wrong("name", format!("is {:?}", file.name), &format!("the file's name, {name:?}")));
         }
@@ -286,7 +285,8 @@ mod tests {
     #[test]
     fn an_author_hears_of_mistakes_and_not_of_what_the_operator_must_do() {
         let proofread = |text: &str| Manifest::proofread(text, Path::new("tareas.toml"), &"tareas".into());
-        proofread(&format!("{SHORT}[schema.zone]\ntype = 'text'\nrequired = true\n[limits]\nmemory = '1GiB'\n")).unwrap();
+        proofread(&format!("{SHORT}[schema.zone]\ntype = 'text'\nrequired = true\n[limits]\nmemory = '1GiB'\n"))
+            .unwrap();
         proofread(&format!("{SHORT}events = {{ tareas = ['insrt'] }}")).unwrap_err();
         proofread(&format!("{SHORT}chanels = ")).unwrap_err();
     }

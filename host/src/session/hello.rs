@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use tracing::info;
+use tracing::{debug, info};
 use uuid::Uuid;
 
 use super::reader::Reader;
@@ -27,6 +27,9 @@ pub(super) async fn enter(reader: &mut Reader, hello: Hello, context: Arc<Contex
     let entered = greet(reader, connection, hello, context).await;
     match &entered {
         Ok(session) => session.span().in_scope(|| info!(request_id, "a session began")),
+        Err(Close::Normal) => {
+            debug!(connection = %connection.simple(), dialect, request_id, "a client left before its first message");
+        }
         Err(why) => {
             info!(connection = %connection.simple(), dialect, request_id, reason = why.name(), "a client was refused");
         }

@@ -85,6 +85,27 @@ fn a_database_that_is_missing_or_lacks_a_table_has_its_remedy() {
 }
 
 #[test]
+fn files_in_the_plugins_folder_that_are_broken_are_found_though_an_earlier_version_serves() {
+    let world = World::new();
+    let server = world.serve();
+    server.wait_readyz("all runs", |status, _| status == 200);
+    assert!(server.stop(SOON).status.success());
+    let manifest = world.data().join("plugins/panel.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, format!("chanels = []\n{text}")).unwrap();
+    assert_finds(
+        &world,
+        "PROBLEM",
+        &[
+            "plugin panel in the plugins folder",
+            "did you mean channels?",
+            "an earlier version serves",
+            "-> mend its files",
+        ],
+    );
+}
+
+#[test]
 fn a_secret_that_others_may_read_has_its_remedy() {
     let world = World::new().unset_environment("RELEVO_JWT_SECRET");
     let secret = world.data().join("jwt.secret");

@@ -78,7 +78,7 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
     let all = catalog::tables(db).await?;
     for entry in &settings.tables {
         if !all.iter().any(|table| table.is(entry)) {
-            let what = format!("table {entry} does not exist: make it (`relevo migrate`), or take it out of `tables`");
+            let what = format!("table {entry} does not exist: {}, or take it out of `tables`", settings.make_it());
             findings.push(Finding { weight: Weight::Table, what, mend: None });
         }
     }

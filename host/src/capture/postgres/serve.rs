@@ -46,7 +46,7 @@ impl<T: Transport> Session<'_, T> {
     fn why_not(&self, pipeline: &Name, table: &Name) -> String {
         let settings = &self.source.settings;
         let help = if settings.tables.is_empty() || settings.tables.contains(table) {
-            "which does not exist or can't be watched: make it (`relevo migrate`)".to_owned()
+            format!("which does not exist or can't be watched: {}", settings.make_it())
         } else {
             format!("which isn't watched: add \"{table}\" to the `tables` of source {}", settings.name)
         };

@@ -14,7 +14,7 @@ const BUSY: Duration = Duration::from_secs(2);
 /// Opens a connection for our own writes: triggers and pruning.
 pub(crate) async fn open(path: &Path) -> Result<SqliteConnection, CaptureError> {
     if !path.exists() {
-        return Err(CaptureError::Missing(path.to_owned()));
+        return Err(CaptureError::Missing(path.to_owned(), "make it"));
     }
     // A prune that a power failure takes back is done again.
     let options = options(path).synchronous(SqliteSynchronous::Normal);

@@ -35,6 +35,7 @@ pub struct InspectedTable {
     /// A PRIMARY KEY is declared.
     pub has_key: bool,
     pub can_be_watched: bool,
+    pub columns: Vec<String>,
 }
 
 /// # Errors
@@ -52,7 +53,9 @@ pub async fn inspect(path: &Path) -> sqlx::Result<Inspected> {
         }
         let table = schema::read(&mut db, &listed).await?;
         let has_key = !table.key.is_empty();
-        tables.push(InspectedTable { has_key, can_be_watched: has_key || table.rowid.is_some(), name: table.name });
+        let columns = table.columns.into_iter().map(|column| column.name).collect();
+        let can_be_watched = has_key || table.rowid.is_some();
+        tables.push(InspectedTable { has_key, can_be_watched, name: table.name, columns });
     }
     let triggers =
         sqlx::query("SELECT name, tbl_name FROM sqlite_schema WHERE type = 'trigger' AND substr(name, 1, 8) <> ?")

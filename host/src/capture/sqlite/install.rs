@@ -142,7 +142,8 @@ impl<'a> Installation<'a> {
                     self.out.problems.push(format!("{name} is a {}; only tables can be watched", listed.kind));
                 }
                 None => self.out.problems.push(format!(
-                    "table {name} does not exist; make it (the example's: `relevo migrate`), or take it out of the source's `tables`"
+                    "table {name} does not exist; {}, or take it out of the source's `tables`",
+                    self.settings.make_it()
                 )),
             }
         }

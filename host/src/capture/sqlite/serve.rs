@@ -46,7 +46,7 @@ impl Session<'_> {
         let settings = &self.source.settings;
         let chosen = settings.tables.is_empty() || settings.tables.iter().any(|t| t.eq_ignore_ascii_case(table));
         let help = if chosen {
-            "which does not exist or can't be watched: make it (`relevo migrate`)".to_owned()
+            format!("which does not exist or can't be watched: {}", settings.make_it())
         } else {
             format!("which isn't watched: add \"{table}\" to the `tables` of source {}", settings.name)
         };

@@ -54,7 +54,10 @@ impl<'a> Session<'a> {
     /// Opens the database, makes its triggers, and finds the place where the journal stands.
     pub(crate) async fn open(source: &'a Source) -> Result<Self, CaptureError> {
         let path = connect::path(&source.settings.url, &source.data)?;
-        let mut writer = connect::open(&path).await?;
+        let mut writer = connect::open(&path).await.map_err(|error| match error {
+            CaptureError::Missing(path, _) => CaptureError::Missing(path, source.settings.make_it()),
+            error => error,
+        })?;
         let identity = Identity::of(&path)?;
         let installed = install::install(&mut writer, &source.settings).await?;
         let mut reader = Reader::open(&path).await?;
@@ -295,7 +298,7 @@ impl<'a> Session<'a> {
         match Identity::of(&self.path) {
             Ok(identity) if identity == self.identity => Ok(()),
             Ok(_) => Err(CaptureError::Replaced(self.path.clone())),
-            Err(_) => Err(CaptureError::Missing(self.path.clone())),
+            Err(_) => Err(CaptureError::Missing(self.path.clone(), "make it")),
         }
     }
 

@@ -10,7 +10,7 @@ async fn failed(host: &Host, why: &str) {
 async fn a_file_that_is_missing_is_waited_for() {
     let mut host = Host::stopped("").await;
     host.begin();
-    failed(&host, "relevo migrate").await;
+    failed(&host, "does not exist; make it, or give another path").await;
     assert!(!host.running.as_ref().unwrap().0.ready());
     sqlite3(&host.database, TABLE);
     host.health(|health| health.state == SourceState::Running).await;

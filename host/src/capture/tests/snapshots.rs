@@ -102,11 +102,7 @@ async fn a_pipeline_that_wants_a_table_that_isnt_watched_waits_and_it_is_said() 
 async fn a_pipeline_that_wants_a_table_that_isnt_there_gets_it_once_it_is() {
     let mut host = Host::new(TABLE).await;
     let request = ask(&host, "p", &["U"]).await;
-    says(
-        &host,
-        "pipeline p wants the rows of table U, which does not exist or can't be watched: make it (`relevo migrate`)",
-    )
-    .await;
+    says(&host, "pipeline p wants the rows of table U, which does not exist or can't be watched: make it").await;
     host.sql("create table u(id integer primary key); insert into u values (7)");
     let (_, appends) = answer(&host, request).await;
     assert_eq!(change(&appends[0].events[0]).unwrap().key.as_ref(), "7");

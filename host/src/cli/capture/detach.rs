@@ -30,6 +30,9 @@ impl Detach {
                     say(format_args!("source {}: nothing of relevo's is there", source.name));
                 } else {
                     say(format_args!("source {}: took out {}", source.name, out.join(" and ")));
+                    if !source.is_postgres() {
+                        say("WAL mode stays, and SQLite's own sqlite_sequence: docs/capture-sqlite.md says how to end it");
+                    }
                     say("`relevo serve` makes them again; it will tell clients of a gap and rebuild");
                 }
             }

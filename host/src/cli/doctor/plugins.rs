@@ -33,12 +33,16 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
     let folder = config.plugins_folder();
     let mut findings = Vec::new();
     for name in &pipeline.plugins {
-        let loaded = sandbox.load(&folder, name, &config.terms(name));
-        let loaded = loaded.or_else(|error| match (deployed(config, sandbox, name), &error) {
-            (Some(Ok(plugin)), _) => Ok(plugin),
-            (Some(deployed), LoadError::File { .. }) => deployed,
-            _ => Err(error),
-        });
+        let in_folder = sandbox.load(&folder, name, &config.terms(name));
+        let loaded = match (in_folder, deployed(config, sandbox, name)) {
+            (Err(LoadError::File { .. }), Some(deployed)) if !holds(&folder, name) => deployed,
+            (Err(error), Some(Ok(plugin))) => {
+                let found = format!("plugin {name} in the plugins folder: {error}; an earlier version serves");
+                findings.push(Finding::problem(check.clone(), found, "mend its files, or take them out of the folder"));
+                Ok(plugin)
+            }
+            (in_folder, _) => in_folder,
+        };
         match loaded {
             Ok(plugin) => findings.extend(judge(&check, config, plugin.manifest())),
             Err(error) => {
@@ -55,6 +59,11 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
         findings.push(Finding::ok(check, format!("its plugins load: {}", pipeline.plugins.join(", "))));
     }
     findings
+}
+
+/// Whether the folder has any of a plugin's two files; where it has none, only what was deployed counts.
+fn holds(folder: &Path, name: &Name) -> bool {
+    ["wasm", "toml"].iter().any(|ending| folder.join(format!("{name}.{ending}")).exists())
 }
 
 /// The newest version that was deployed and not refused.

@@ -1,13 +1,13 @@
 //! The sources: is the database there, can it be watched, are the tables there, is the example up to date.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
 use super::{Finding, folder};
-use crate::cli::counted;
 use crate::capture::postgres::{self, Weight, preflight};
 use crate::capture::sqlite::inspect::{Inspected, inspect};
+use crate::cli::counted;
 use crate::config::{Config, SourceSettings, nearest};
 use crate::example::{self, Database, Standing};
 
@@ -16,7 +16,7 @@ pub(super) async fn all(config: &Config) -> Vec<Finding> {
     for source in &config.sources {
         let check = format!("source {}", source.name);
         // The settings' check has seen that the URL can be used.
-        let Some(path) = source.sqlite_path(&config.data) else {
+        let Some(path) = source.sqlite_path(&config.data).map(|path| whole(&path)) else {
             findings.extend(server(&check, source).await);
             continue;
         };
@@ -65,6 +65,17 @@ async fn server(check: &str, source: &SourceSettings) -> Vec<Finding> {
     findings
 }
 
+/// The path as it will be once the data folder is there: a `..` can't step out of a folder that isn't. One that
+/// exists is left as it is, since it may be a link.
+fn whole(path: &Path) -> PathBuf {
+    let mut whole = PathBuf::new();
+    for part in path.components() {
+        let out = part == Component::ParentDir && whole.file_name().is_some() && !whole.exists();
+        if out { _ = whole.pop() } else { whole.push(part) }
+    }
+    whole
+}
+
 /// The file itself; None: it may be used.
 fn file(check: &str, source: &SourceSettings, path: &Path) -> Option<Finding> {
     let shown = path.display();
@@ -111,6 +122,14 @@ fn judge(check: &str, source: &SourceSettings, found: &Inspected) -> Vec<Finding
             findings.push(Finding::warning(check, found, "declare a PRIMARY KEY"));
         }
     }
+    for (of, wishes) in &source.exclude {
+        let Some(table) = found.tables.iter().find(|table| is(&table.name, of)) else { continue };
+        for wish in wishes.iter().filter(|wish| !table.columns.iter().any(|column| is(column, wish))) {
+            let meant = nearest(wish, &table.columns).map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+            let found = format!("table {} has no column {wish}, which exclude names: it isn't watched", table.name);
+            findings.push(Finding::problem(check, found, format!("{meant}take it out of the source's exclude")));
+        }
+    }
     for (trigger, table) in found.triggers.iter().filter(|(_, table)| watched(table)) {
         let found = format!("trigger {trigger} of your own on table {table}");
         findings.push(Finding::warning(
@@ -128,7 +147,10 @@ fn judge(check: &str, source: &SourceSettings, found: &Inspected) -> Vec<Finding
         _ if findings.iter().all(|finding| finding.verdict != super::Verdict::Problem) => {
             let capture =
                 if found.format.is_some() { "capture is installed" } else { "the first start installs capture" };
-            findings.push(Finding::ok(check, format!("{}, {} mode; {capture}", counted(found.tables.len(), "table"), found.mode)));
+            findings.push(Finding::ok(
+                check,
+                format!("{}, {} mode; {capture}", counted(found.tables.len(), "table"), found.mode),
+            ));
         }
         _ => {}
     }
@@ -157,13 +179,14 @@ mod tests {
     use crate::capture::sqlite::inspect::InspectedTable;
 
     fn table(name: &str, has_key: bool, can_be_watched: bool) -> InspectedTable {
-        InspectedTable { name: name.into(), has_key, can_be_watched }
+        InspectedTable { name: name.into(), has_key, can_be_watched, columns: vec!["id".into(), "clave".into()] }
     }
 
     fn judged(tables: Vec<InspectedTable>, format: Option<&str>, triggers: &[(&str, &str)]) -> Vec<Finding> {
         let mut config = Config::load(None).unwrap();
         let source = &mut config.sources[0];
         source.tables = vec!["tareas".into()];
+        source.exclude.clear();
         let triggers = triggers.iter().map(|(name, table)| ((*name).into(), (*table).into())).collect();
         let found = Inspected { mode: "wal".into(), format: format.map(Into::into), reads: "2", tables, triggers };
         judge("source gad", source, &found)
@@ -174,6 +197,31 @@ mod tests {
             f.verdict == verdict && (f.found.contains(text) || f.remedy.as_deref().is_some_and(|r| r.contains(text)))
         };
         assert!(findings.iter().any(fits), "no {verdict:?} with {text}: {findings:?}");
+    }
+
+    #[test]
+    fn an_excluded_column_that_is_not_there_is_a_problem() {
+        let mut config = Config::load(None).unwrap();
+        let source = &mut config.sources[0];
+        source.tables = vec!["tareas".into()];
+        let tables = vec![table("tareas", true, true)];
+        let found = Inspected { mode: "wal".into(), format: None, reads: "2", tables, triggers: vec![] };
+        source.exclude = [("tareas".into(), vec!["Clave".into()])].into();
+        assert_is(&judge("source gad", source, &found), Verdict::Ok, "the first start");
+        source.exclude = [("tareas".into(), vec!["clav".into()])].into();
+        assert_is(&judge("source gad", source, &found), Verdict::Problem, "did you mean clave?");
+    }
+
+    #[test]
+    fn a_file_beside_a_data_folder_that_is_not_there_yet_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("shop.db"), "").unwrap();
+        let data = folder.path().join("data");
+        assert!(whole(&data.join("../shop.db")).exists());
+        assert!(!whole(&data.join("shop.db")).exists());
+        std::fs::create_dir(&data).unwrap();
+        assert!(whole(&data.join("../shop.db")).exists());
+        assert_eq!(whole(Path::new("data/../shop.db")), Path::new("shop.db"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ export class Stats {
   start(token, role) {
     Object.assign(this, { token, role, refused: null });
     this.ask();
+    this.drawSoon();
   }
 
   /** What was last known stays, and is said to be old. */
@@ -66,7 +67,7 @@ export class Stats {
   draw() {
     const old = this.token === null || this.answers === false;
     this.body.classList.toggle('old', old);
-    setText(this.note, !this.parts ? text('statsHint') : this.token === null ? text('statsOld') : old ? text('noAnswer') : '');
+    setText(this.note, this.hint(old));
     if (!this.parts) {
       this.body.replaceChildren();
       this.shape = null;
@@ -90,6 +91,12 @@ export class Stats {
       setText(cell, part.ready ? '✓' : `✗ ${part.reason ?? ''}`);
     });
     setText(this.cells.ready, text(this.parts.every(({ ready }) => ready) ? 'ready' : 'notReady'));
+  }
+
+  hint(old) {
+    if (this.token === null) return text(this.parts ? 'statsOld' : 'statsHint');
+    if (!this.parts) return text(this.answers === false ? 'noAnswerYet' : 'statsComing');
+    return old ? text('noAnswer') : '';
   }
 
   numbers() {
