@@ -256,3 +256,20 @@ fn readiness(capture: &Running, pipelines: &Arc<Pipelines>) -> http::Readiness {
         sources.chain(pipelines).collect()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_in_use_is_said_before_anything_is_made() {
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::load(None).unwrap();
+        config.listen = other.local_addr().unwrap();
+        config.data = folder.path().join("data");
+        let started = Server::start(config.clone()).await.map(|_| ());
+        assert!(matches!(started, Err(StartError::Listen { .. })), "{started:?}");
+        assert!(!config.data.exists());
+    }
+}

@@ -1,6 +1,6 @@
 //! Versions of plugins that take over while the pipeline runs.
 
-use super::super::{DeployError, Outcome};
+use super::super::{DeployError, Deployed, Outcome};
 use super::stamps::{bad, manifest, named, runs, version, world};
 use super::world::World;
 use crate::event::Number;
@@ -112,6 +112,16 @@ async fn after_its_probation_a_fault_costs_an_event_and_not_the_version() {
     running.stamped(last).await;
     assert_eq!(runs(&world.assert_whole(3).await), named(&[("v1", 3)]));
     assert_eq!(world.dead_letters().await.len(), 1);
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_brings_the_version_that_serves_hears_that_it_did_already() {
+    let (_world, running) = world("", "", "").await;
+    let first = running.deploy(version("v1")).await.unwrap();
+    let again = running.deploy(version("v1")).await.unwrap();
+    let already = |deployed: &Deployed| deployed.pipelines[0].already;
+    assert!(!already(&first) && already(&again), "{again:?}");
     running.pipelines.stop().await;
 }
 
