@@ -34,15 +34,15 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
     let mut findings = Vec::new();
     for name in &pipeline.plugins {
         let in_folder = sandbox.load(&folder, name, &config.terms(name));
-        let loaded = match (in_folder, deployed(config, sandbox, name)) {
-            (Err(LoadError::File { .. }), Some(deployed)) if !holds(&folder, name) => deployed,
-            (Err(error), Some(Ok(plugin))) => {
+        let loaded = in_folder.or_else(|error| match (deployed(config, sandbox, name), &error) {
+            (Some(deployed), LoadError::File { .. }) if !holds(&folder, name) => deployed,
+            (Some(Ok(plugin)), _) => {
                 let found = format!("plugin {name} in the plugins folder: {error}; an earlier version serves");
                 findings.push(Finding::problem(check.clone(), found, "mend its files, or take them out of the folder"));
                 Ok(plugin)
             }
-            (in_folder, _) => in_folder,
-        };
+            _ => Err(error),
+        });
         match loaded {
             Ok(plugin) => findings.extend(judge(&check, config, plugin.manifest())),
             Err(error) => {
