@@ -56,7 +56,7 @@ impl Ingest {
         let mut last = self.last.lock().await;
         // Taken before the append: if the caller goes away in the midst of it, the place is used.
         last.position += 1;
-        last.committed_at = last.committed_at.max(Micros::now());
+        last.committed_at = last.committed_at.max(self.journal.now());
         let position = Position { commit: last.position, index: 0 };
         let event = Event {
             number: Number::ZERO,

@@ -44,7 +44,7 @@ impl Rows {
             journal: journal.clone(),
             record_bytes,
             part,
-            committed_at: Micros::now(),
+            committed_at: journal.now(),
             index: 0,
             events: Vec::new(),
             weight: 0,

@@ -197,6 +197,12 @@ impl Journal {
         self.embedded.shared.epoch.clone()
     }
 
+    /// The time for what is to be appended: the clock's, but never before the newest record's, also where the
+    /// clock was put back.
+    pub fn now(&self) -> Micros {
+        self.embedded.shared.now()
+    }
+
     /// The highest number that readers see.
     pub fn head(&self) -> Number {
         self.embedded.shared.head()

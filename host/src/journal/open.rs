@@ -66,6 +66,7 @@ pub(super) async fn open(
     let head = Number(index.next - 1);
     let tail = Tail::new(settings.memory, head);
     let shared = Shared::new(path, settings.clone(), rules.to_vec(), epoch, tail, index.known.clone(), floors);
+    shared.applied(index.at);
     let newest = Reader { shared: &shared, pool: &pool }.newest(settings.memory).await?;
     shared.fill(newest, head);
     Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, Arc::new(wal), lock))

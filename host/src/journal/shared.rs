@@ -12,7 +12,7 @@ use super::index::Known;
 use super::tail::Tail;
 use super::{Appended, Epoch, JournalError, Record};
 use crate::config::{ChannelSettings, JournalSettings};
-use crate::event::Number;
+use crate::event::{Micros, Number};
 use crate::message::ChannelName;
 
 /// What the writer answers.
@@ -57,6 +57,8 @@ pub(super) struct Shared {
     /// Held during a checkpoint: SQLite refuses a second one at once, without waiting for the first.
     pub(super) checkpointing: tokio::sync::Mutex<()>,
     pub(super) wake_retention: Notify,
+    /// When the newest record was applied, in microseconds.
+    at: AtomicU64,
     /// What the records take on disk, as of retention's last look.
     pub(super) used: AtomicU64,
 }
@@ -95,12 +97,23 @@ impl Shared {
             wake_checkpointer: Notify::new(),
             checkpointing: tokio::sync::Mutex::new(()),
             wake_retention: Notify::new(),
+            at: AtomicU64::new(0),
             used: AtomicU64::new(0),
         }
     }
 
     pub(super) fn head(&self) -> Number {
         *self.head.borrow()
+    }
+
+    /// The clock, which may have been put back; never before the newest record.
+    pub(super) fn now(&self) -> Micros {
+        Micros::now().max(Micros(self.at.load(Ordering::Relaxed)))
+    }
+
+    /// The newest record was applied at this time.
+    pub(super) fn applied(&self, at: u64) {
+        self.at.store(at, Ordering::Relaxed);
     }
 
     /// Shows a transaction to the readers, then answers those who wait for it.

@@ -156,6 +156,7 @@ impl Writer {
             wal::notice(&self.shared);
         }
         *self.shared.known() = self.index.known.clone();
+        self.shared.applied(self.index.at);
         if !self.index.known.cursors.values().all(Cursor::is_saved) {
             self.unsaved.get_or_insert_with(Instant::now);
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::capture::Ingest;
-use crate::event::Published;
+use crate::event::{Micros, Published};
 
 fn alert(data: &str, key: Option<&str>) -> Published {
     Published {
@@ -65,4 +65,25 @@ async fn a_key_is_its_user_s_and_its_channel_s() {
         assert!(numbers.insert(number), "{channel} {by} {key} is not its own");
         assert_eq!(ingest.publish(publication()).await.unwrap(), number);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_times_go_on_where_they_were_though_the_clock_was_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), &JournalSettings::default(), &[]).await.unwrap();
+    Ingest::new(journal.clone()).publish(alert("1", None)).await.unwrap();
+    journal.close().await;
+    // As if that had been tomorrow.
+    let tomorrow = Micros::now().plus(Duration::from_secs(86_400));
+    let file = sqlx::SqlitePool::connect(folder.path().join("journal.db").to_str().unwrap()).await.unwrap();
+    let at = i64::try_from(tomorrow.0).unwrap();
+    sqlx::query("UPDATE record SET at = ?").bind(at).execute(&file).await.unwrap();
+    file.close().await;
+
+    let journal = Journal::open(folder.path(), &JournalSettings::default(), &[]).await.unwrap();
+    let number = Ingest::new(journal.clone()).publish(alert("2", None)).await.unwrap();
+    let records = journal.read(Number(number.0 - 1), 1 << 20).await.unwrap();
+    let RecordBody::Append(append) = &records[0].body else { panic!("{:?}", records[0]) };
+    assert!(append.events[0].committed_at >= tomorrow);
+    journal.close().await;
 }
