@@ -30,9 +30,6 @@ pub(super) fn build() -> Result<Engine, LoadError> {
 
 fn common() -> Config {
     let mut config = Config::new();
-    if std::env::var_os("RELEVO_PERFMAP").is_some() {
-        config.profiler(wasmtime::ProfilingStrategy::PerfMap);
-    }
     config
         .epoch_interruption(true)
         // The same events give the same messages on every machine.
