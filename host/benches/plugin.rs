@@ -22,16 +22,19 @@ const BATCH: u64 = 64;
 /// What the whole may cost more than native code, in ns an event.
 const TARGET: f64 = 300.0;
 
-/// What the plugin `hostile` does where it is told nothing else: the row goes to a channel, under its key.
+/// What the plugin `hostile` does: it reads the row, and sends it, or a short message, under its key.
 trait Router {
     fn route(&mut self, event: &Event, index: usize, out: &mut Vec<Draft>);
 }
 
-struct Echo;
+struct Echo {
+    short: bool,
+}
 
 impl Router for Echo {
     fn route(&mut self, event: &Event, index: usize, out: &mut Vec<Draft>) {
         let Body::Change(change) = &event.body else { return };
+        let row = black_box(change.after.as_deref()).unwrap_or("null");
         out.push(Draft {
             event: index,
             channel: ChannelName::new("hostile").expect("a name"),
@@ -39,7 +42,7 @@ impl Router for Echo {
             deleted: false,
             kind: "hostile".into(),
             event_type: "hostile_event".into(),
-            data: change.after.clone().unwrap_or_else(|| "null".into()),
+            data: if self.short { "null" } else { row }.into(),
         });
     }
 }
@@ -77,14 +80,17 @@ fn batch() -> Vec<BatchEvent> {
 }
 
 /// The component and a folder of its own for it: its manifest in the tests asks for other events.
-fn component() -> (PathBuf, tempfile::TempDir) {
+fn component(short: bool) -> (PathBuf, tempfile::TempDir) {
     let ready = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/plugins/ready");
     let ready = std::env::var_os("RELEVO_TEST_PLUGINS").map_or(ready, PathBuf::from);
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::copy(ready.join("hostile.wasm"), folder.path().join("hostile.wasm"))
         .expect("hostile.wasm is built: run `cargo xtask bench`, or set RELEVO_TEST_PLUGINS");
-    let manifest = "name = 'hostile'\nversion = '1'\nevents = { tareas = ['insert'] }\nchannels = ['hostile']\n\
-                    capabilities = ['state', 'lookup']\n";
+    let manifest = format!(
+        "name = 'hostile'\nversion = '1'\nevents = {{ tareas = ['insert'] }}\nchannels = ['hostile']\n\
+         capabilities = ['state', 'lookup']\n[config]\ndo = '{}'\n",
+        if short { "short" } else { "" }
+    );
     std::fs::write(folder.path().join("hostile.toml"), manifest).expect("a manifest");
     (ready.join("compiled"), folder)
 }
@@ -106,12 +112,11 @@ fn measure(criterion: &mut Criterion, name: &str, mut call: impl FnMut()) -> f64
     samples.get(samples.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
+/// Native code and a plugin in the same run; a line of the table.
+fn compare(criterion: &mut Criterion, what: &str, short: bool) -> String {
     let events = batch();
-
-    let mut router: Box<dyn Router> = black_box(Box::new(Echo));
-    let native = measure(&mut criterion, "an event, native", || {
+    let mut router: Box<dyn Router> = black_box(Box::new(Echo { short }));
+    let native = measure(criterion, &format!("{what}, native"), || {
         let mut out = Vec::with_capacity(events.len());
         for (index, item) in events.iter().enumerate() {
             router.route(&item.event, index, &mut out);
@@ -119,21 +124,27 @@ fn main() {
         black_box(out);
     });
 
-    let (cache, folder) = component();
+    let (cache, folder) = component(short);
     let sandbox = Sandbox::new(&cache).expect("a sandbox");
     let plugin = sandbox.load(folder.path(), &"hostile".into(), &Terms::default()).expect("the plugin hostile");
     let mut instance = plugin.instantiate(&"bench".into()).expect("an instance");
     let mut state = State::new(BTreeMap::new(), Limits::default().state_bytes);
     let lookup = Lookup::default();
-    let plugged = measure(&mut criterion, "an event, through a plugin", || {
+    let plugged = measure(criterion, &format!("{what}, through a plugin"), || {
         black_box(instance.call(&events, &mut state, &lookup).expect("a batch"));
     });
+    let (more, times) = (plugged - native, plugged / native);
+    format!("{what:<32} {native:>8.0} {plugged:>10.0} {more:>8.0} {times:>6.1}")
+}
 
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let lines = [
+        compare(&mut criterion, "a row in, a short message out", true),
+        compare(&mut criterion, "a row in, the row out", false),
+    ];
     criterion.final_summary();
-    println!(
-        "an event in a batch of {BATCH}: native {native:.0} ns, through a plugin {plugged:.0} ns: {:.0} ns more (target: at \
-         most {TARGET:.0}), {:.1} times",
-        plugged - native,
-        plugged / native
-    );
+    println!("{:<32} {:>8} {:>10} {:>8} {:>6}", "ns an event, batches of 64", "native", "plugin", "more", "times");
+    lines.iter().for_each(|line| println!("{line}"));
+    println!("target: at most {TARGET:.0} more for a short message");
 }

@@ -22,6 +22,8 @@ const DROP: u32 = 1;
 /// What a plugin returned for a batch of `events` events.
 pub(super) struct Checker<'a> {
     arena: &'a [u8],
+    /// The arena, where all of it is text: looked at once rather than for each span.
+    whole: Option<&'a str>,
     events: usize,
     limits: &'a Limits,
     /// Bytes that are left of the limit. Spans may overlap, so what they hold is counted, not the arena.
@@ -71,11 +73,11 @@ impl<'a> Checker<'a> {
                 limit: limits.output_messages.into(),
             });
         }
-        let checker = Self { arena, events, limits, room: limits.output_bytes, last: None };
+        let checker = Self { arena, whole: None, events, limits, room: limits.output_bytes, last: None };
         if arena.len() as u64 > limits.output_bytes {
             return Err(checker.too_much(arena.len() as u64));
         }
-        Ok(checker)
+        Ok(Self { whole: std::str::from_utf8(arena).ok(), ..checker })
     }
 
     fn message(&mut self, found: &types::Message) -> Result<Draft, Fault> {
@@ -148,6 +150,9 @@ impl<'a> Checker<'a> {
         };
         if len > max {
             return Err(Fault::BadOutput(format!("{field} has {len} bytes; at most {max}")));
+        }
+        if let Some(text) = self.whole.and_then(|whole| whole.get(start..start + len)) {
+            return Ok(text);
         }
         std::str::from_utf8(bytes).map_err(|e| Fault::BadOutput(format!("{field}: {e}")))
     }
