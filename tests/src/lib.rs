@@ -15,6 +15,7 @@ pub mod old;
 pub mod oracle;
 pub mod panel;
 pub mod postgres;
+pub mod power;
 pub mod random;
 pub mod server;
 pub mod steady;

@@ -202,6 +202,13 @@ impl World {
         files
     }
 
+    /// One of them, by its name; it may not be there.
+    pub fn journal_file(&self, name: &str) -> PathBuf {
+        let files = self.journal_files();
+        let folder = files.first().and_then(|file| file.parent()).expect("a file lies in a folder");
+        folder.join(name)
+    }
+
     /// The built-in configuration without the channel rules that the test has replaced.
     fn built_in(&self) -> String {
         let pattern = |block: &str| block.lines().find(|l| l.starts_with("pattern = ")).map(str::to_owned);

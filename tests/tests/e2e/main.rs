@@ -25,6 +25,7 @@ mod postgres;
 mod postgres_crashes;
 mod postgres_network;
 mod postgres_slot;
+mod power;
 mod process;
 mod resuming;
 mod slow_clients;
