@@ -8,6 +8,7 @@ pub mod binary;
 pub mod browser;
 pub mod cli;
 pub mod client;
+pub mod clock;
 pub mod follower;
 pub mod frame;
 pub mod network;

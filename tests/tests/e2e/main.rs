@@ -4,6 +4,7 @@
 
 mod beginnings;
 mod changes;
+mod clock;
 mod crashes;
 mod doctor;
 mod gad;
