@@ -9,12 +9,14 @@ use relevo_tests::follower::Follower;
 use relevo_tests::frame::{Frame, Place};
 use relevo_tests::oracle::{Expected, assert_same, expected, seen};
 use relevo_tests::panel;
+use relevo_tests::postgres::Postgres;
 use relevo_tests::power::Machine;
 use relevo_tests::random::Random;
 use relevo_tests::server::Server;
+use relevo_tests::steady::{self, SteadyWriter};
 use relevo_tests::wait::SOON;
 use relevo_tests::witness::rounds;
-use relevo_tests::workload::{CliWriter, Logged, Op, PREPARE, in_order, transactions};
+use relevo_tests::workload::{self, CliWriter, Logged, Op, in_order, transactions};
 use relevo_tests::world::World;
 
 /// Of each round.
@@ -25,32 +27,26 @@ const CATCH_UP: Duration = Duration::from_secs(120);
 #[test]
 fn under_durability_power_a_power_failure_takes_nothing_that_anybody_saw() {
     let world = World::configured(|world| world.set("journal.durability = \"power\""));
-    let story = Story::of("power lost, durability power", world, rounds(6));
-    let epochs: BTreeSet<&str> = story.epochs().collect();
-    assert_eq!(epochs.len(), 1, "the epoch stays: {epochs:?}");
-    assert!(story.frames.iter().all(|f| f.kind() != "gap"), "nothing was lost, so there is no gap");
-    for channel in CHANNELS {
-        let got: Vec<Expected> = story.frames.iter().filter(|f| f.is_of(channel)).map(seen).collect();
-        assert_same(channel, &got, &story.expected(channel));
-    }
-    assert_rising_without_doubles(&story.frames);
-    story.assert_kept();
+    Story::of("power lost, durability power", world, rounds(6)).assert_nothing_was_lost();
+}
+
+#[test]
+fn the_same_holds_over_postgres() {
+    let world = World::over(Postgres::start(), |world| world.set("journal.durability = \"power\""));
+    Story::of("power lost, durability power, PostgreSQL", world, rounds(5)).assert_nothing_was_lost();
 }
 
 #[test]
 fn under_durability_process_what_a_power_failure_takes_is_a_new_epoch_and_comes_again() {
     // Synced seldom, so that there is something to lose.
     let world = World::configured(|world| world.set("journal.sync_every = \"300ms\""));
-    let story = Story::of("power lost, durability process", world, rounds(6));
-    let epochs: BTreeSet<&str> = story.epochs().collect();
-    assert_eq!(epochs.len(), story.failures + 1, "each power failure is a new epoch: {epochs:?}");
-    let gaps = story.frames.iter().filter(|f| f.kind() == "gap").count();
-    assert_eq!(gaps, story.failures, "whoever comes back with a place of the old epoch is told");
-    for life in story.lives() {
-        assert_rising_without_doubles(life);
-    }
-    story.assert_one_id_one_message();
-    story.assert_kept();
+    Story::of("power lost, durability process", world, rounds(6)).assert_new_epochs();
+}
+
+#[test]
+fn what_comes_again_comes_from_postgres_too() {
+    let world = World::over(Postgres::start(), |world| world.set("journal.sync_every = \"300ms\""));
+    Story::of("power lost, durability process, PostgreSQL", world, rounds(5)).assert_new_epochs();
 }
 
 /// User 2 is efectivo 1: assignments come over a channel that the session joined by itself.
@@ -72,35 +68,71 @@ struct Story {
 impl Story {
     fn of(name: &'static str, world: World, rounds: usize) -> Self {
         let (began, mut random, mut machine) = (Instant::now(), Random::from_environment(name), Machine::default());
-        world.sql(PREPARE);
+        world.sql(if world.postgres.is_some() { steady::PREPARE } else { workload::PREPARE });
         let how = Connect::by("2", "LEVEL_1").to("tasks");
         let follower = Follower::start(how.clone());
+        let mut steady: Vec<SteadyWriter> = Vec::new();
         let mut log = Vec::new();
         for round in 0..rounds {
             let server = machine.serve(&world);
             follower.server_is_at(server.address);
             follower.wait_connected(round + 1, SOON);
+            // The first start takes the snapshot: what is written from there on comes as changes.
+            if round == 0 {
+                steady.extend(world.postgres.iter().map(|postgres| SteadyWriter::start(postgres, 1, &mut random)));
+            }
             let before = follower.count("tasks");
-            let writer = CliWriter::start(&world.database(), transactions(&mut random, CHANGES));
+            let writer =
+                steady.is_empty().then(|| CliWriter::start(&world.database(), transactions(&mut random, CHANGES)));
             let more = usize::try_from(random.between(1, 250)).expect("a small number");
             follower.wait_messages("tasks", before + more, CATCH_UP);
             let cut = machine.power_fails(&world, server, &mut random);
-            log.extend(writer.finish());
+            log.extend(writer.into_iter().flat_map(CliWriter::finish));
             println!("{name}: after {more} messages: {cut:?}");
         }
         let server = machine.serve(&world);
         follower.server_is_at(server.address);
-        // A last change of its own: what would come twice comes before it.
-        let last = Op::Replace { id: 150, state: "PROGRAMMED", priority: "LOW" };
         follower.wait_connected(rounds + 1, SOON);
-        log.extend(CliWriter::start(&world.database(), vec![vec![last]]).finish());
+        match &world.postgres {
+            Some(postgres) => log = steady::committed(postgres, steady),
+            None => {
+                // A last change of its own: what would come twice comes before it.
+                let last = vec![vec![Op::Replace { id: 150, state: "PROGRAMMED", priority: "LOW" }]];
+                log.extend(CliWriter::start(&world.database(), last).finish());
+            }
+        }
         let log = in_order(log);
-        let title = format!("n {}", log.len());
-        follower.wait_for("the last change", CATCH_UP, |frame| {
-            frame.is_of("tasks") && frame.data()["task_data"]["titulo"] == title.as_str()
-        });
+        let all = expected(&log);
+        let last = all.iter().rev().find(|e| e.channel == "tasks").expect("messages");
+        follower.wait_for("the last change", CATCH_UP, |frame| frame.is_of("tasks") && seen(frame) == *last);
         let (frames, start) = (follower.frames(), follower.started_at());
         Self { name, world, server, how, start, frames, log, failures: rounds, began }
+    }
+
+    /// Durability `power`.
+    fn assert_nothing_was_lost(&self) {
+        let epochs: BTreeSet<&str> = self.epochs().collect();
+        assert_eq!(epochs.len(), 1, "the epoch stays: {epochs:?}");
+        assert!(self.frames.iter().all(|f| f.kind() != "gap"), "nothing was lost, so there is no gap");
+        for channel in CHANNELS {
+            let got: Vec<Expected> = self.frames.iter().filter(|f| f.is_of(channel)).map(seen).collect();
+            assert_same(channel, &got, &self.expected(channel));
+        }
+        assert_rising_without_doubles(&self.frames);
+        self.assert_kept();
+    }
+
+    /// Durability `process`.
+    fn assert_new_epochs(&self) {
+        let epochs: BTreeSet<&str> = self.epochs().collect();
+        assert_eq!(epochs.len(), self.failures + 1, "each power failure is a new epoch: {epochs:?}");
+        let gaps = self.frames.iter().filter(|f| f.kind() == "gap").count();
+        assert_eq!(gaps, self.failures, "whoever comes back with a place of the old epoch is told");
+        for life in self.lives() {
+            assert_rising_without_doubles(life);
+        }
+        self.assert_one_id_one_message();
+        self.assert_kept();
     }
 
     fn epochs(&self) -> impl Iterator<Item = &str> {
