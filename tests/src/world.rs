@@ -209,6 +209,13 @@ impl World {
         folder.join(name)
     }
 
+    /// Whether the journal has this text: in its files as they are, or in what they say uncompressed.
+    pub fn journal_holds(&self, text: &str) -> bool {
+        let exported = self.run(&["journal", "export"]);
+        assert!(exported.status.success(), "{}", exported.log);
+        exported.log.contains(text) || self.own_files().iter().any(|file| file_contains(file, text))
+    }
+
     /// The built-in configuration without the channel rules that the test has replaced.
     fn built_in(&self) -> String {
         let pattern = |block: &str| block.lines().find(|l| l.starts_with("pattern = ")).map(str::to_owned);
@@ -284,7 +291,7 @@ impl Default for World {
 }
 
 /// Whether a file holds a text.
-pub fn file_contains(path: &Path, text: &str) -> bool {
+fn file_contains(path: &Path, text: &str) -> bool {
     let bytes = std::fs::read(path).unwrap_or_default();
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }

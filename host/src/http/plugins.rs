@@ -19,11 +19,9 @@ use crate::event::Number;
 use crate::pipeline::{DeployError, Deployed, PluginView, Reports, Wish as TrialWish};
 use crate::store::{Origin, Package};
 
-/// What a manifest may have, in bytes, and what the form around both files takes.
-const BESIDE: usize = 1 << 20;
-
 pub(super) fn router(parts: &Parts) -> Router<Parts> {
-    let largest = usize::try_from(parts.component_bytes).unwrap_or(usize::MAX).saturating_add(BESIDE);
+    // Beside the component: the manifest, and what the form around the files takes.
+    let largest = usize::try_from(parts.component_bytes.saturating_add(Package::BESIDE)).unwrap_or(usize::MAX);
     Router::new()
         .route("/api/v1/plugins", get(list))
         .route("/api/v1/plugins/{name}", get(one).put(deploy))

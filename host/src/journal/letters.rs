@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
@@ -11,6 +12,9 @@ use super::prune::STEP;
 use super::reader::Reader;
 use super::{Control, JournalError, RecordBody, StoredLetter, codec};
 use crate::event::{Micros, Name, Number};
+
+/// How many bytes of letters are read at once, but at least one letter.
+const PAGE_BYTES: usize = 4 << 20;
 
 type Result<T> = std::result::Result<T, JournalError>;
 
@@ -71,14 +75,15 @@ pub(super) async fn delete_some(conn: &mut SqliteConnection, through: Number) ->
 }
 
 impl Reader<'_> {
-    fn letter(&self, row: &SqliteRow) -> Result<StoredLetter> {
+    /// A letter, and how many bytes it has.
+    fn letter(&self, row: &SqliteRow) -> Result<(StoredLetter, usize)> {
         let columns = || Ok((unsql(row.try_get(0)?), unsql(row.try_get(1)?), row.try_get::<&[u8], _>(2)?));
         let (number, at, body) = columns().map_err(|e| self.shared.storage(e))?;
         let number = Number(number);
         let record = codec::decode(codec::CONTROL, number, number, body).map_err(|why| self.shared.damaged(why))?;
         match record.body {
             RecordBody::Control(Control::DeadLetter(letter)) => {
-                Ok(StoredLetter { number, at: Micros(at), letter: *letter })
+                Ok((StoredLetter { number, at: Micros(at), letter: *letter }, record.bytes))
             }
             _ => Err(self.shared.damaged(format!("letter {number} is none"))),
         }
@@ -107,8 +112,18 @@ impl Reader<'_> {
         if let Some(pipeline) = pipeline {
             query = query.bind(pipeline);
         }
-        let rows = query.fetch_all(&mut *conn).await.map_err(|e| self.shared.storage(e))?;
-        rows.iter().map(|row| self.letter(row)).collect()
+        let (mut letters, mut bytes) = (Vec::new(), 0);
+        let mut rows = query.fetch(&mut *conn);
+        // One by one: all of them may be more than memory should hold.
+        while let Some(row) = rows.try_next().await.map_err(|e| self.shared.storage(e))? {
+            let (letter, weight) = self.letter(&row)?;
+            bytes += weight;
+            if bytes > PAGE_BYTES && !letters.is_empty() {
+                break;
+            }
+            letters.push(letter);
+        }
+        Ok(letters)
     }
 
     /// See [`super::Journal::dead_letter`].
@@ -122,7 +137,7 @@ impl Reader<'_> {
             .fetch_optional(&mut *conn)
             .await
             .map_err(|e| self.shared.storage(e))?;
-        row.map(|row| self.letter(&row)).transpose()
+        Ok(row.map(|row| self.letter(&row)).transpose()?.map(|(letter, _)| letter))
     }
 
     /// See [`super::Journal::dead_letter_count`].

@@ -330,7 +330,8 @@ impl Journal {
     }
 
     /// Dead letters that are not closed, of one pipeline or of all, after a number, in rising order, at
-    /// most `limit`: one may be as large as a record.
+    /// most `limit`, and at most 4 MiB of them (but one, where there is one): whoever wants all asks again after
+    /// the last.
     pub async fn dead_letters(
         &self,
         pipeline: Option<&str>,

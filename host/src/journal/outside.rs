@@ -99,7 +99,7 @@ impl Outside {
     /// The highest number that was given.
     pub(super) async fn head(&mut self) -> Result<Number> {
         let wrap = self.wrap();
-        let last: Option<i64> = sqlx::query_scalar("SELECT last FROM record ORDER BY first DESC LIMIT 1")
+        let last: Option<i64> = sqlx::query_scalar("SELECT max(first, last) FROM record ORDER BY first DESC LIMIT 1")
             .fetch_optional(&mut self.conn)
             .await
             .map_err(wrap)?;

@@ -44,8 +44,12 @@ fn happening(control: Control) -> Option<Happening> {
     match control {
         Control::DeadLetter(letter) => Some(Happening {
             code: Code::DeadLetter,
+            // Why is the plugin's own text and may quote the row: notices may be read by more than the operators.
+            reason: format!(
+                "Event {}, version {}: relevo plugin dead-letters shows why, and has it tried again.",
+                letter.number, letter.version
+            ),
             about: About { pipeline: Some(letter.pipeline), plugin: Some(letter.plugin), source: None },
-            reason: format!("event {}: {}", letter.number, letter.reason),
         }),
         Control::Gap { source, reason } => Some(Happening {
             code: Code::SourceGap,
@@ -180,6 +184,8 @@ impl Happenings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Body, Event, Micros, Position};
+    use crate::journal::DeadLetter;
 
     fn gap(source: &str) -> Control {
         Control::Gap { source: source.into(), reason: "another file".into() }
@@ -202,6 +208,35 @@ mod tests {
         happenings.take(Number(9), gap("gad"));
         assert!(happenings.due(now + minute / 2).is_empty());
         assert_eq!(happenings.due(now + minute).len(), 1);
+    }
+
+    #[test]
+    fn what_a_plugin_says_of_a_row_is_not_told_to_whoever_reads_notices() {
+        let event = Event {
+            number: Number(7),
+            source: "gad".into(),
+            position: Position::default(),
+            committed_at: Micros(1),
+            transaction: 1,
+            last_of_transaction: true,
+            late: false,
+            body: Body::Tick { up_to: Micros(1) },
+        };
+        let letter = DeadLetter {
+            pipeline: "p".into(),
+            plugin: "panel".into(),
+            version: "1+ab".into(),
+            reason: "can't handle event 0 of the batch: dni 12345678 is odd".into(),
+            number: event.number,
+            origin: "one".into(),
+            event,
+            lacking: ["panel".into()].into(),
+            delivered: false,
+        };
+        let mut happenings = Happenings::new(Duration::ZERO, Told::default(), Number::ZERO);
+        happenings.take(Number(9), Control::DeadLetter(Box::new(letter)));
+        let told = format!("{:?}", happenings.due(Instant::now()));
+        assert!(!told.contains("12345678") && told.contains("Event 7") && told.contains("dead-letters"), "{told}");
     }
 
     #[test]

@@ -44,10 +44,10 @@ impl Sink for Anew {
     }
 
     fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
-        context.breaker.bad(&letter.plugin, &letter.reason);
+        context.breaker.bad(&letter.plugin);
         let Some(unwritten) = &mut self.unwritten else { return context.write_letter(letter) };
         if unwritten.len() == UNWRITTEN {
-            let reason = format!("more than {UNWRITTEN} events can't be handled, the last because {}", letter.reason);
+            let reason = format!("more than {UNWRITTEN} events can't be handled, the last is {}", letter.number);
             return Err(Stop::Broken { plugin: Some(letter.plugin), reason });
         }
         unwritten.push(letter);

@@ -16,7 +16,7 @@ use super::swap::{self, Place};
 use super::wants::Wants;
 use super::worker::{Asked, Context, Worker, take_memory};
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Commit, Control, PipelineState, StateChange};
+use crate::journal::{Commit, Control, PipelineState, StateChange, Swap};
 use crate::store::VersionId;
 
 /// How often a pipeline that was paused looks whether it may go on, where nobody rings.
@@ -245,18 +245,27 @@ fn next(
     }
 }
 
-/// Heeds the newest wish for a version that lies ahead, at the cursor; remembers what may be let go.
+/// Heeds the newest wish for a version that lies ahead and can be heeded, at the cursor; remembers what may be let go.
 fn look_ahead(context: &Context, meta: &Meta, cursor: Number) -> Result<(), Stop> {
     let ahead = Ahead::of(context, cursor)?;
     context.let_go(ahead.skips);
-    let news = |(asked, swap): &(Number, crate::journal::Swap)| {
-        meta.versions.get(&swap.plugin).is_some_and(|active| active.asked < *asked)
-    };
-    if let Some((asked, swap)) = ahead.swaps.iter().rev().find(|wish| news(wish)) {
+    // By plugin: its newest wish.
+    let mut newest: BTreeMap<&Name, (Number, &Swap)> = BTreeMap::new();
+    for (asked, swap) in &ahead.swaps {
+        if meta.versions.get(&swap.plugin).is_some_and(|active| active.asked < *asked) {
+            newest.insert(&swap.plugin, (*asked, swap));
+        }
+    }
+    let id = |swap: &Swap| VersionId::try_from(swap.id.clone()).ok();
+    let wished = newest.iter().filter_map(|(name, (_, swap))| Some(((*name).clone(), id(swap)?))).collect();
+    let mut news: Vec<(Number, &Swap)> = newest.into_values().collect();
+    news.sort_by_key(|(asked, _)| std::cmp::Reverse(*asked));
+    for (asked, swap) in news {
         let place = Place { meta, committed: cursor, cursor };
-        swap::heed(context, &place, swap, *asked)?;
-        context.breaker.good();
-        return Err(Stop::Again);
+        if swap::heed_beside(context, &place, swap, asked, Some(&wished))? {
+            context.breaker.good();
+            return Err(Stop::Again);
+        }
     }
     Ok(())
 }

@@ -17,8 +17,8 @@ pub(super) struct Breaker {
 #[derive(Default)]
 struct State {
     in_a_row: u32,
-    /// Who is to blame for the newest, and why; taken when it is told.
-    last: Option<(Name, String)>,
+    /// Who is to blame for the newest; taken when it is told.
+    last: Option<Name>,
 }
 
 impl Breaker {
@@ -32,10 +32,10 @@ impl Breaker {
     }
 
     /// An event became a dead letter.
-    pub(super) fn bad(&self, plugin: &Name, reason: &str) {
+    pub(super) fn bad(&self, plugin: &Name) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.in_a_row = state.in_a_row.saturating_add(1);
-        state.last = Some((plugin.clone(), reason.to_owned()));
+        state.last = Some(plugin.clone());
     }
 
     /// Whether the pipeline is in quarantine.
@@ -50,10 +50,10 @@ impl Breaker {
         if state.in_a_row < self.limit {
             return Ok(());
         }
-        let Some((plugin, fault)) = state.last.take() else { return Ok(()) };
+        let Some(plugin) = state.last.take() else { return Ok(()) };
         let reason = format!(
-            "quarantined: {} events in a row became dead letters, the last because {plugin} {fault}; deploy a version that \
-             can handle them, or roll back",
+            "quarantined: {} events in a row became dead letters, the last because of {plugin} (relevo plugin dead-letters \
+             shows why); deploy a version that can handle them, or roll back",
             state.in_a_row
         );
         Err(Stop::Broken { plugin: Some(plugin), reason })

@@ -33,6 +33,8 @@ pub(super) struct Live {
     pub(super) given_up: GivenUp,
     /// What is handled now was sent before: stream channels get nothing of it.
     pub(super) muted: bool,
+    /// What is handled now is a letter that is tried again: its order is gone, so it holds nothing up.
+    pub(super) replaying: bool,
     /// When its state is to be kept next; none: never (it has no plugins).
     checkpoint_at: Option<Instant>,
 }
@@ -48,6 +50,7 @@ impl Live {
             unsaved_since: None,
             given_up: GivenUp::new(),
             muted: false,
+            replaying: false,
             checkpoint_at: None,
         }
     }
@@ -153,6 +156,10 @@ impl Sink for Live {
 
     fn delivered(&self) -> bool {
         self.muted
+    }
+
+    fn may_hold(&self, _: Number) -> bool {
+        !self.replaying
     }
 
     fn on_probation(&self, plugin: &Name) -> bool {

@@ -100,6 +100,7 @@ impl Desk {
             inner.library.prepare(plugin, package, origin).map_err(|unfit| DeployError::unfit(plugin, unfit))?;
         let needed = inner.needed(plugin).map_err(|stop| match stop {
             Stop::Quiet | Stop::Again => DeployError::Stopping,
+            Stop::Journal(error) => error.into(),
             Stop::Conflict(reason) | Stop::Broken { reason, .. } => refused(reason),
         })?;
         let about = inner.library.keep(&ready, package, by, origin, &needed)?;
@@ -124,6 +125,8 @@ impl Desk {
             match trial::run(&context, &known.board, plugin, ready.id(), &range, &mut |_| true) {
                 Ok(report) => reports.push(Some(report)),
                 Err(Stop::Quiet | Stop::Again) => return Err(DeployError::Stopping),
+                // It says nothing of the version: whoever brings it again may find it well.
+                Err(Stop::Journal(error)) => return Err(error.into()),
                 Err(Stop::Conflict(reason) | Stop::Broken { reason, .. }) => {
                     let reason = format!("it failed on recorded events of pipeline {}: {reason}", known.name);
                     inner.library.refuse(plugin, ready.id(), &reason);

@@ -1,7 +1,7 @@
 //! The operators' desk: what they see of plugins, and where they leave their wishes. Each wish becomes a
 //! control record; the pipeline heeds it at its place.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -14,18 +14,13 @@ use super::failure::Stop;
 use super::health::{Board, Health};
 use super::library::{Library, Unfit};
 use super::meta::Meta;
+use super::swaps::{Swaps, TookOver};
 use super::worker::{Context, Crash};
 use crate::config::Config;
 use crate::event::{Name, Number};
-use crate::journal::{Control, Journal, JournalError, LetterEnd, StoredLetter, Swap, SwapReason};
+use crate::journal::{Control, Journal, JournalError, LetterEnd, StoredLetter};
 use crate::sandbox::{Metric, Notes, Usage};
-use crate::store::{About, StoreError, VersionId};
-
-/// How many swaps of a plugin are told.
-const SWAPS: usize = 100;
-
-/// How many controls are read at once: a letter may be as large as a record.
-const PAGE: usize = 64;
+use crate::store::{About, Package, StoreError, VersionId};
 
 /// What a wish can't be done for.
 #[derive(Debug, thiserror::Error)]
@@ -94,20 +89,6 @@ pub struct Noted {
     pub metrics: BTreeMap<Box<str>, Metric>,
 }
 
-/// A version took the place of another.
-#[derive(Debug, Clone, Serialize)]
-pub struct TookOver {
-    /// The record's number: messages with a higher offset are the new version's.
-    pub offset: Number,
-    pub pipeline: Name,
-    pub version: Box<str>,
-    pub former: Box<str>,
-    /// The events after this number are the new version's.
-    pub cursor: Number,
-    pub why: SwapReason,
-    pub by: Box<str>,
-}
-
 /// A pipeline, as the desk knows it.
 pub(super) struct Known {
     pub(super) name: Name,
@@ -136,6 +117,8 @@ pub(super) struct Inner {
     pipelines: Vec<Known>,
     /// One deployment at a time: the second is tried against what the first left.
     pub(super) deploying: tokio::sync::Mutex<()>,
+    /// Who took over when, as far as the journal was read for it.
+    swaps: tokio::sync::Mutex<Swaps>,
     /// A place for each version that may run beside the one that serves.
     pub(super) shadows: Arc<Semaphore>,
 }
@@ -156,6 +139,7 @@ impl Inner {
             stopping,
             pipelines: Vec::new(),
             deploying: tokio::sync::Mutex::default(),
+            swaps: tokio::sync::Mutex::default(),
         }
     }
 
@@ -281,7 +265,7 @@ impl Desk {
         let dead_letters = pipelines.iter().filter_map(|known| counts.get(&known.name)).sum();
         Ok(PluginView {
             plugin: plugin.into(),
-            swaps: self.swaps(plugin).await?,
+            swaps: self.0.swaps.lock().await.of(&self.0.journal, plugin).await?,
             pipelines: pipelines.iter().map(health).collect(),
             noted: self.noted().into_iter().filter(|noted| *noted.plugin == *plugin).collect(),
             versions: self.0.library.versions().list(plugin),
@@ -303,24 +287,9 @@ impl Desk {
         self.0.pipelines.iter().flat_map(of).collect()
     }
 
-    async fn swaps(&self, plugin: &str) -> Result<Vec<TookOver>, DeployError> {
-        let (mut after, mut swaps) = (Number::ZERO, VecDeque::new());
-        loop {
-            let page = self.0.journal.controls(after, PAGE).await?;
-            let Some((last, _)) = page.last() else { return Ok(swaps.into()) };
-            after = *last;
-            for (offset, control) in page {
-                let Control::Swapped { swap, former, cursor } = control else { continue };
-                if *swap.plugin != *plugin {
-                    continue;
-                }
-                let Swap { pipeline, version, why, by, .. } = *swap;
-                swaps.push_back(TookOver { offset, pipeline, version, former, cursor, why, by });
-                if swaps.len() > SWAPS {
-                    swaps.pop_front();
-                }
-            }
-        }
+    /// What the plugins folder holds.
+    pub(super) fn in_folder(&self, plugin: &str) -> Result<Package, (std::path::PathBuf, std::io::Error)> {
+        self.0.library.in_folder(plugin)
     }
 
     /// Which version the plugins folder held when it was last looked at.

@@ -29,8 +29,22 @@ pub(super) enum Stop {
     Conflict(String),
     /// What is committed is not what it was: the pipeline begins anew from there, at once.
     Again,
+    /// The journal can't do what it should: nobody's plugin is to blame. The pipeline begins anew after a while.
+    Journal(JournalError),
     /// A plugin can't be loaded, started, or go on. The pipeline begins anew after a while.
     Broken { plugin: Option<Name>, reason: String },
+}
+
+impl Stop {
+    /// Who is to blame, and why, for people.
+    pub(super) fn told(self) -> (Option<Name>, String) {
+        match self {
+            Self::Quiet | Self::Again => (None, "the server is stopping".into()),
+            Self::Conflict(reason) => (None, reason),
+            Self::Journal(error) => (None, error.to_string()),
+            Self::Broken { plugin, reason } => (plugin, reason),
+        }
+    }
 }
 
 impl From<JournalError> for Stop {
@@ -38,7 +52,7 @@ impl From<JournalError> for Stop {
         match error {
             JournalError::Closed => Self::Quiet,
             JournalError::Conflict { .. } => Self::Conflict(error.to_string()),
-            error => Self::Broken { plugin: None, reason: error.to_string() },
+            error => Self::Journal(error),
         }
     }
 }
@@ -63,7 +77,7 @@ pub(super) trait Sink {
     /// Takes a dead letter, before the commit that passes its event: a crash in between makes two
     /// letters of it, the other order could make none.
     fn letter(&mut self, context: &Context, letter: DeadLetter) -> Result<(), Stop> {
-        context.breaker.bad(&letter.plugin, &letter.reason);
+        context.breaker.bad(&letter.plugin);
         context.write_letter(letter)
     }
     /// Whether what its events mean was sent before.
@@ -144,7 +158,7 @@ impl<S: Sink> Run<'_, S> {
             if left == 0 || !retry {
                 return match blame.fault {
                     Fault::Init(_) | Fault::Config(_) | Fault::Fatal(_) => {
-                        Err(Stop::Broken { plugin: blame.plugin, reason: blame.fault.to_string() })
+                        Err(Stop::Broken { plugin: blame.plugin, reason: blame.fault.in_brief() })
                     }
                     _ => Ok(Some(blame)),
                 };
@@ -185,7 +199,7 @@ impl<S: Sink> Run<'_, S> {
     fn divide(&mut self, mut piece: Piece, blame: &Blame, todo: &mut Vec<Piece>) -> Result<(), Stop> {
         piece.retried = true;
         if let Some(plugin) = blame.plugin.as_ref().filter(|plugin| self.sink.on_probation(plugin)) {
-            return Err(Stop::Broken { plugin: Some(plugin.clone()), reason: blame.fault.to_string() });
+            return Err(Stop::Broken { plugin: Some(plugin.clone()), reason: blame.fault.in_brief() });
         }
         let guilty = blame.item.or((piece.items.len() == 1).then_some(0));
         if let Some(guilty) = guilty.filter(|&guilty| guilty < piece.items.len()) {
@@ -203,9 +217,10 @@ impl<S: Sink> Run<'_, S> {
             let policy = blame.plugin.as_ref().map_or(OnFault::Skip, |plugin| self.chain.on_fault(plugin));
             if policy == OnFault::Hold && self.sink.may_hold(number) && !self.context.may_skip(number) {
                 let reason = format!(
-                    "holds before event {number}, which it can't handle: {}; deploy a version that can, or let the \
-                     event go: relevo plugin skip {} {number}",
-                    blame.fault, self.context.name
+                    "holds before event {number}, which it can't handle ({}; its log has more); deploy a version that can, \
+                     or let the event go: relevo plugin skip {} {number}",
+                    blame.fault.in_brief(),
+                    self.context.name
                 );
                 return Err(Stop::Broken { plugin: blame.plugin.clone(), reason });
             }

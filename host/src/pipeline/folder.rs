@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use super::deploy::Outcome;
 use super::desk::{DeployError, Desk};
 use crate::event::Name;
-use crate::store::{Origin, Package};
+use crate::store::Origin;
 
 /// How often the folder is looked at where no notification comes: some file systems have none.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -55,7 +55,7 @@ pub(super) async fn watch(desk: Desk, folder: PathBuf, rest: Duration, mut stopp
                 continue;
             }
             known.read = true;
-            bring(&desk, &folder, &plugin).await;
+            bring(&desk, &plugin).await;
         }
         let look_again = if unrest { rest.max(Duration::from_millis(20)).min(LOOK_EVERY) } else { LOOK_EVERY };
         tokio::select! {
@@ -83,8 +83,8 @@ fn looks(folder: &Path, plugin: &str) -> Looks {
 }
 
 /// Deploys what the folder holds, if it is not what it held before.
-pub(super) async fn bring(desk: &Desk, folder: &Path, plugin: &Name) {
-    let package = match Package::read(folder, plugin) {
+pub(super) async fn bring(desk: &Desk, plugin: &Name) {
+    let package = match desk.in_folder(plugin) {
         Ok(package) => package,
         Err((path, error)) => {
             tracing::warn!(%plugin, path = %path.display(), %error, "a plugin's file can't be read");

@@ -12,6 +12,7 @@ use super::wants::Mask;
 use super::worker::{Context, Worker};
 use crate::event::{Event, Number};
 use crate::journal::{Control, DeadLetter, LetterEnd};
+use crate::sandbox::{By, Level};
 
 /// By event: its newest letter, and the plugins for which it does not count.
 pub(super) type GivenUp = BTreeMap<Number, (Number, Mask)>;
@@ -33,6 +34,13 @@ impl Worker<'_> {
         if self.live.meta.contained.get(&event.source).is_some_and(|contained| contained.stands_for(&event)) {
             // The state was made of newer rows since, and they have it.
             wanted &= !self.wants.told(&event);
+        } else if wanted == 0 {
+            // It was not tried, so it must not be gone.
+            let why =
+                format!("dead letter {letter} can't be tried again: no plugin that lacks its event wants it any more");
+            tracing::warn!(pipeline = %context.name, %plugin, "{why}");
+            context.notes(&plugin).say(By::Host, Level::Warn, "", &why);
+            return Ok(());
         }
         if self.live.given_up.get(&number).is_some_and(|(newest, _)| *newest > through) {
             // It failed again, and a crash came before that was saved.
@@ -43,9 +51,9 @@ impl Worker<'_> {
         let item = Item { event: Arc::new(event), origin: replay_origin(&origin, letter), wanted };
         // Committed with what comes of it, so that a crash can't make it happen twice, or not at all.
         let known = vec![Meta::replayed_change(&replayed)];
-        self.live.muted = delivered;
+        (self.live.muted, self.live.replaying) = (delivered, true);
         let settled = settle(context, &mut self.chain, &mut self.live, known, vec![item], through);
-        self.live.muted = false;
+        (self.live.muted, self.live.replaying) = (false, false);
         settled?;
         self.live.settle(context)?;
         close(context, replayed)

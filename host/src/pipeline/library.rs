@@ -2,7 +2,7 @@
 //! plugins folder where a pipeline meets a plugin for the first time.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{Config, Terms};
@@ -53,10 +53,9 @@ impl Library {
         if let Some(plugin) = self.in_memory(name, id) {
             return Ok(plugin);
         }
-        let folder = self.config.plugins_folder();
         let package = self.versions.package(name, id).or_else(|error| {
             // Whoever lost the store may still have the file.
-            let in_folder = Package::read(&folder, name).ok().filter(|package| package.id() == *id);
+            let in_folder = self.in_folder(name).ok().filter(|package| package.id() == *id);
             in_folder.ok_or_else(|| format!("{error}; or deploy the plugin again"))
         })?;
         // The configuration may be written for a later version: to come back to this one must always do.
@@ -70,17 +69,27 @@ impl Library {
     /// Why it can't run, and what to do.
     pub(super) fn first(&self, name: &Name) -> Result<Plugin, String> {
         let folder = self.config.plugins_folder();
-        let package = Package::read(&folder, name).map_err(|(path, e)| match e.kind() {
+        let package = self.in_folder(name).map_err(|(path, e)| match e.kind() {
             std::io::ErrorKind::NotFound => {
                 format!("there is no {}; deploy it: relevo plugin deploy {name}.wasm", path.display())
             }
             _ => format!("{}: {e}", path.display()),
         })?;
         let plugin = self.load(name, &package, &self.config.terms(name), &folder).map_err(|unfit| unfit.reason)?;
-        self.keep(&plugin, &package, "folder", Origin::Folder, &[])
+        // Another pipeline may serve with any of them.
+        let all: Vec<VersionId> = self.versions.list(name).into_iter().map(|about| about.id).collect();
+        self.keep(&plugin, &package, "folder", Origin::Folder, &all)
             .and_then(|_| self.versions.see(name, &package.mark()))
             .map_err(|e| e.to_string())?;
         Ok(plugin)
+    }
+
+    /// What the plugins folder holds.
+    ///
+    /// # Errors
+    /// The file that can't be read, or is too large, and why.
+    pub(super) fn in_folder(&self, name: &str) -> Result<Package, (PathBuf, std::io::Error)> {
+        Package::read_within(&self.config.plugins_folder(), name, self.config.plugins.component_bytes)
     }
 
     /// Compiles a version and checks what it asks for.

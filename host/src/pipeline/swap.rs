@@ -38,10 +38,30 @@ enum How {
 
 /// The chain in which a version has taken its place, and what it wants.
 pub(super) fn with(context: &Context, meta: &Meta, plugin: &Name, id: &VersionId) -> Result<(Chain, Wants), Stop> {
+    with_beside(context, meta, &Wished::new(), plugin, id)
+}
+
+/// By plugin: the version that is wished for, where there is a wish that was not heeded yet.
+pub(super) type Wished = BTreeMap<Name, VersionId>;
+
+/// The same, with other plugins in the versions that are wished for.
+fn with_beside(
+    context: &Context,
+    meta: &Meta,
+    beside: &Wished,
+    plugin: &Name,
+    id: &VersionId,
+) -> Result<(Chain, Wants), Stop> {
     let mut ids: BTreeMap<Name, VersionId> =
         meta.versions.iter().map(|(name, active)| (name.clone(), active.id.clone())).collect();
+    ids.extend(beside.iter().map(|(name, id)| (name.clone(), id.clone())));
     ids.insert(plugin.clone(), id.clone());
     Chain::load(context, &ids)
+}
+
+/// Whether it is another plugin that stands in the way.
+fn is_of_another(loaded: &Result<(Chain, Wants), Stop>, plugin: &Name) -> bool {
+    matches!(loaded, Err(Stop::Broken { plugin: Some(other), .. }) if other != plugin)
 }
 
 /// Heeds a wish: the version takes over, or waits for a state of its own, or is refused; all of it is
@@ -50,37 +70,73 @@ pub(super) fn with(context: &Context, meta: &Meta, plugin: &Name, id: &VersionId
 /// # Errors
 /// The journal's; a version that can't take over is none.
 pub(super) fn heed(context: &Context, place: &Place<'_>, swap: &Swap, asked: Number) -> Result<(), Stop> {
+    heed_beside(context, place, swap, asked, None).map(|_| ())
+}
+
+/// The same, for a pipeline that stands still, where `wished` may mend other plugins. False: one of those can't
+/// even be loaded, so the wish waits: two that are broken must not keep each other from being mended.
+///
+/// # Errors
+/// As [`heed`].
+pub(super) fn heed_beside(
+    context: &Context,
+    place: &Place<'_>,
+    swap: &Swap,
+    asked: Number,
+    wished: Option<&Wished>,
+) -> Result<bool, Stop> {
     let mut meta = place.meta.clone();
+    let done = |()| true;
     let Some(active) = meta.versions.get_mut(&swap.plugin) else {
-        return refuse(context, place, meta, swap, "the pipeline does not have this plugin");
+        return refuse(context, place, meta, swap, "the pipeline does not have this plugin").map(done);
     };
     active.asked = active.asked.max(asked);
     let Ok(id) = VersionId::try_from(swap.id.clone()) else {
-        return refuse(context, place, meta, swap, "its id can't be read");
+        return refuse(context, place, meta, swap, "its id can't be read").map(done);
     };
     if meta.pending.as_ref().is_some_and(|pending| pending.swap.plugin == swap.plugin) {
         meta.pending = None;
     }
     if meta.versions[&swap.plugin].id == id {
-        return write(context, place, &meta);
+        return write(context, place, &meta).map(done);
     }
-    let (mut chain, wants) = match with(context, &meta, &swap.plugin, &id) {
-        Ok(loaded) => loaded,
-        Err(Stop::Broken { reason, .. }) => return refuse(context, place, meta, swap, &reason),
-        Err(stop) => return Err(stop),
-    };
+    let mut loaded = with(context, &meta, &swap.plugin, &id);
+    if let Some(wished) = wished.filter(|_| is_of_another(&loaded, &swap.plugin)) {
+        loaded = with_beside(context, &meta, wished, &swap.plugin, &id);
+        if is_of_another(&loaded, &swap.plugin) {
+            return Ok(false);
+        }
+    }
+    match loaded {
+        Ok((chain, wants)) => take_place(context, place, meta, swap, asked, chain, &wants),
+        Err(Stop::Broken { reason, .. }) => refuse(context, place, meta, swap, &reason),
+        Err(stop) => Err(stop),
+    }
+    .map(done)
+}
+
+/// How a version that can run takes over: at once, or with a state of its own.
+fn take_place(
+    context: &Context,
+    place: &Place<'_>,
+    mut meta: Meta,
+    swap: &Swap,
+    asked: Number,
+    mut chain: Chain,
+    wants: &Wants,
+) -> Result<(), Stop> {
     let Some(plugin) = chain.plugin(&swap.plugin) else {
         return refuse(context, place, meta, swap, "the pipeline does not have this plugin");
     };
     let plugin = plugin.clone();
-    let checkpoint = match how(context, place, &meta, &wants, &plugin)? {
+    let checkpoint = match how(context, place, &meta, wants, &plugin)? {
         How::GoOn => {
             let checkpoint = keep_state(context, swap)?;
             take_over(context, &mut meta, swap, &plugin, checkpoint, place.cursor)?;
             return write(context, place, &meta);
         }
         How::Migrate(from) => {
-            let moved = match migrated(context, &mut chain, &wants, &swap.plugin, from)? {
+            let moved = match migrated(context, &mut chain, wants, &swap.plugin, from)? {
                 Ok(moved) => moved,
                 Err(fault) => {
                     let reason = format!("it can't bring over the state of layout {from}: {fault}");

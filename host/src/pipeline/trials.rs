@@ -1,6 +1,6 @@
 //! Trials that somebody asks for at the desk: on recorded events, or beside the running version.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -10,6 +10,9 @@ use super::trial::{self, Range, Report, Tell};
 use crate::event::{Name, Number};
 use crate::sandbox::Plugin;
 use crate::store::{Origin, Package};
+
+/// How long the last report of a shadow waits to be read.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What is to be tried where.
 #[derive(Debug)]
@@ -66,11 +69,30 @@ impl Desk {
         let this = self.clone();
         tokio::task::spawn_blocking(move || {
             let _place = place;
-            let told = this.try_out(&wish, &ready, &range, &mut |report| sender.blocking_send(Ok(report)).is_ok());
+            let until = Instant::now() + range.within;
+            let told = this.try_out(&wish, &ready, &range, &mut |report| this.send(&sender, Ok(report), until));
             // Nobody may be there any more to hear of the end.
-            let _ = sender.blocking_send(told);
+            this.send(&sender, told, Instant::now() + LAST_WORD);
         });
         Ok(reports)
+    }
+
+    /// Hands a report over; false: nobody took it in time, or the server stops. Whoever doesn't read must not keep
+    /// a shadow's place for ever. Blocks.
+    fn send(
+        &self,
+        reports: &mpsc::Sender<Result<Report, DeployError>>,
+        report: Result<Report, DeployError>,
+        until: Instant,
+    ) -> bool {
+        let mut stopping = self.0.stopping.clone();
+        self.0.handle.block_on(async {
+            tokio::select! {
+                sent = reports.send(report) => sent.is_ok(),
+                () = tokio::time::sleep_until(until.into()) => false,
+                _ = stopping.wait_for(|stop| *stop) => false,
+            }
+        })
     }
 
     /// Compiles and checks the version. Blocks.
@@ -89,6 +111,7 @@ impl Desk {
         match trial::run(&self.0.aside(known), &known.board, &wish.plugin, ready.id(), range, tell) {
             Ok(report) => Ok(report),
             Err(Stop::Quiet | Stop::Again) => Err(DeployError::Stopping),
+            Err(Stop::Journal(error)) => Err(error.into()),
             Err(Stop::Conflict(reason) | Stop::Broken { reason, .. }) => {
                 Err(DeployError::refused(&wish.plugin, reason))
             }

@@ -141,13 +141,15 @@ pub(super) fn run(context: &Context) {
         stuck = false;
         match stop {
             Stop::Quiet => break context.board.status(Status::Stopped),
-            Stop::Again => {}
+            // Something was mended; what is still in the way shows at once, and so does what may mend it.
+            Stop::Again => wait = first,
             Stop::Conflict(reason) => {
                 tracing::error!(pipeline = %context.name, reason, "pipeline stopped");
                 break context.board.status(Status::Failed { plugin: None, reason });
             }
-            Stop::Broken { plugin: Some(plugin), reason } if rolled_back(context, &plugin, &reason) => {}
-            Stop::Broken { plugin, reason } => {
+            Stop::Broken { plugin: Some(ref plugin), ref reason } if rolled_back(context, plugin, reason) => {}
+            Stop::Journal(_) | Stop::Broken { .. } => {
+                let (plugin, reason) = stop.told();
                 if context.board.read().batches > batches && !context.breaker.is_open() {
                     wait = first;
                 }
@@ -212,7 +214,7 @@ impl Worker<'_> {
         self.context.board.status(Status::Running);
         loop {
             if let Err(stop) = self.step() {
-                if matches!(stop, Stop::Quiet | Stop::Broken { .. }) {
+                if matches!(stop, Stop::Quiet | Stop::Journal(_) | Stop::Broken { .. }) {
                     // At most a second's work is done again if this fails.
                     let _ = self.live.save(self.context);
                 }

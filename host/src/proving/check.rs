@@ -1,11 +1,13 @@
 //! All checks of a plugin, in order.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::generate;
 use super::hostile;
 use super::lane::Usage;
 use super::learn::learn;
+use super::migrate;
 use super::repeat;
 use super::report::{Check, Report, bytes};
 use super::rows::Tables;
@@ -13,6 +15,7 @@ use super::samples::Samples;
 use crate::config::{Capability, Granted, Terms};
 use crate::event::Name;
 use crate::sandbox::{LoadError, Manifest, Missing, Plugin, Role, Sandbox};
+use crate::store::{Package, SignatureError};
 
 /// What to prove with.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct Options {
     pub events: usize,
     /// Use the samples as they are, instead of generated events.
     pub only_samples: bool,
+    /// What a migration may take of CPU time.
+    pub migration_cpu: Duration,
 }
 
 /// Proves the plugin `name` in `folder`.
@@ -50,6 +55,7 @@ pub fn prove(
     report.add(Check::ok("loads", format!("a component of contract 0.1, role {role}, {}", plugin.version().version)));
     report.add(asks(&plugin));
     report.add(granted(missing));
+    report.add(vouched_for(folder, name, terms));
     if let Err(fault) = plugin.instantiate(&"check".into()) {
         report.add(Check::fault("starts", "", &fault));
         return report;
@@ -72,6 +78,7 @@ pub fn prove(
     checks.into_iter().for_each(|check| report.add(check));
     let (checks, used) = hostile::checks(&plugin, &lookup, &events, &mut tables, options.seed);
     checks.into_iter().for_each(|check| report.add(check));
+    migrate::check(&plugin, &lookup, &events, options.migration_cpu).into_iter().for_each(|check| report.add(check));
     usage = usage.and(used);
     report.add(limits_of(manifest, usage));
     report
@@ -88,7 +95,7 @@ pub fn as_asked(
     name: &Name,
     terms: &Terms,
 ) -> Result<(Plugin, Option<Box<Missing>>), LoadError> {
-    // Nor does it matter here who vouches for it.
+    // Nor does it matter here who vouches for it: that is a check of its own.
     let terms = &Terms { signatures: None, ..terms.clone() };
     match sandbox.load(folder, name, terms) {
         Err(LoadError::Grant { missing, .. }) => {
@@ -110,6 +117,26 @@ fn granted(missing: Option<Box<Missing>>) -> Check {
         None => Check::ok(NAME, "the settings grant all that it asks for"),
         Some(missing) => {
             Check::note(NAME, "not by the settings here, and the server would not load it", missing.to_string())
+        }
+    }
+}
+
+/// Whether the server would take its signature.
+fn vouched_for(folder: &Path, name: &Name, terms: &Terms) -> Check {
+    const NAME: &str = "is signed";
+    let Some(rules) = &terms.signatures else { return Check::ok(NAME, "no signature is looked at") };
+    let package = match Package::read(folder, name) {
+        Ok(package) => package,
+        Err((path, error)) => return Check::failed(NAME, format!("{}: {error}", path.display()), "bring it in order"),
+    };
+    match package.signer(rules) {
+        Ok(Some(key)) => Check::ok(NAME, format!("with the trusted key {key}")),
+        Ok(None) => Check::ok(NAME, "it is not, and the settings here do not require it"),
+        Err(error @ (SignatureError::Missing | SignatureError::Untrusted(_))) => {
+            Check::note(NAME, "not as the settings here want it, and the server would not load it", error.to_string())
+        }
+        Err(error @ (SignatureError::Damaged | SignatureError::Other(_))) => {
+            Check::failed(NAME, "not any more, and no server loads it", error.to_string())
         }
     }
 }

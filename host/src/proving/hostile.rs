@@ -213,7 +213,12 @@ fn odd_texts(row: &Row) -> Vec<Row> {
 fn nested(row: &Row) -> Vec<Row> {
     let lists = format!("{}{}", "[".repeat(2_000), "]".repeat(2_000));
     let objects = format!("{}1{}", "{\"a\":".repeat(2_000), "}".repeat(2_000));
-    vec![all_but_id(row, &json!(lists)), all_but_id(row, &json!(objects))]
+    // Texts that hold JSON, as SQLite has it, and values that are JSON, as PostgreSQL has it: as deep as serde_json
+    // reads, and far deeper.
+    let real = |levels| {
+        (0..levels).fold(json!(1), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({ "a": inner }) })
+    };
+    [json!(lists), json!(objects), real(100), real(500)].iter().map(|value| all_but_id(row, value)).collect()
 }
 
 /// One large column at a time, and one row of very many columns.
@@ -288,5 +293,20 @@ mod tests {
     fn ticks_never_go_back() {
         let times: Vec<u64> = ticks().iter().map(|t| if let Body::Tick { up_to } = t { up_to.0 } else { 0 }).collect();
         assert!(times.is_sorted());
+    }
+
+    #[test]
+    fn nested_rows_hold_json_as_text_and_as_values() {
+        let row: Row = [("id".to_owned(), json!(1)), ("extra".to_owned(), json!("x"))].into_iter().collect();
+        let depth = |value: &Value| {
+            let (mut depth, mut inner) = (0, value);
+            while let Some(next) = inner.get(0).or(inner.get("a")) {
+                (depth, inner) = (depth + 1, next);
+            }
+            depth
+        };
+        let depths: Vec<usize> = nested(&row).iter().map(|row| depth(&row["extra"])).collect();
+        assert_eq!(depths, [0, 0, 100, 500]);
+        assert!(nested(&row).iter().all(|row| row["id"] == 1));
     }
 }

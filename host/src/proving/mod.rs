@@ -7,6 +7,7 @@ mod hostile;
 mod lane;
 mod learn;
 mod measure;
+mod migrate;
 mod repeat;
 mod report;
 mod rows;

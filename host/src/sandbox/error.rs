@@ -99,6 +99,18 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// The same for whoever may ask how the server is: without what the plugin says itself while it has events,
+    /// which may quote their rows.
+    pub fn in_brief(&self) -> String {
+        match self {
+            Self::Trap(_) => "trapped".into(),
+            Self::Poison { .. } => "can't handle an event".into(),
+            Self::Transient(_) => "asks for another try".into(),
+            Self::Fatal(_) => "can't go on".into(),
+            fault => fault.to_string(),
+        }
+    }
+
     /// The fault's name in logs, metrics and dead letters.
     pub fn name(&self) -> &'static str {
         match self {

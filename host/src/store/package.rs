@@ -1,6 +1,8 @@
 //! A plugin as it is handed over: a component and its manifest, which together are a version, and maybe a
 //! signature of both.
 
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -76,19 +78,54 @@ pub enum SignatureError {
     Untrusted(Box<PublicKey>),
 }
 
+/// A file's content, of at most `most` bytes, which is what `setting` allows.
+fn bounded(path: &Path, most: u64, setting: &str) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    // It may grow while it is read.
+    File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > most {
+        let reason = format!("has more than {most} bytes, which is what {setting} allows");
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, reason));
+    }
+    Ok(content)
+}
+
 impl Package {
+    /// What a manifest or a signature may have, in bytes.
+    pub const BESIDE: u64 = 1 << 20;
+
     /// Reads `NAME.wasm`, `NAME.toml` and, if it is there, `NAME.sig`.
     ///
     /// # Errors
     /// The file that can't be read, and why.
     pub fn read(folder: &Path, name: &str) -> Result<Self, (std::path::PathBuf, std::io::Error)> {
+        Self::read_within(folder, name, u64::MAX)
+    }
+
+    /// The same, with a component of at most so many bytes.
+    ///
+    /// # Errors
+    /// The file that can't be read, or is too large, and why.
+    pub fn read_within(
+        folder: &Path,
+        name: &str,
+        component_bytes: u64,
+    ) -> Result<Self, (std::path::PathBuf, std::io::Error)> {
         let file = |ending: &str| folder.join(format!("{name}.{ending}"));
-        let component = std::fs::read(file("wasm")).map_err(|e| (file("wasm"), e))?;
-        let manifest = std::fs::read_to_string(file("toml")).map_err(|e| (file("toml"), e))?;
-        let signature = match std::fs::read_to_string(file("sig")) {
+        let bytes = |ending: &str, most: u64, setting: &str| {
+            let path = file(ending);
+            bounded(&path, most, setting).map_err(|e| (path, e))
+        };
+        let text = |ending: &str| {
+            let text = bytes(ending, Self::BESIDE, "a manifest's or signature's size")?;
+            String::from_utf8(text).map_err(|e| (file(ending), std::io::Error::new(ErrorKind::InvalidData, e)))
+        };
+        let component = bytes("wasm", component_bytes, "plugins.component_bytes")?;
+        let manifest = text("toml")?;
+        let signature = match text("sig") {
             Ok(text) => Some(text),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err((file("sig"), e)),
+            Err((_, e)) if e.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
         };
         Ok(Self { component, manifest, signature })
     }
@@ -151,5 +188,18 @@ mod tests {
         for text in ["", "../../etc", &"A".repeat(64), &"/".repeat(64)] {
             assert!(VersionId::try_from(Box::<str>::from(text)).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_component_that_is_larger_than_the_settings_allow_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("p.toml"), "name = 'p'").unwrap();
+        std::fs::write(folder.path().join("p.wasm"), [0; 100]).unwrap();
+        assert!(Package::read_within(folder.path(), "p", 100).is_ok());
+        let (path, error) = Package::read_within(folder.path(), "p", 99).unwrap_err();
+        let told = format!("{}: {error}", path.display());
+        assert!(told.contains("p.wasm: has more than 99 bytes") && told.contains("plugins.component_bytes"), "{told}");
+        std::fs::write(folder.path().join("p.toml"), vec![b'#'; (1 << 20) + 1]).unwrap();
+        assert!(Package::read(folder.path(), "p").is_err());
     }
 }

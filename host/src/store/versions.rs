@@ -89,7 +89,8 @@ impl Versions {
     pub fn put(&self, about: &About, package: &Package, in_use: &[VersionId]) -> Result<(), StoreError> {
         let of = self.folder.join(&*about.plugin);
         let place = of.join(about.id.as_str());
-        if !place.join(ABOUT).exists() {
+        // What is there but was changed is written anew: to deploy it again is what mends it.
+        if !place.join(ABOUT).exists() || self.package(&about.plugin, &about.id).is_err() {
             let beside = of.join(format!(".new-{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed)));
             let written = std::fs::create_dir_all(&beside)
                 .and_then(|()| write(&beside.join(COMPONENT), &package.component))
@@ -269,6 +270,9 @@ mod tests {
         std::fs::write(versions.place("p", &id).join(COMPONENT), "evil").unwrap();
         let error = versions.package("p", &id).unwrap_err().to_string();
         assert!(error.contains("was changed"), "{error}");
+        bring(&versions, 2, "one", &[]);
+        assert_eq!(versions.package("p", &id).unwrap().component, b"\0asm", "brought again, it is what it was");
+        assert_eq!(names(&versions), [Box::<str>::from("one")]);
     }
 
     #[test]

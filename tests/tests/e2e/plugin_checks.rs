@@ -98,6 +98,34 @@ fn what_breaks_the_contract_or_the_limits_fails_with_the_rule() {
     }
 }
 
+/// A version of the plugin with a migration, told how to fail at it.
+fn mover(layout: u32, how: &str, folder: &Path) -> std::path::PathBuf {
+    std::fs::copy(binary::component("mover"), folder.join("mover.wasm")).unwrap();
+    let manifest = std::fs::read_to_string(binary::manifest("mover")).unwrap();
+    let top = format!("version = \"0.1.0\"\nstate_layout = {layout}");
+    let manifest = manifest.replace("version = \"0.1.0\"", &top);
+    std::fs::write(folder.join("mover.toml"), format!("{manifest}\ndo = \"{how}\"\n")).unwrap();
+    folder.join("mover.wasm")
+}
+
+#[test]
+fn a_migration_is_tried_before_any_server_has_it() {
+    for (layout, how, outcome, found) in [
+        (2, "", "ok", "brings over layout 1"),
+        (3, "", "FAILED", "layout 2 is not known"),
+        (1, "", "note", "state_layout is 1"),
+        (2, "migrate-error", "FAILED", "an empty state of layout 1: can't go on: it says so"),
+        (2, "migrate-trap", "FAILED", "trapped"),
+        (2, "migrate-loop", "FAILED", "of CPU time"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (code, report) = check(&mover(layout, how, folder.path()), &[]);
+        let line = line(&report, " migrates ");
+        assert!(line.starts_with(outcome) && line.contains(found), "{layout} {how}: {line}\n{report}");
+        assert_eq!(code, Some(i32::from(outcome == "FAILED")), "{report}");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_report_also_as_json() {
     let folder = tempfile::tempdir().unwrap();

@@ -173,3 +173,25 @@ fn a_signature_that_is_there_has_to_be_good_even_where_none_is_required() {
     let came = server.process.wait_for_line("brought from the plugins folder", SOON);
     assert!(came.is_some_and(|line| line.contains("v2+")), "{}", server.process.log.text());
 }
+
+#[test]
+fn check_says_whether_the_server_would_take_the_signature() {
+    let world = world();
+    let ((release, trust), (other, _)) = (key(&world, "release"), key(&world, "other"));
+    let world = world.set("plugins.require_signature = true").append(&trust);
+    let component = version(&world, "v1");
+    let checked = |outcome: &str, found: &str| {
+        let report =
+            world.run(&["plugin", "check", "--seed", "5", "--count", "20", &component.display().to_string()]).log;
+        let line = report.lines().find(|line| line.contains(" is signed ")).unwrap_or_else(|| panic!("{report}"));
+        assert!(line.starts_with(outcome) && report.contains(found), "{report}");
+    };
+    checked("note", "it is not signed, and plugins.require_signature is on");
+    sign(&world, &component, &other);
+    checked("note", "a key that relevo.toml does not trust");
+    sign(&world, &component, &release);
+    checked("ok", "with the trusted key release");
+    let manifest = std::fs::read_to_string(component.with_extension("toml")).unwrap();
+    std::fs::write(component.with_extension("toml"), manifest + "\n# changed\n").unwrap();
+    checked("FAILED", "changed after it was signed");
+}

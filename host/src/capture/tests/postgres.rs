@@ -59,9 +59,12 @@ impl Host {
         self.health(|health| health.state == SourceState::Running).await;
     }
 
-    /// Ends everything where it stands, as a crash does.
-    fn kill(&mut self) {
-        self.running = None;
+    /// Ends everything where it stands, as a crash does. Returns when nothing of it runs any more on another
+    /// thread: it could still hand something to the journal, behind the next process's back.
+    async fn kill(&mut self) {
+        if let Some((mut capture, _)) = self.running.take() {
+            capture.tasks.shutdown().await;
+        }
     }
 
     fn sql(&self, sql: &str) -> String {
@@ -133,7 +136,7 @@ impl Host {
 
     /// Ends everything, and waits until the server knows it.
     async fn end(&mut self) {
-        self.kill();
+        self.kill().await;
         while self.sql("select count(*) from pg_replication_slots where active") != "0" {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -266,7 +269,7 @@ async fn crashes_of_either_side_lose_nothing_and_double_nothing() {
         for _ in 0..3 {
             // At any moment: what counts is that it is in the midst of writes.
             tokio::time::sleep(Duration::from_millis(15 + 17 * round)).await;
-            host.kill();
+            host.kill().await;
             host.begin();
         }
         if round % 2 == 1 {
@@ -331,7 +334,7 @@ async fn a_large_transaction_comes_in_chunks_and_becomes_visible_at_once() {
     // In the midst of it, as likely as not.
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        host.kill();
+        host.kill().await;
         host.begin();
     }
     assert!(writer.wait().unwrap().success());
@@ -384,7 +387,7 @@ async fn a_slot_that_is_not_what_it_was_is_a_gap() {
     host.sql("insert into t values (1, 'a')");
     host.changes_until("1").await;
     // Dropped.
-    host.kill();
+    host.kill().await;
     let drop = "select pg_drop_replication_slot('relevo_s') from (select pg_sleep(0.1)) as a";
     while host.sql("select count(*) from pg_replication_slots where active") != "0" {}
     host.sql(drop);
@@ -395,7 +398,7 @@ async fn a_slot_that_is_not_what_it_was_is_a_gap() {
     let all = host.changes_until("3").await;
     assert!(all.iter().all(|change| &*change.key != "2"));
     // Moved on by somebody else.
-    host.kill();
+    host.kill().await;
     while host.sql("select count(*) from pg_replication_slots where active") != "0" {}
     host.sql("insert into t values (4, 'unseen')");
     host.sql("select pg_replication_slot_advance('relevo_s', pg_current_wal_lsn())");
@@ -404,7 +407,7 @@ async fn a_slot_that_is_not_what_it_was_is_a_gap() {
     // Made anew.
     host.sql("insert into t values (5, 'e')");
     host.changes_until("5").await;
-    host.kill();
+    host.kill().await;
     while host.sql("select count(*) from pg_replication_slots where active") != "0" {}
     host.sql(drop);
     host.sql("insert into t values (6, 'unseen')");
@@ -421,12 +424,12 @@ async fn a_database_that_was_restored_or_is_another_one_is_a_gap() {
     let mut host = Host::new(TABLE).await;
     host.sql("insert into t values (1, 'a')");
     host.changes_until("1").await;
-    host.kill();
+    host.kill().await;
     host.database.back_up();
     host.start().await;
     host.sql("insert into t values (2, 'lost')");
     host.changes_until("2").await;
-    host.kill();
+    host.kill().await;
     // It has gone on since, beyond where it was read to.
     host.database.restore();
     host.sql("insert into t select n, repeat('other', 100) from generate_series(100, 2000) as n");
@@ -436,14 +439,14 @@ async fn a_database_that_was_restored_or_is_another_one_is_a_gap() {
     host.changes_until("3").await;
     let gaps = host.gaps().await;
     assert!(gaps.len() == 1 && gaps[0].contains("restored or replaced"), "{gaps:?}");
-    host.kill();
+    host.kill().await;
 
     // Restored, and not gone on.
     host.database.restore();
     host.begin();
     host.health(|health| health.state == SourceState::Running).await;
     assert!(host.gaps().await.len() == 2, "{:?}", host.gaps().await);
-    host.kill();
+    host.kill().await;
 
     let other = Postgres::start();
     other.sql(TABLE);
@@ -531,7 +534,7 @@ async fn what_stands_in_the_way_is_said_with_what_mends_it() {
     host.begin();
     let reason = host.failed("wal_level").await;
     assert!(reason.contains("ALTER SYSTEM SET wal_level = 'logical';"), "{reason}");
-    host.kill();
+    host.kill().await;
 
     let mut host = Host::over(Postgres::start(), "tables = [\"t\", \"u\", \"v\"]").await;
     host.sql("create table t (id bigint primary key, v text); create table u (x int)");
@@ -587,11 +590,11 @@ async fn tls_and_passwords_come_by_the_address_and_no_superuser_is_needed() {
     let encrypted =
         host.sql("select bool_and(ssl) from pg_stat_ssl join pg_stat_activity using (pid) where usename = 'watcher'");
     assert_eq!(encrypted, "t");
-    host.kill();
+    host.kill().await;
     host.settings[0].url = format!("postgres://watcher:wrong@localhost:{port}/gad?sslmode=require");
     host.begin();
     host.failed("password authentication failed").await;
-    host.kill();
+    host.kill().await;
     // Somebody else's certificate.
     host.settings[0].url = format!("postgres://watcher:p%40ss%2Fw+rd@localhost:{port}/gad?sslmode=verify-full");
     host.begin();

@@ -43,6 +43,7 @@ impl Check {
             seed: self.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX))),
             events: self.count as usize,
             only_samples: self.events.is_some(),
+            migration_cpu: config.plugins.migration_cpu,
         };
         let report = prove(&sandbox()?, &files.folder, &files.name, &config.terms(&files.name), &samples, &options);
         if self.json {

@@ -89,7 +89,7 @@ impl Walk {
 
     /// Whether there is much left to read.
     fn near(&self, head: Number) -> bool {
-        self.next + 10_000 < head.0
+        self.next.saturating_add(10_000) < head.0
     }
 
     /// Looks at the next records. False: there are none.
@@ -97,7 +97,7 @@ impl Walk {
         let from = self.next;
         let page = journal.page(from).await?;
         let Some(to) = page.last().map(|record| record.first) else {
-            let end = journal.head().await?.0 + 1;
+            let end = journal.head().await?.0.saturating_add(1);
             self.hole(journal, end).await?;
             return Ok(false);
         };
@@ -108,7 +108,7 @@ impl Walk {
             }
             let shares = index.remove(&stored.first).unwrap_or_default();
             self.record(journal, stored, shares).await?;
-            self.next = self.next.max(stored.last + 1);
+            self.next = self.next.max(stored.last.saturating_add(1));
         }
         parts::without_record(journal, &mut self.channels, from, to).await?;
         Ok(true)
@@ -200,7 +200,7 @@ impl Walk {
         let Append { source, incarnation, position, token, events, snapshot, .. } = append;
         self.counts.appends += 1;
         self.counts.events += events.len() as u64;
-        if stored.last - first + 1 != (events.len() as u64).max(1) {
+        if stored.last.saturating_sub(first).saturating_add(1) != (events.len() as u64).max(1) {
             self.records.wrong(format!(
                 "record {first} has {} events for its numbers to {}",
                 events.len(),

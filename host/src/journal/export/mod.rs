@@ -79,7 +79,8 @@ pub(crate) async fn export(
     'pages: loop {
         let page = journal.page(next).await?;
         let Some(last) = page.last() else { break };
-        next = last.last + 1;
+        // A damaged record may say that it ends anywhere.
+        next = last.last.max(last.first).saturating_add(1);
         for stored in page.iter().filter(|stored| stored.last >= wanted.from.unwrap_or_default().0) {
             if stored.first > to.0 {
                 break 'pages;

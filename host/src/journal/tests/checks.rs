@@ -95,6 +95,8 @@ async fn what_is_changed_behind_the_journals_back_is_found() {
         ("UPDATE record SET body = x'0201020304ff' WHERE first = 1", "record 1: its checksum is wrong (an append"),
         ("DELETE FROM record WHERE first = 4", "the records of the numbers 4 to 5 are gone"),
         ("UPDATE record SET last = last + 1 WHERE first = 1", "has 3 events for its numbers"),
+        ("UPDATE record SET last = -1 WHERE first = 1", "has 3 events for its numbers"),
+        ("UPDATE record SET last = 9223372036854775807 WHERE first = 1", "has 3 events for its numbers"),
         ("UPDATE record SET at = 1 WHERE first > 3", "was applied before"),
         ("UPDATE record SET pos_commit = 1 WHERE first = 1", "not indexed at its position"),
         ("DELETE FROM chunk WHERE id = 1", "its body is gone"),

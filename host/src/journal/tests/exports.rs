@@ -77,3 +77,19 @@ async fn a_record_that_can_not_be_read_is_a_line() {
     assert_eq!((all[0]["kind"].as_str(), &all[0]["last"]), (Some("damaged"), &json!(3)), "{}", all[0]);
     assert!(all[0]["why"].as_str().unwrap().contains("checksum") && numbers(&all, "event")[0] == 6);
 }
+
+#[tokio::test]
+async fn a_record_that_says_it_ends_before_it_begins_is_exported_once() {
+    let folder = tempfile::tempdir().unwrap();
+    super::checks::lively(folder.path()).await.close().await;
+    let whole = lines(folder.path(), Wanted::default()).await.len();
+    let newest = "UPDATE record SET last = -1 WHERE first = (SELECT max(first) FROM record)";
+    super::damage::change(folder.path(), newest).await;
+    let mut left = 2 * whole;
+    let take = |_: &str| {
+        left -= 1;
+        left > 0
+    };
+    let exported = export(folder.path(), &Wanted::default(), take).await.unwrap().unwrap();
+    assert!((whole as u64 - 2..=whole as u64).contains(&exported.lines), "{exported:?} of {whole}");
+}

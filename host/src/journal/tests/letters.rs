@@ -145,3 +145,23 @@ async fn letters_alone_never_bring_a_journal_to_its_limit() {
     assert_eq!(journal.gaps().await.unwrap(), []);
     assert!(!listed(&journal, None, Number::ZERO, 1000).await.is_empty());
 }
+
+#[tokio::test]
+async fn large_letters_are_listed_a_few_at_a_time_and_all_of_them_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).await;
+    let large = "x".repeat(400 << 10);
+    let mut numbers = Vec::new();
+    for event in 1..=30 {
+        numbers.push(write(&journal, &letter("p", event, &large)).await.0);
+    }
+    let (mut after, mut all) = (Number::ZERO, Vec::new());
+    loop {
+        let page = listed(&journal, Some("p"), after, 200).await;
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 10, "{} letters of 400 KiB at once", page.len());
+        after = Number(*last);
+        all.extend(page);
+    }
+    assert_eq!(all, numbers);
+}

@@ -59,7 +59,7 @@ async fn a_plugin_that_cannot_go_on_stands_still_at_its_cursor_and_is_named() {
     world.append().await;
     running
         .until("ledger", |health| {
-            matches!(&health.status, Status::Failed { plugin: Some(plugin), reason } if &**plugin == "ledger" && reason.contains("it says so"))
+            matches!(&health.status, Status::Failed { plugin: Some(plugin), reason } if &**plugin == "ledger" && reason == "can't go on")
         })
         .await;
     let news = world.publish(1, "news", "1").await;
@@ -233,4 +233,22 @@ async fn reference_tables_over_their_limit_stop_the_pipeline_which_goes_on_with_
     running.done(last).await;
     assert_eq!(world.board().await, world.bank.board(), "nothing is lost");
     running.pipelines.stop().await;
+}
+
+/// Anybody may ask `/readyz`, and notices are read by more than the operators.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_a_pipeline_stands_still_quotes_nothing_of_what_a_plugin_says_of_a_row() {
+    for (settings, top) in [("", "on_fault = 'hold'"), ("quarantine_after = 2", "")] {
+        let (mut world, running) = super::stamps::world(settings, top, "do = 'trap'").await;
+        world.change(10).await;
+        running.until("stamp", |health| matches!(health.status, Status::Failed { .. })).await;
+        let health = running.health("stamp");
+        let Status::Failed { reason, .. } = &health.status else { continue };
+        assert!(!reason.contains("it says so"), "{reason}");
+        assert!(
+            health.last_fault.as_ref().is_some_and(|fault| fault.contains("it says so")),
+            "for operators: {health:?}"
+        );
+        running.pipelines.stop().await;
+    }
 }

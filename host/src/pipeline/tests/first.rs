@@ -81,3 +81,57 @@ async fn a_plugin_that_a_pipeline_gets_beside_those_it_has_is_deployed_too() {
     assert_eq!(stamps, ["f0", "v1"]);
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_that_gets_a_plugin_takes_no_version_from_another_that_serves_with_it() {
+    let mut world = World::new("folder_rest = '20ms'\nkeep_versions = 1").await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'stamp'\nplugins = ['stamp']\n");
+    world.place_with("stamp", "stamp", &manifest("v0", "", ""));
+    let running = world.start().await;
+    running.until("stamp", |health| health.status == Status::Running).await;
+    running.pipelines.stop().await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'second'\nplugins = ['stamp']\n");
+    world.place_with("stamp", "stamp", &manifest("v1", "", ""));
+    for _ in 0..2 {
+        let running = world.start().await;
+        for (pipeline, version) in [("stamp", "v0+"), ("second", "v1+")] {
+            running.until(pipeline, |health| health.status == Status::Running).await;
+            let serves = &running.health(pipeline).versions[0].1;
+            assert!(serves.starts_with(version), "{pipeline}: {serves}");
+        }
+        running.pipelines.stop().await;
+    }
+}
+
+/// What they served with is gone, as after a restore without the data folder's versions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_plugins_that_can_not_be_loaded_are_mended_one_after_the_other() {
+    let of_first = |stamp: &str| manifest(stamp, "", "").replace("name = 'stamp'", "name = 'first'");
+    let mut world = World::new("folder_rest = '20ms'").await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'stamp'\nplugins = ['first', 'stamp']\n");
+    world.place_with("stamp", "first", &of_first("f0"));
+    world.place_with("stamp", "stamp", &manifest("v0", "", ""));
+    let running = world.start().await;
+    running.until("stamp", |health| health.status == Status::Running).await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    running.pipelines.stop().await;
+    std::fs::remove_dir_all(world.config().versions_folder()).unwrap();
+    std::fs::remove_dir_all(world.config().plugins_folder()).unwrap();
+
+    let running = world.start().await;
+    running.until("stamp", |health| matches!(health.status, Status::Failed { .. })).await;
+    let desk = running.pipelines.desk();
+    let first = World::package("stamp", of_first("f1"));
+    let deployed = desk.deploy("first", first, "7", crate::store::Origin::Http).await.unwrap();
+    let one = &deployed.pipelines[0];
+    assert!(matches!(one.outcome, Outcome::Waits { .. }), "{:?}", one.outcome);
+    let noted = &one.canary.as_ref().unwrap().notes;
+    assert!(noted.iter().any(|note| note.contains("not tried, for stamp can't be loaded")), "{noted:?}");
+    running.swap_to(version("v1")).await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    let stamps: Vec<String> = world.stamps().await.into_iter().map(|stamped| stamped.stamp).collect();
+    assert_eq!(stamps, ["f0", "v0", "f1", "v1"]);
+    running.pipelines.stop().await;
+}

@@ -310,3 +310,48 @@ async fn an_event_that_was_tried_again_and_fails_when_the_state_is_made_anew_is_
     assert_eq!(desk.dead_letters(None, Number::ZERO, 10).await.unwrap().len(), 1, "it counts no more, and it shows");
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_that_fails_again_holds_no_pipeline_whatever_the_policy() {
+    let (mut world, running) = world("", "on_fault = 'hold'", AT_FIVE).await;
+    world.bank.account(5, 1, 1);
+    let last = world.change(1).await;
+    running.until("stamp", |health| matches!(health.status, Status::Failed { .. })).await;
+    running.pipelines.desk().skip("stamp", Number(last.0 - 1), "7").await.unwrap();
+    running.stamped(last).await;
+    // It remembers no longer that the event was let go.
+    running.pipelines.stop().await;
+    let running = world.start().await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0);
+    let place = desk.replay(letter.number, "7").await.unwrap();
+    running.stamped(place).await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    let left = desk.dead_letters(None, Number::ZERO, 10).await.unwrap();
+    let events: Vec<Number> = left.iter().map(|stored| stored.letter.number).collect();
+    assert_eq!(events, [letter.letter.number], "a letter again");
+    assert!(left[0].number > letter.number);
+    assert_eq!(running.health("stamp").status, Status::Running);
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_letter_whose_plugin_left_the_pipeline_is_not_gone_because_somebody_tried_it_again() {
+    let (mut world, running) = two("on_fault = 'bypass'").await;
+    world.bank.account(5, 1, 1);
+    let last = world.append().await;
+    running.stamped(last).await;
+    running.pipelines.stop().await;
+    world.settings = world.settings.replace("plugins = ['first', 'stamp']", "plugins = ['stamp']");
+    let running = world.start().await;
+    let desk = running.pipelines.desk();
+    let letter = desk.dead_letters(None, Number::ZERO, 10).await.unwrap().remove(0).number;
+    let place = desk.replay(letter, "7").await.unwrap();
+    running.stamped(place).await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    let left = desk.dead_letters(None, Number::ZERO, 10).await.unwrap();
+    assert_eq!(left.iter().map(|stored| stored.number).collect::<Vec<_>>(), [letter]);
+    running.pipelines.stop().await;
+}

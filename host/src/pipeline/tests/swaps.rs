@@ -221,9 +221,29 @@ async fn a_version_in_the_folder_that_the_server_stopped_over_is_brought_at_the_
     let (world, running) = world("", "", "").await;
     running.pipelines.stop().await;
     world.place_with("stamp", "stamp", &manifest("v1", "", ""));
-    let folder = world.folder.path().join("plugins");
-    super::super::folder::bring(running.pipelines.desk(), &folder, &"stamp".into()).await;
+    super::super::folder::bring(running.pipelines.desk(), &"stamp".into()).await;
     let running = world.start().await;
     running.until("stamp", |health| health.versions.first().is_some_and(|(_, name)| name.starts_with("v1+"))).await;
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_fails_while_a_version_is_tried_says_nothing_of_the_version() {
+    let (mut world, running) = world("", "", "").await;
+    let last = world.change(2).await;
+    running.stamped(last).await;
+    let change = async |sql: &'static str| {
+        let path = world.folder.path().join("journal.db");
+        let pool = sqlx::SqlitePool::connect(path.to_str().unwrap()).await.unwrap();
+        sqlx::query(sql).execute(&pool).await.unwrap();
+        pool.close().await;
+    };
+    change("ALTER TABLE replaced RENAME TO hidden").await;
+    let error = running.deploy(version("v1")).await.unwrap_err();
+    assert!(matches!(error, DeployError::Journal(_)), "{error:?}");
+    let view = running.pipelines.desk().plugin("stamp").await.unwrap();
+    assert!(view.versions.iter().all(|about| about.refused.is_none()), "{:?}", view.versions);
+    change("ALTER TABLE hidden RENAME TO replaced").await;
+    running.swap_to(version("v1")).await;
     running.pipelines.stop().await;
 }

@@ -190,3 +190,19 @@ async fn state_channels_are_compared_at_each_tick_and_not_only_at_the_end() {
     assert!(board[0].was.as_ref().unwrap().deleted && !board[0].is.as_ref().unwrap().deleted);
     running.pipelines.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shadow_whose_reports_nobody_reads_ends_with_its_time() {
+    let (mut world, running) = world("shadows = 1", "", "").await;
+    let last = world.change(1).await;
+    running.stamped(last).await;
+    let desk = running.pipelines.desk();
+    let _unread = desk.shadow(wish(version("v0")), Some(Duration::from_secs(3))).await.unwrap();
+    let free = async {
+        while desk.shadow(wish(version("v0")), None).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), free).await.expect("its place is free again");
+    running.pipelines.stop().await;
+}

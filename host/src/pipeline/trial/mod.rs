@@ -69,7 +69,15 @@ pub(super) fn run(
     range: &Range,
     tell: Tell<'_>,
 ) -> Result<Report, Stop> {
-    let mut course = Course::begin(context, plugin, id, range)?;
+    let mut course = match Course::begin(context, plugin, id, range) {
+        // A deployment: what keeps another plugin from being loaded must not keep this one from being mended.
+        Err(Stop::Broken { plugin: Some(other), reason }) if range.until_fault && other != *plugin => {
+            let (pipeline, plugin) = (context.name.as_ref().into(), plugin.as_ref().into());
+            let notes = vec![format!("not tried, for {other} can't be loaded: {reason}")];
+            return Ok(Report { pipeline, plugin, notes, ended: true, ..Report::default() });
+        }
+        begun => begun?,
+    };
     course.follow(board, tell)?;
     Ok(course.end())
 }
