@@ -24,9 +24,12 @@ const CHANGES: usize = 400;
 
 const CATCH_UP: Duration = Duration::from_secs(120);
 
+/// So that checkpoints come all the time, and failures in the midst of them.
+const CHECKPOINTS: &str = "journal.wal_bytes = \"512KiB\"";
+
 #[test]
 fn under_durability_power_a_power_failure_takes_nothing_that_anybody_saw() {
-    let world = World::configured(|world| world.set("journal.durability = \"power\""));
+    let world = World::configured(|world| world.set("journal.durability = \"power\"").set(CHECKPOINTS));
     Story::of("power lost, durability power", world, rounds(6)).assert_nothing_was_lost();
 }
 
@@ -39,7 +42,7 @@ fn the_same_holds_over_postgres() {
 #[test]
 fn under_durability_process_what_a_power_failure_takes_is_a_new_epoch_and_comes_again() {
     // Synced seldom, so that there is something to lose.
-    let world = World::configured(|world| world.set("journal.sync_every = \"300ms\""));
+    let world = World::configured(|world| world.set("journal.sync_every = \"300ms\"").set(CHECKPOINTS));
     Story::of("power lost, durability process", world, rounds(6)).assert_new_epochs();
 }
 
