@@ -2,6 +2,9 @@
 //!
 //! Compiled in with the feature `failpoints` only. `RELEVO_FAILPOINT=NAME=kill@N` kills the process
 //! with SIGKILL when the point is passed for the N-th time.
+//!
+//! For the power tests: `RELEVO_SYNCED=FILE` keeps what of the journal's WAL is on the disk in a file, and
+//! `RELEVO_BOOT_ID` stands for the machine's own.
 
 pub const APPEND_BEFORE: &str = "append.before";
 pub const APPEND_AFTER: &str = "append.after";
@@ -19,6 +22,100 @@ pub fn hit(point: &str) {
     armed::hit(point);
     #[cfg(not(feature = "failpoints"))]
     let _ = point;
+}
+
+/// How far the WAL of a database is written; taken before a sync, kept after it. Does nothing without the feature.
+#[inline]
+pub fn written(database: &std::path::Path) -> Written {
+    #[cfg(feature = "failpoints")]
+    return Written(power::written(database));
+    #[cfg(not(feature = "failpoints"))]
+    {
+        let _ = database;
+        Written()
+    }
+}
+
+/// See [`written`].
+#[derive(Debug, Clone, Copy)]
+pub struct Written(#[cfg(feature = "failpoints")] Option<power::Wal>);
+
+impl Written {
+    /// A sync that began after this was taken has ended well.
+    #[inline]
+    pub fn is_synced(self) {
+        #[cfg(feature = "failpoints")]
+        power::synced(self.0);
+    }
+}
+
+/// The machine's boot as a test has it; None without the feature.
+#[inline]
+pub fn boot_id() -> Option<String> {
+    #[cfg(feature = "failpoints")]
+    return std::env::var("RELEVO_BOOT_ID").ok();
+    #[cfg(not(feature = "failpoints"))]
+    None
+}
+
+#[cfg(feature = "failpoints")]
+mod power {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt as _;
+    use std::path::Path;
+    use std::sync::OnceLock;
+
+    /// The salts of the WAL's header, which tell one filling of the file from the next, and how many frames of it
+    /// are committed: as SQLite's shared index has them, byte for byte.
+    pub(super) type Wal = [u8; 12];
+
+    /// Where they stand in the index's header: `mxFrame` and `aSalt` of SQLite's `WalIndexHdr`.
+    const FRAMES: u64 = 16;
+    const SALTS: u64 = 32;
+
+    fn kept() -> Option<&'static File> {
+        static KEPT: OnceLock<Option<File>> = OnceLock::new();
+        KEPT.get_or_init(|| {
+            let path = std::env::var_os("RELEVO_SYNCED")?;
+            let opened = File::options().create(true).truncate(false).write(true).open(&path);
+            Some(opened.unwrap_or_else(|error| {
+                // A power test that keeps nothing proves nothing: stop at once.
+                eprintln!("RELEVO_SYNCED={}: {error}", path.display());
+                std::process::exit(2);
+            }))
+        })
+        .as_ref()
+    }
+
+    /// Never closed: with the handle SQLite's own locks on the file would go.
+    fn index(database: &Path) -> Option<&'static File> {
+        static INDEX: OnceLock<Option<File>> = OnceLock::new();
+        INDEX
+            .get_or_init(|| {
+                let mut path = database.as_os_str().to_owned();
+                path.push("-shm");
+                File::open(path).ok()
+            })
+            .as_ref()
+    }
+
+    pub(super) fn written(database: &Path) -> Option<Wal> {
+        kept()?;
+        let index = index(database)?;
+        let mut wal = Wal::default();
+        index.read_exact_at(&mut wal[..8], SALTS).ok()?;
+        index.read_exact_at(&mut wal[8..], FRAMES).ok()?;
+        Some(wal)
+    }
+
+    pub(super) fn synced(wal: Option<Wal>) {
+        if let (Some(wal), Some(kept)) = (wal, kept())
+            && let Err(error) = kept.write_all_at(&wal, 0)
+        {
+            eprintln!("RELEVO_SYNCED: {error}");
+            std::process::exit(2);
+        }
+    }
 }
 
 #[cfg(feature = "failpoints")]

@@ -202,6 +202,13 @@ impl World {
         files
     }
 
+    /// One of them, by its name; it may not be there.
+    pub fn journal_file(&self, name: &str) -> PathBuf {
+        let files = self.journal_files();
+        let folder = files.first().and_then(|file| file.parent()).expect("a file lies in a folder");
+        folder.join(name)
+    }
+
     /// Whether the journal has this text: in its files as they are, or in what they say uncompressed.
     pub fn journal_holds(&self, text: &str) -> bool {
         let exported = self.run(&["journal", "export"]);

@@ -29,6 +29,7 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
     tools::need("chromedriver", "chromium-driver")?;
     tools::need_postgres()?;
     tools::need("openssl", "openssl")?;
+    tools::need("faketime", "faketime")?;
     let compiler = wasm::compiler()?;
     say("plugins: those that ship, and those that misbehave");
     let ready = plugins::build(&compiler, &[plugins::SHIPPED, plugins::FOR_TESTS].concat())?;

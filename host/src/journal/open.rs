@@ -27,6 +27,9 @@ pub(super) const FILE: &str = "journal.db";
 
 /// What makes one start of the machine different from another; None where it can't be read.
 pub(super) fn boot_id() -> Option<String> {
+    if let Some(told) = crate::failpoint::boot_id() {
+        return Some(told);
+    }
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
 }
 
@@ -53,7 +56,9 @@ pub(super) async fn open(
     // SQLite keeps no lock on its WAL file itself, so that opening and closing it is safe; closing
     // another handle of the main file would drop SQLite's own locks.
     let wal = File::open(wal_path(&path))?;
+    let written = crate::failpoint::written(&path);
     wal.sync_all()?;
+    written.is_synced();
     File::open(folder)?.sync_all()?;
     lock.begun()?;
     let pool = SqlitePoolOptions::new()

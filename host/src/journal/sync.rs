@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::shared::{Batch, Shared};
+use crate::failpoint;
 
 /// Where the writer hands over what it wrote.
 pub(super) enum Publisher {
@@ -47,15 +48,18 @@ impl Publisher {
     }
 }
 
-async fn sync(wal: &Arc<File>) -> std::io::Result<()> {
+async fn sync(shared: &Shared, wal: &Arc<File>) -> std::io::Result<()> {
     let wal = wal.clone();
-    tokio::task::spawn_blocking(move || wal.sync_data()).await.map_err(std::io::Error::other)?
+    let written = failpoint::written(&shared.path);
+    tokio::task::spawn_blocking(move || wal.sync_data()).await.map_err(std::io::Error::other)??;
+    written.is_synced();
+    Ok(())
 }
 
 async fn publish_after_sync(shared: Arc<Shared>, wal: Arc<File>, mut waiting: mpsc::UnboundedReceiver<Batch>) {
     let mut batches = Vec::new();
     while waiting.recv_many(&mut batches, usize::MAX >> 8).await > 0 {
-        if let Err(error) = sync(&wal).await {
+        if let Err(error) = sync(&shared, &wal).await {
             shared.fail(&error);
             return;
         }
@@ -73,7 +77,7 @@ pub(super) async fn every(shared: Arc<Shared>, wal: Arc<File>, pause: Duration, 
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let through = *head.borrow_and_update();
-        if let Err(error) = sync(&wal).await {
+        if let Err(error) = sync(&shared, &wal).await {
             shared.fail(&error);
             return;
         }

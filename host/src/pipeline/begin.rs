@@ -15,7 +15,7 @@ use super::meta::{Meta, Paused, Rebuild};
 use super::swap::{self, Place};
 use super::wants::Wants;
 use super::worker::{Asked, Context, Worker, take_memory};
-use crate::event::{Micros, Name, Number};
+use crate::event::{Name, Number};
 use crate::journal::{Commit, Control, PipelineState, StateChange, Swap};
 use crate::store::VersionId;
 
@@ -146,7 +146,7 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         let kept = context.handle.block_on(context.journal.checkpoints(&context.name))?;
-        match kept.last().filter(|newest| Micros::now() < newest.at.plus(every)) {
+        match kept.last().filter(|newest| context.journal.now() < newest.at.plus(every)) {
             Some(_) => self.live.checkpoint_taken(every),
             None => self.live.checkpoint_soon(),
         }

@@ -4,6 +4,7 @@
 
 mod beginnings;
 mod changes;
+mod clock;
 mod crashes;
 mod doctor;
 mod gad;
@@ -25,6 +26,7 @@ mod postgres;
 mod postgres_crashes;
 mod postgres_network;
 mod postgres_slot;
+mod power;
 mod process;
 mod resuming;
 mod slow_clients;

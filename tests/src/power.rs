@@ -1,0 +1,93 @@
+//! The power fails: what of the journal's files was not on the disk is gone, and the machine starts anew. The server
+//! keeps for it (with the feature `failpoints`) how far the WAL was synced.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::random::Random;
+use crate::server::{Process, Server};
+use crate::world::World;
+
+/// SQLite's own: the header of a WAL, that of a frame, and our page size.
+const HEADER: u64 = 32;
+const FRAME: u64 = 24 + 4096;
+
+/// Where the salts stand in the WAL's header.
+const SALTS: u64 = 16;
+
+/// In the shared index: how many frames are committed (`mxFrame`), and how many a checkpoint has begun to move, having
+/// synced them itself (`nBackfillAttempted`).
+const COMMITTED: u64 = 16;
+const MOVED: u64 = 128;
+
+/// A machine on which a world's server runs.
+#[derive(Debug, Default)]
+pub struct Machine {
+    boots: u32,
+}
+
+/// What a power failure took.
+#[derive(Debug, Clone, Copy)]
+pub struct Cut {
+    /// Bytes of the WAL that were written and not synced, and how many of them are gone.
+    pub unsynced: u64,
+    pub gone: u64,
+    /// Whether a checkpoint had moved frames of this filling of the WAL, or had begun a new one since the sync.
+    pub moved: bool,
+    pub begun_anew: bool,
+}
+
+impl Machine {
+    /// Starts the server of a world on this boot of the machine.
+    pub fn serve(&self, world: &World) -> Server {
+        Server::listening(Process::start(self.command(world))).ready()
+    }
+
+    fn command(&self, world: &World) -> Command {
+        let mut command = world.command(&["serve"]);
+        command.env("RELEVO_SYNCED", synced(world)).env("RELEVO_BOOT_ID", format!("boot-{}", self.boots));
+        command
+    }
+
+    /// The power fails under a server. Of what was not synced the disk has all up to a random place: nothing of it
+    /// in every other failure, since that is the worst.
+    ///
+    /// # Panics
+    /// If the server's binary doesn't keep how far it synced.
+    pub fn power_fails(&mut self, world: &World, server: Server, random: &mut Random) -> Cut {
+        server.kill();
+        self.boots += 1;
+        let wal = world.journal_file("journal.db-wal");
+        let index = world.journal_file("journal.db-shm");
+        let file = File::options().read(true).write(true).open(&wal).expect("the WAL");
+        let length = file.metadata().expect("its length").len();
+        let mut kept = [0; 12];
+        let keeps = File::open(synced(world)).and_then(|synced| synced.read_exact_at(&mut kept, 0));
+        keeps.expect("the server is built with --features failpoints and keeps how far it synced");
+        let mut salts = [0; 8];
+        let has_header = length >= HEADER && file.read_exact_at(&mut salts, SALTS).is_ok();
+        let count = |at| {
+            let mut count = [0; 4];
+            File::open(&index).and_then(|index| index.read_exact_at(&mut count, at)).expect("the WAL's index");
+            u64::from(u32::from_ne_bytes(count))
+        };
+        let (committed, moved) = (count(COMMITTED), count(MOVED));
+        // The WAL begins anew only when the database file has, synced, all that was in it.
+        let begun_anew = !has_header || salts != kept[..8];
+        let frames = if begun_anew { 0 } else { u64::from(u32::from_ne_bytes(kept[8..].try_into().expect("4 bytes"))) };
+        // Behind what is committed stands what an earlier filling has left.
+        let synced = (HEADER + frames.max(moved) * FRAME).min(length);
+        let unsynced = (HEADER + committed * FRAME).min(length).saturating_sub(synced);
+        let gone = if self.boots % 2 == 1 { unsynced } else { random.below(unsynced + 1) };
+        file.set_len(synced + unsynced - gone).expect("the WAL can be cut");
+        // Memory of the machine that is off.
+        std::fs::remove_file(index).expect("the WAL's index can go");
+        Cut { unsynced, gone, moved: moved > 0, begun_anew }
+    }
+}
+
+fn synced(world: &World) -> PathBuf {
+    world.data().with_file_name("synced")
+}

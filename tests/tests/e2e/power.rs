@@ -1,0 +1,208 @@
+//! The power fails under writes, again and again. Under durability `power` nothing is lost that anybody saw; under
+//! `process` what is lost is told as a new epoch, and comes again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use relevo_tests::client::{Client, Connect, assert_rising_without_doubles};
+use relevo_tests::follower::Follower;
+use relevo_tests::frame::{Frame, Place};
+use relevo_tests::oracle::{Expected, assert_same, expected, seen};
+use relevo_tests::panel;
+use relevo_tests::postgres::Postgres;
+use relevo_tests::power::Machine;
+use relevo_tests::random::Random;
+use relevo_tests::server::Server;
+use relevo_tests::steady::{self, SteadyWriter};
+use relevo_tests::wait::SOON;
+use relevo_tests::witness::rounds;
+use relevo_tests::workload::{self, CliWriter, Logged, Op, in_order, transactions};
+use relevo_tests::world::World;
+
+/// Of each round.
+const CHANGES: usize = 400;
+
+const CATCH_UP: Duration = Duration::from_secs(120);
+
+/// So that checkpoints come all the time, and failures in the midst of them.
+const CHECKPOINTS: &str = "journal.wal_bytes = \"512KiB\"";
+
+#[test]
+fn under_durability_power_a_power_failure_takes_nothing_that_anybody_saw() {
+    let world = World::configured(|world| world.set("journal.durability = \"power\"").set(CHECKPOINTS));
+    Story::of("power lost, durability power", world, rounds(6)).assert_nothing_was_lost();
+}
+
+#[test]
+fn the_same_holds_over_postgres() {
+    let world = World::over(Postgres::start(), |world| world.set("journal.durability = \"power\""));
+    Story::of("power lost, durability power, PostgreSQL", world, rounds(5)).assert_nothing_was_lost();
+}
+
+#[test]
+fn under_durability_process_what_a_power_failure_takes_is_a_new_epoch_and_comes_again() {
+    // Synced seldom, so that there is something to lose.
+    let world = World::configured(|world| world.set("journal.sync_every = \"300ms\"").set(CHECKPOINTS));
+    Story::of("power lost, durability process", world, rounds(6)).assert_new_epochs();
+}
+
+#[test]
+fn what_comes_again_comes_from_postgres_too() {
+    let world = World::over(Postgres::start(), |world| world.set("journal.sync_every = \"300ms\""));
+    Story::of("power lost, durability process, PostgreSQL", world, rounds(5)).assert_new_epochs();
+}
+
+/// User 2 is efectivo 1: assignments come over a channel that the session joined by itself.
+const CHANNELS: [&str; 2] = ["tasks", "user:2"];
+
+/// What a client got while the power failed again and again.
+struct Story {
+    name: &'static str,
+    world: World,
+    server: Server,
+    how: Connect,
+    start: Place,
+    frames: Vec<Frame>,
+    log: Vec<Logged>,
+    failures: usize,
+    began: Instant,
+}
+
+impl Story {
+    fn of(name: &'static str, world: World, rounds: usize) -> Self {
+        let (began, mut random, mut machine) = (Instant::now(), Random::from_environment(name), Machine::default());
+        world.sql(if world.postgres.is_some() { steady::PREPARE } else { workload::PREPARE });
+        let how = Connect::by("2", "LEVEL_1").to("tasks");
+        let follower = Follower::start(how.clone());
+        let mut steady: Vec<SteadyWriter> = Vec::new();
+        let mut log = Vec::new();
+        for round in 0..rounds {
+            let server = machine.serve(&world);
+            follower.server_is_at(server.address);
+            follower.wait_connected(round + 1, SOON);
+            // The first start takes the snapshot: what is written from there on comes as changes.
+            if round == 0 {
+                steady.extend(world.postgres.iter().map(|postgres| SteadyWriter::start(postgres, 1, &mut random)));
+            }
+            let before = follower.count("tasks");
+            let writer =
+                steady.is_empty().then(|| CliWriter::start(&world.database(), transactions(&mut random, CHANGES)));
+            let more = usize::try_from(random.between(1, 250)).expect("a small number");
+            follower.wait_messages("tasks", before + more, CATCH_UP);
+            let cut = machine.power_fails(&world, server, &mut random);
+            log.extend(writer.into_iter().flat_map(CliWriter::finish));
+            println!("{name}: after {more} messages: {cut:?}");
+        }
+        let server = machine.serve(&world);
+        follower.server_is_at(server.address);
+        follower.wait_connected(rounds + 1, SOON);
+        match &world.postgres {
+            Some(postgres) => log = steady::committed(postgres, steady),
+            None => {
+                // A last change of its own: what would come twice comes before it.
+                let last = vec![vec![Op::Replace { id: 150, state: "PROGRAMMED", priority: "LOW" }]];
+                log.extend(CliWriter::start(&world.database(), last).finish());
+            }
+        }
+        let log = in_order(log);
+        let all = expected(&log);
+        let last = all.iter().rev().find(|e| e.channel == "tasks").expect("messages");
+        follower.wait_for("the last change", CATCH_UP, |frame| frame.is_of("tasks") && seen(frame) == *last);
+        let (frames, start) = (follower.frames(), follower.started_at());
+        Self { name, world, server, how, start, frames, log, failures: rounds, began }
+    }
+
+    /// Durability `power`.
+    fn assert_nothing_was_lost(&self) {
+        let epochs: BTreeSet<&str> = self.epochs().collect();
+        assert_eq!(epochs.len(), 1, "the epoch stays: {epochs:?}");
+        assert!(self.frames.iter().all(|f| f.kind() != "gap"), "nothing was lost, so there is no gap");
+        for channel in CHANNELS {
+            let got: Vec<Expected> = self.frames.iter().filter(|f| f.is_of(channel)).map(seen).collect();
+            assert_same(channel, &got, &self.expected(channel));
+        }
+        assert_rising_without_doubles(&self.frames);
+        self.assert_kept();
+    }
+
+    /// Durability `process`.
+    fn assert_new_epochs(&self) {
+        let epochs: BTreeSet<&str> = self.epochs().collect();
+        assert_eq!(epochs.len(), self.failures + 1, "each power failure is a new epoch: {epochs:?}");
+        let gaps = self.frames.iter().filter(|f| f.kind() == "gap").count();
+        assert_eq!(gaps, self.failures, "whoever comes back with a place of the old epoch is told");
+        for life in self.lives() {
+            assert_rising_without_doubles(life);
+        }
+        self.assert_one_id_one_message();
+        self.assert_kept();
+    }
+
+    fn epochs(&self) -> impl Iterator<Item = &str> {
+        self.frames.iter().filter(|f| f.kind() == "connected").map(|f| f.text("epoch"))
+    }
+
+    /// The frames of each connection.
+    fn lives(&self) -> Vec<&[Frame]> {
+        let begins = self.frames.iter().enumerate().filter(|(_, f)| f.kind() == "connected").map(|(at, _)| at);
+        let begins: Vec<usize> = begins.chain([self.frames.len()]).collect();
+        begins.windows(2).map(|pair| &self.frames[pair[0]..pair[1]]).collect()
+    }
+
+    fn expected(&self, channel: &str) -> Vec<Expected> {
+        expected(&self.log).into_iter().filter(|e| e.channel == channel).collect()
+    }
+
+    /// A client drops what comes again by its id: another message must not have it.
+    fn assert_one_id_one_message(&self) {
+        let mut known = BTreeMap::new();
+        for frame in self.frames.iter().filter(|f| f.is_stream()) {
+            let before = known.insert(frame.message_id(), frame);
+            assert!(before.is_none_or(|b| seen(b) == seen(frame)), "one id, two messages: {before:?} and {frame:?}");
+        }
+    }
+
+    /// What the journal has in the end is what was committed, once and in order; each offset has one meaning in an
+    /// epoch; the dashboard is what a count is.
+    fn assert_kept(&self) {
+        let epoch = self.epochs().last().expect("a connection");
+        let from = Place { epoch: epoch.to_owned(), offset: self.start.offset };
+        let mut late = Client::connect(self.server.address, &self.how.clone().after(&from));
+        let newest = self.frames.iter().rev().find(|f| f.is_of("tasks")).expect("messages").offset();
+        let deadline = Instant::now() + CATCH_UP;
+        while late.place.offset < newest && Instant::now() < deadline {
+            late.next(SOON);
+        }
+        assert!(late.frames.iter().all(|f| f.kind() != "gap"), "the history is whole: {:?}", late.frames);
+        for channel in CHANNELS {
+            let got: Vec<Expected> = late.messages(channel).into_iter().map(seen).collect();
+            assert_same(channel, &got, &self.expected(channel));
+        }
+        assert_rising_without_doubles(&late.frames);
+        let kept: BTreeMap<u64, &str> =
+            late.frames.iter().filter(|f| f.is_stream()).map(|f| (f.offset(), f.message_id())).collect();
+        let (mut again, mut anew) = (0, 0);
+        for life in self.lives() {
+            let same_epoch = life[0].text("epoch") == epoch;
+            for frame in life.iter().filter(|f| f.is_stream()) {
+                match kept.get(&frame.offset()) {
+                    Some(id) if *id == frame.message_id() => again += 1,
+                    other => {
+                        assert!(!same_epoch, "offset {} is {other:?} now, and was {}", frame.offset(), frame.raw);
+                        anew += 1;
+                    }
+                }
+            }
+        }
+        panel::assert_equals_a_count(&self.world, &self.server);
+        println!(
+            "{}: {} power failures, {} changes, {} messages kept: lost 0, doubled 0, out of order 0; a client saw {again} of \
+             them, and {anew} at offsets of an epoch that is over; {:.0?}",
+            self.name,
+            self.failures,
+            self.log.len(),
+            kept.len(),
+            self.began.elapsed()
+        );
+    }
+}
