@@ -24,6 +24,7 @@ mod plugin_signatures;
 mod plugin_trials;
 mod postgres;
 mod postgres_crashes;
+mod postgres_large;
 mod postgres_network;
 mod postgres_slot;
 mod power;
