@@ -14,6 +14,9 @@ pub const SEND_BEFORE: &str = "send.before";
 pub const SEND_AFTER: &str = "send.after";
 pub const ACKNOWLEDGE_BEFORE: &str = "acknowledge.before";
 pub const ACKNOWLEDGE_AFTER: &str = "acknowledge.after";
+/// A backup has the journal and not yet the rest; a restore has put everything but the journal.
+pub const BACKUP_COPIED: &str = "backup.copied";
+pub const RESTORE_PLACED: &str = "restore.placed";
 
 /// Passes a point. Does nothing without the feature.
 #[inline]

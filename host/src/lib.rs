@@ -3,6 +3,7 @@
 //! Everything meets at the [`journal`] and moves one way. A room imports only from rooms further
 //! down this list.
 
+mod backup;
 pub mod cli;
 pub mod example;
 pub mod server;

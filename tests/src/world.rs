@@ -240,7 +240,7 @@ impl World {
         }
         command.env("RELEVO_DATA", self.data());
         command.envs(&self.environment);
-        if matches!(arguments.first(), Some(&("serve" | "migrate" | "token" | "capture"))) {
+        if matches!(arguments.first(), Some(&("serve" | "migrate" | "token" | "capture" | "backup" | "restore"))) {
             command.arg("--config").arg(config);
         }
         command

@@ -11,6 +11,7 @@ use crate::config::{Config, ConfigError};
 
 mod access;
 mod ask;
+mod backup;
 mod capture;
 mod demo;
 mod doctor;
@@ -42,6 +43,10 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Has the running server make a pipeline's state anew from the rows that are there.
     Rebuild(rebuild::Rebuild),
+    /// Copies the data folder, journal and plugins, while the server runs.
+    Backup(backup::Backup),
+    /// Puts a backup into an empty data folder; a new epoch begins.
+    Restore(backup::Restore),
     /// Checks the journal, makes its file smaller, prints what it holds.
     Journal(journal::Journal),
     /// Makes, builds, checks, deploys, tries, watches and repairs plugins.
@@ -62,9 +67,13 @@ struct Settings {
 
 impl Settings {
     fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.file().as_deref())
+    }
+
+    /// None: the built-in example.
+    fn file(&self) -> Option<PathBuf> {
         let here = Path::new("relevo.toml");
-        let file = self.config.as_deref().or_else(|| here.exists().then_some(here));
-        Config::load(file)
+        self.config.clone().or_else(|| here.exists().then(|| here.into()))
     }
 }
 
@@ -77,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Capture(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Rebuild(command) => command.run(),
+        Command::Backup(command) => command.run(),
+        Command::Restore(command) => command.run(),
         Command::Journal(command) => command.run(),
         Command::Plugin(command) => command.run(),
         Command::Token(command) => command.run(),

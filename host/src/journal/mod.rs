@@ -22,6 +22,7 @@ mod checkpoints;
 mod codec;
 mod commit;
 mod compact;
+mod copy;
 mod embedded;
 mod export;
 mod fit;
@@ -47,6 +48,7 @@ mod writer;
 
 pub(crate) use check::{Report, check};
 pub(crate) use compact::{Compacted, compact};
+pub(crate) use copy::{Copied, CopyError, copy};
 pub use embedded::{Appending, Committing};
 pub(crate) use export::{Kind, Wanted, export};
 pub use fit::fit;

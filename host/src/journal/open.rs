@@ -193,7 +193,7 @@ async fn epoch(
     let cut = is("clean", "0") && is("durability", "process") && !same_boot;
     // Journals of before runs were remembered have none.
     let run = meta.get("run").map(String::as_str);
-    let restored = run.is_some_and(|run| lock.other(run, is("clean", "1")));
+    let restored = is("copy", "1") || run.is_some_and(|run| lock.other(run, is("clean", "1")));
     let epoch = match meta.get("epoch") {
         Some(epoch) if !cut && !restored => epoch.clone(),
         known => {
@@ -221,6 +221,8 @@ async fn epoch(
         ("durability", durability),
         ("boot", boot.as_str()),
         ("run", lock.run()),
+        // What `copy` marked has its new epoch now.
+        ("copy", "0"),
     ];
     super::rows::write_rows(
         conn,

@@ -2,6 +2,7 @@
 //! builds what is needed.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backups;
 mod beginnings;
 mod changes;
 mod clock;

@@ -257,7 +257,7 @@ impl<T: Transport> Session<'_, T> {
 
     /// The stream does not go on where the journal stands.
     async fn strange(&self) -> Result<CaptureError, CaptureError> {
-        let reason = "the database was restored or replaced: the last transaction that was read is no longer in it";
+        let reason = "the database was restored or replaced, or the journal is an older copy: the last transaction that was read is no longer in it";
         self.source.lose_place(reason).await?;
         Ok(CaptureError::Mismatch(reason.into()))
     }

@@ -12,8 +12,7 @@ use super::forgotten;
 use super::install::{self, Installed};
 use super::reader::Reader;
 
-pub(crate) const MOVED_BACK: &str =
-    "the database was restored or replaced: the last change that was read is no longer in it";
+pub(crate) const MOVED_BACK: &str = "the database was restored or replaced, or the journal is an older copy: the last change that was read is no longer in it";
 
 /// Where a source stands, as the journal keeps it beside the position.
 #[derive(Debug, Clone, PartialEq, Eq)]

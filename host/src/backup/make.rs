@@ -1,0 +1,135 @@
+//! Makes a backup, while the server may run.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::manifest::{self, Manifest};
+use super::{BackupError, FOLDERS, SECRET, SETTINGS, at, tree};
+use crate::event::Micros;
+use crate::failpoint;
+use crate::journal::{self, Copied};
+use crate::store::{VersionId, Versions};
+
+/// What was made.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
+    pub(crate) epoch: String,
+    /// The newest offset in it.
+    pub(crate) offset: u64,
+}
+
+/// Backs the data folder up into the folder `into`, which must not be there. Whatever stops it leaves `into` away:
+/// it is written beside, checked, and takes its name last.
+///
+/// # Errors
+/// What stands in the way, and what to do.
+pub(crate) async fn make(data: &Path, settings: Option<&Path>, into: &Path) -> Result<Made, BackupError> {
+    if into.symlink_metadata().is_ok() {
+        return Err(BackupError::There(into.into()));
+    }
+    let place = Place::take(into)?;
+    let beside = &*place.path;
+    let now = Micros::now().rfc3339();
+    // Before the journal, for versions that are forgotten meanwhile, and after it, for those that come meanwhile: so
+    // whatever the copied journal names is there.
+    folders(data, beside)?;
+    let copied = journal::copy(data, beside).await?.ok_or_else(|| BackupError::NoJournal(data.into()))?;
+    failpoint::hit(failpoint::BACKUP_COPIED);
+    folders(data, beside)?;
+    drop_torn(&beside.join(FOLDERS[0]))?;
+    let secret = beside.join(SECRET);
+    if tree::file(&data.join(SECRET), &secret)? {
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).map_err(at(&secret))?;
+    }
+    if let Some(settings) = settings {
+        tree::file(settings, &beside.join(SETTINGS))?;
+    }
+    match journal::check(beside).await? {
+        Some(report) if report.sound => {}
+        _ => return Err(BackupError::Unsound(data.into())),
+    }
+    let Copied { epoch, head } = copied;
+    let mut files = std::collections::BTreeMap::new();
+    for name in tree::list(beside)? {
+        let entry = manifest::entry(&beside.join(&name))?;
+        files.insert(name, entry);
+    }
+    let made = Made {
+        files: files.len(),
+        bytes: files.values().map(|entry| entry.bytes).sum(),
+        epoch: epoch.clone(),
+        offset: head.0,
+    };
+    let relevo = env!("CARGO_PKG_VERSION").into();
+    let (format, sha256) = (manifest::FORMAT, String::new());
+    Manifest { format, relevo, at: now, epoch, offset: head.0, files, sha256 }.write(beside)?;
+    tree::sync(beside)?;
+    place.finish(into)?;
+    Ok(made)
+}
+
+fn folders(data: &Path, beside: &Path) -> Result<(), BackupError> {
+    FOLDERS.iter().try_for_each(|folder| tree::copy(&data.join(folder), &beside.join(folder)))
+}
+
+/// Takes versions away that were forgotten while they were copied: the journal names none of those.
+fn drop_torn(versions: &Path) -> Result<(), BackupError> {
+    let store = Versions::at(versions);
+    for plugin in fs::read_dir(versions).into_iter().flatten().flatten() {
+        let Some(name) = plugin.file_name().to_str().map(str::to_owned) else { continue };
+        for version in fs::read_dir(plugin.path()).into_iter().flatten().flatten() {
+            let id = version.file_name().to_str().and_then(|name| VersionId::try_from(Box::from(name)).ok());
+            let Some(id) = id else { continue };
+            if store.about(&name, &id).is_none() || store.package(&name, &id).is_err() {
+                fs::remove_dir_all(version.path()).map_err(at(&version.path()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `DIR.incomplete`, held against a second backup to the same place.
+struct Place {
+    path: PathBuf,
+    _held: File,
+}
+
+impl Place {
+    /// What a backup that was broken off left there is taken away.
+    fn take(into: &Path) -> Result<Self, BackupError> {
+        let mut name = into.as_os_str().to_owned();
+        name.push(".incomplete");
+        let path = PathBuf::from(name);
+        // It holds a secret, and all that was in the rows.
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(at(&path)(error)),
+            _ => {}
+        }
+        let held = File::open(&path).map_err(at(&path))?;
+        match held.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(BackupError::Busy(path)),
+            Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
+        }
+        for entry in fs::read_dir(&path).map_err(at(&path))? {
+            let left = entry.map_err(at(&path))?.path();
+            let gone = if left.is_dir() { fs::remove_dir_all(&left) } else { fs::remove_file(&left) };
+            gone.map_err(at(&left))?;
+        }
+        Ok(Self { path, _held: held })
+    }
+
+    fn finish(self, into: &Path) -> Result<(), BackupError> {
+        if into.symlink_metadata().is_ok() {
+            return Err(BackupError::There(into.into()));
+        }
+        fs::rename(&self.path, into).map_err(at(into))?;
+        match into.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => tree::sync(parent),
+            _ => tree::sync(Path::new(".")),
+        }
+    }
+}
