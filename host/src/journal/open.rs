@@ -25,6 +25,9 @@ pub(crate) const FORMAT: i64 = 3;
 
 pub(super) const FILE: &str = "journal.db";
 
+/// How long a connection waits for another one.
+pub(super) const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// What makes one start of the machine different from another; None where it can't be read.
 pub(super) fn boot_id() -> Option<String> {
     if let Some(told) = crate::failpoint::boot_id() {
@@ -100,7 +103,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
         .pragma("wal_autocheckpoint", "0")
-        .busy_timeout(std::time::Duration::from_secs(5))
+        .busy_timeout(BUSY)
         .disable_statement_logging()
 }
 

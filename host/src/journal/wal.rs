@@ -41,6 +41,19 @@ pub(super) async fn run(shared: Arc<Shared>, mut conn: SqliteConnection, mut sto
 /// The page size of our databases, in bytes.
 pub(super) const PAGE: u64 = 4096;
 
+/// How long the writer waits for readers when the WAL is over its bound. Our own read transactions are shorter; a
+/// backup's is not, and all commits would stand still behind this.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// As [`truncate`], but waits for readers no longer than [`PATIENCE`].
+pub(super) async fn try_truncate(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let wait = |time: std::time::Duration| sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {}", time.as_millis()));
+    sqlx::query(wait(PATIENCE)).execute(&mut *conn).await?;
+    let emptied = truncate(conn).await;
+    sqlx::query(wait(super::open::BUSY)).execute(conn).await?;
+    emptied
+}
+
 /// Moves everything and empties the WAL; waits for readers as long as the busy timeout lets it. False:
 /// that was not long enough.
 pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {

@@ -330,7 +330,7 @@ impl Writer {
         }
         let bound = self.shared.settings.wal_bytes;
         let _one = self.shared.checkpointing.lock().await;
-        self.wal_bound = match wal::truncate(&mut self.conn).await {
+        self.wal_bound = match wal::try_truncate(&mut self.conn).await {
             Ok(true) => bound,
             // A reader was in the way for too long; not again after each transaction.
             Ok(false) => size + bound / 4,

@@ -11,6 +11,7 @@ mod doctor;
 mod gad;
 mod gaps;
 mod hostile_plugins;
+mod journal_commands;
 mod logging;
 mod misuse;
 mod names;

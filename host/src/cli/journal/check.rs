@@ -70,7 +70,7 @@ pub(in crate::cli) fn print(report: &Report) {
     }
     let problems: u64 = report.parts.iter().map(|part| part.problems.len() as u64 + part.more).sum();
     say(format_args!("\n{problems} problems: the journal is damaged. Stop the server and keep the files. Then either"));
-    say("-> restore a copy of the data folder: what was published to the server since is lost; changes of the watched");
+    say("-> `relevo restore` a backup: what was published to the server since is lost; changes of the watched");
     say(
         "   databases are read again where those still have them, else their pipelines are rebuilt. Or, without a backup,",
     );

@@ -15,6 +15,7 @@ mod checkpoints;
 mod checks;
 mod commits;
 mod compacts;
+mod copies;
 mod damage;
 mod epochs;
 mod exports;
