@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Manifest};
-use super::{BackupError, FOLDERS, SECRET, SETTINGS, at, tree};
+use super::{BackupError, FOLDERS, JOURNAL, SECRET, SETTINGS, at, tree};
 use crate::event::Micros;
 use crate::failpoint;
 use crate::journal::{self, Copied};
@@ -30,6 +30,9 @@ pub(crate) async fn make(data: &Path, settings: Option<&Path>, into: &Path) -> R
     if into.symlink_metadata().is_ok() {
         return Err(BackupError::There(into.into()));
     }
+    // Without the slash at its end, if it has one.
+    let into = &*into.components().collect::<PathBuf>();
+    outside(data, into)?;
     let place = Place::take(into)?;
     let beside = &*place.path;
     let now = Micros::now().rfc3339();
@@ -69,6 +72,23 @@ pub(crate) async fn make(data: &Path, settings: Option<&Path>, into: &Path) -> R
     tree::sync(beside)?;
     place.finish(into)?;
     Ok(made)
+}
+
+/// The backup must not be copied into itself.
+fn outside(data: &Path, into: &Path) -> Result<(), BackupError> {
+    let parent = match into.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let parent = parent.canonicalize().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => BackupError::NoParent(parent.into()),
+        _ => at(parent)(error),
+    })?;
+    let copied = FOLDERS.iter().filter_map(|folder| data.join(folder).canonicalize().ok());
+    if copied.into_iter().any(|folder| parent.starts_with(folder)) {
+        return Err(BackupError::Within(into.into()));
+    }
+    Ok(())
 }
 
 fn folders(data: &Path, beside: &Path) -> Result<(), BackupError> {
@@ -114,8 +134,18 @@ impl Place {
             Err(TryLockError::WouldBlock) => return Err(BackupError::Busy(path)),
             Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
         }
-        for entry in fs::read_dir(&path).map_err(at(&path))? {
-            let left = entry.map_err(at(&path))?.path();
+        let ours = [JOURNAL, SECRET, SETTINGS, manifest::FILE].iter().chain(&FOLDERS);
+        let is_ours = |name: &std::ffi::OsStr| {
+            // SQLite's files beside the journal begin with its name.
+            ours.clone().any(|ours| name.as_encoded_bytes().starts_with(ours.as_bytes()))
+        };
+        let left: Vec<PathBuf> = fs::read_dir(&path)
+            .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+            .map_err(at(&path))?;
+        if let Some(found) = left.iter().find(|left| !left.file_name().is_some_and(is_ours)) {
+            return Err(BackupError::Foreign { path, found: found.clone() });
+        }
+        for left in left {
             let gone = if left.is_dir() { fs::remove_dir_all(&left) } else { fs::remove_file(&left) };
             gone.map_err(at(&left))?;
         }

@@ -31,6 +31,12 @@ const SETTINGS: &str = "relevo.toml";
 pub(crate) enum BackupError {
     #[error("{0} is there already; name a folder that isn't, such as one with the date in its name")]
     There(PathBuf),
+    #[error("{0} is in a folder that is backed up itself; name one outside of the data folder")]
+    Within(PathBuf),
+    #[error("{0} isn't there; make it, the backup's folder is made in it")]
+    NoParent(PathBuf),
+    #[error("{path} has {found}, which no backup leaves there; move it away, or choose another place")]
+    Foreign { path: PathBuf, found: PathBuf },
     #[error("another `relevo backup` writes to {0}; wait for it, or choose another place")]
     Busy(PathBuf),
     #[error("{0} has no journal; there is nothing to back up before the first start of the server")]

@@ -42,7 +42,7 @@ pub(crate) async fn copy(folder: &Path, into: &Path) -> Result<Option<Copied>, C
     let path = from.path.clone();
     if from.format != FORMAT {
         // An older one is brought to this format when a server opens it, and not by a copy.
-        return Err(JournalError::Format { path, found: from.format, reads: FORMAT }.into());
+        return Err(JournalError::Older { path, found: from.format, becomes: FORMAT }.into());
     }
     let used = compact::used(&mut from.conn, &path).await?;
     let needed = used + (used >> 4);

@@ -74,6 +74,10 @@ pub enum JournalError {
         "the journal {path} has format {found}, this relevo reads {reads}; run the relevo version that wrote it, or a newer one than this"
     )]
     Format { path: PathBuf, found: i64, reads: i64 },
+    #[error(
+        "the journal {path} has format {found}, of an earlier relevo; start the server once, which brings it to format {becomes}"
+    )]
+    Older { path: PathBuf, found: i64, becomes: i64 },
     #[error("pipeline {pipeline} stands at {found:?}, not at {expected:?}: another process commits for it")]
     Conflict { pipeline: Name, expected: Option<Number>, found: Option<Number> },
     #[error("a record of {bytes} bytes is over the limit of {limit}")]

@@ -389,3 +389,24 @@ fn a_slot_that_moved_on_after_the_backup_is_a_gap_and_what_is_shown_is_what_is_t
         .collect();
     assert_eq!(told, [("gap", "source"), ("task", "after the restore")]);
 }
+
+#[test]
+fn a_place_that_will_not_do_is_refused_before_anything_is_copied() {
+    let world = World::new();
+    stop(world.serve());
+    for folder in ["plugins", "versions"] {
+        let within = world.data().join(folder).join("backup");
+        refused(&world, &["backup", text(&within)], "outside of the data folder");
+        assert!(!within.with_extension("incomplete").exists());
+    }
+    let nowhere = place(&world, "nowhere").join("backup");
+    refused(&world, &["backup", text(&nowhere)], "isn't there; make it");
+    let foreign = place(&world, "foreign.incomplete");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("diary.txt"), "mine").unwrap();
+    refused(&world, &["backup", text(&foreign.with_extension(""))], "diary.txt");
+    assert_eq!(std::fs::read_to_string(foreign.join("diary.txt")).unwrap(), "mine");
+    let slash = format!("{}/", text(&place(&world, "slash")));
+    done(&world, &["backup", &slash]);
+    assert!(place(&world, "slash").join("backup.json").exists());
+}

@@ -113,7 +113,7 @@ pub(crate) async fn check(folder: &Path) -> Result<Option<Report>> {
     };
     (report.running, report.format) = (journal.running, journal.format);
     if report.format < super::open::FORMAT {
-        return Err(JournalError::Format { path: report.path, found: report.format, reads: super::open::FORMAT });
+        return Err(JournalError::Older { path: report.path, found: report.format, becomes: super::open::FORMAT });
     }
     match examine(&mut journal, &mut report).await {
         Ok(()) => {}
