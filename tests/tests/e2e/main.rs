@@ -9,6 +9,7 @@ mod doctor;
 mod gad;
 mod gaps;
 mod hostile_plugins;
+mod journal_full;
 mod logging;
 mod misuse;
 mod names;
