@@ -2,7 +2,7 @@
 //! is room again; everything comes once and in order.
 
 use relevo_tests::postgres::Postgres;
-use relevo_tests::server::{Process, Server};
+use relevo_tests::server::{Process, Server, wait_for};
 use relevo_tests::token::token;
 use relevo_tests::wait::SOON;
 use relevo_tests::witness::Witness;
@@ -17,8 +17,11 @@ fn begin(world: &World) -> Server {
 fn says_that_there_is_no_room(server: &Server) {
     let why = server.wait_readyz("no room", |status, body| status == 503 && body.contains("no room for the journal"));
     assert!(why.contains("journal.max_bytes") && why.contains("make room"), "it says what to do: {why}");
-    assert!(server.get("/metrics").1.contains("relevo_journal_no_room 1"), "the metric tells");
-    let headers = [format!("Authorization: Bearer {}", token("1", "ADMIN")), "Content-Type: application/json".into()];
+    // What is small may still find room in between.
+    wait_for("the metric", || {
+        server.get_as("/metrics", "900", "ADMIN").1.contains("relevo_journal_no_room 1").then_some(())
+    });
+    let headers = [format!("Authorization: Bearer {}", token("900", "ADMIN")), "Content-Type: application/json".into()];
     // Larger than what a page's rest may still take.
     let body = serde_json::json!({"level": "info", "title": "x", "content": noise(12_000)}).to_string();
     let answer = server.http("POST", "/api/v1/events", &headers, &body);
@@ -68,18 +71,12 @@ struct Small(std::path::PathBuf);
 impl Small {
     /// None: this user may not mount one.
     fn mounted(world: &World, size: &str) -> Option<Self> {
-        let (data, beside) = (world.data(), world.data().with_extension("large"));
-        // What isn't the journal stays where there is room.
-        for folder in ["plugins", "cache"] {
-            std::fs::create_dir_all(data.join(folder)).expect("a folder");
-        }
-        std::fs::rename(&data, &beside).expect("the data folder moves");
-        std::fs::create_dir(&data).expect("a place to mount at");
+        let data = world.data();
         let mut mount = std::process::Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "relevo-test"]).arg(&data);
         let done = mount.output().is_ok_and(|output| output.status.success());
-        for folder in ["plugins", "cache"] {
-            std::os::unix::fs::symlink(beside.join(folder), data.join(folder)).expect("a link");
+        for plugin in ["tareas", "efectivos", "panel"].iter().filter(|_| done) {
+            world.install(plugin);
         }
         done.then(|| Self(data))
     }
@@ -95,7 +92,7 @@ impl Drop for Small {
 fn a_full_file_system_is_waited_for_and_what_came_meanwhile_comes_when_there_is_room() {
     let mut small = None;
     let world = World::over(Postgres::start(), |world| {
-        small = Small::mounted(&world, "8m");
+        small = Small::mounted(&world, "128m");
         world
     });
     let Some(small) = small else {
@@ -107,7 +104,7 @@ fn a_full_file_system_is_waited_for_and_what_came_meanwhile_comes_when_there_is_
     let mut witness = Witness::of("file system full", &world, &server);
     witness.sees(20);
     // Ends where there is no room any more.
-    let filled = std::fs::write(&ballast, vec![1; 8 << 20]);
+    let filled = std::fs::write(&ballast, vec![1; 128 << 20]);
     assert!(filled.is_err(), "the file system is full");
     says_that_there_is_no_room(&server);
     let connections = witness.follower.connections();
