@@ -111,7 +111,7 @@ impl Server {
         });
         let routes = http::router(http::Parts {
             session: context,
-            readiness: readiness(&capture, &pipelines),
+            readiness: readiness(&journal, &capture, &pipelines),
             numbers: numbers(&capture, &pipelines),
             pipelines: config.pipelines.iter().map(|pipeline| pipeline.name.clone()).collect(),
             desk: pipelines.desk().clone(),
@@ -227,9 +227,10 @@ fn numbers(capture: &Running, pipelines: &Arc<Pipelines>) -> http::AskNumbers {
 }
 
 /// What `/readyz` asks.
-fn readiness(capture: &Running, pipelines: &Arc<Pipelines>) -> http::Readiness {
-    let (capture, pipelines) = (capture.clone(), pipelines.clone());
+fn readiness(journal: &Journal, capture: &Running, pipelines: &Arc<Pipelines>) -> http::Readiness {
+    let (journal, capture, pipelines) = (journal.clone(), capture.clone(), pipelines.clone());
     Arc::new(move || {
+        let no_room = journal.no_room().map(|why| Part { name: "journal".into(), ready: false, reason: Some(why) });
         let sources = running(&capture, Capture::health).unwrap_or_default().into_iter().map(|health| {
             // It is read, and may be lost all the same, if that goes on.
             let risk = health.slot.as_ref().and_then(|slot| slot.risk(false));
@@ -253,7 +254,7 @@ fn readiness(capture: &Running, pipelines: &Arc<Pipelines>) -> http::Readiness {
             };
             Part { name: format!("pipeline {}", health.pipeline), ready: reason.is_none(), reason }
         });
-        sources.chain(pipelines).collect()
+        no_room.into_iter().chain(sources).chain(pipelines).collect()
     })
 }
 

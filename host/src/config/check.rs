@@ -90,6 +90,7 @@ fn journal(config: &Config) -> Checked {
     at_least("journal.memory", journal.memory, 64 << 10)?;
     at_least("journal.keep_bytes", journal.keep_bytes, 64 << 10)?;
     at_least("journal.limit_bytes", journal.limit_bytes, 64 << 10)?;
+    at_least("journal.max_bytes", journal.max_bytes.unwrap_or(u64::MAX), 256 << 10)?;
     at_least("journal.wal_bytes", journal.wal_bytes, 64 << 10)?;
     at_least("journal.keep_checkpoints", journal.keep_checkpoints.into(), 2)?;
     time("journal.keep_letters_for", journal.keep_letters_for)?;

@@ -86,6 +86,9 @@ pub struct JournalSettings {
     /// What a pipeline that stands still may hold back before it is marked `gap`.
     #[serde(with = "human::bytes")]
     pub limit_bytes: u64,
+    /// The file never becomes larger than this: what comes then waits. None: as large as there is room for.
+    #[serde(default, with = "human::option_bytes")]
+    pub max_bytes: Option<u64>,
     /// How many checkpoints of each pipeline's state are kept.
     pub keep_checkpoints: u32,
     /// Dead letters older than this may go.
@@ -356,6 +359,7 @@ impl Default for JournalSettings {
             keep_for: Duration::from_secs(7 * 24 * 3600),
             keep_bytes: 4 << 30,
             limit_bytes: 8 << 30,
+            max_bytes: None,
             keep_checkpoints: 8,
             keep_letters_for: Duration::from_secs(30 * 24 * 3600),
             letters_bytes: 256 << 20,

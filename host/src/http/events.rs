@@ -93,6 +93,11 @@ async fn publish(State(parts): State<Parts>, request: Request<Body>) -> Result<(
     match parts.session.ingest.publish(published).await {
         Ok(offset) => Ok((StatusCode::ACCEPTED, Json(Taken { offset }))),
         Err(IngestError::Journal(error @ JournalError::TooLarge { .. })) => Err(too_large(error.to_string())),
+        // The journal says itself, once, that it waits.
+        Err(IngestError::Journal(JournalError::NoRoom { .. })) => {
+            let message = "the server has no room to keep it now; try again later".into();
+            Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, super::NO_ROOM, message))
+        }
         Err(error) => {
             tracing::error!(%error, "a publication was not taken in");
             Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "journal", "it can't be taken now; try again later".into()))

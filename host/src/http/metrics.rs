@@ -64,6 +64,8 @@ fn registry(parts: &Parts, numbers: &Numbers) -> Registry {
     counter(&mut all, "deliveries", "Messages times the clients that they went to", [(vec![], sent.deliveries())]);
     gauge(&mut all, "journal_head", "The newest number in the journal", [(vec![], journal.head().0 as f64)]);
     gauge(&mut all, "journal_bytes", "What the journal's file holds", [(vec![], journal.used() as f64)]);
+    let no_room = f64::from(u8::from(journal.no_room().is_some()));
+    gauge(&mut all, "journal_no_room", "1: nothing can be written for want of room", [(vec![], no_room)]);
 
     let source = |of: fn(&SourceHealth) -> f64| {
         numbers.sources.iter().map(move |source| (vec![("source", source.name.to_string())], of(source)))

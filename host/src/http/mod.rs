@@ -66,6 +66,9 @@ pub(crate) fn router(parts: Parts) -> Router {
         .with_state(parts)
 }
 
+/// The name of the error where the journal has no room: asking again helps.
+const NO_ROOM: &str = "no_room";
+
 /// The one shape of an HTTP error: `{"error":{"name":…,"message":…}}`.
 struct Refusal(StatusCode, &'static str, Cow<'static, str>);
 
@@ -79,7 +82,11 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let json = HeaderValue::from_static("application/json");
-        (self.0, [(header::CONTENT_TYPE, json)], self.body().to_string()).into_response()
+        let mut response = (self.0, [(header::CONTENT_TYPE, json)], self.body().to_string()).into_response();
+        if self.1 == NO_ROOM {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
     }
 }
 

@@ -86,6 +86,10 @@ pub enum JournalError {
     Encode(String),
     #[error("the journal is full ({used} of {limit} bytes): pipeline {slowest} holds it back")]
     Full { used: u64, limit: u64, slowest: Name },
+    #[error(
+        "there is no room for the journal {path} ({why}): make room where the data folder is, or raise journal.max_bytes; it goes on by itself"
+    )]
+    NoRoom { path: PathBuf, why: String },
     #[error("the journal no longer has everything after {after}; it has everything after {oldest}")]
     Pruned { after: Number, oldest: Number },
     #[error("the journal is closed")]
@@ -222,6 +226,11 @@ impl Journal {
     /// What the journal's file holds, in bytes; measured every few seconds.
     pub fn used(&self) -> u64 {
         self.embedded.shared.used.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Nothing could be written for want of room, and nothing was since: what to do.
+    pub fn no_room(&self) -> Option<String> {
+        self.embedded.shared.no_room().clone()
     }
 
     /// Whether retention took messages of one of the channels after a number.

@@ -70,6 +70,11 @@ pub(super) async fn open(
         .connect_with(options.clone().pragma("query_only", "1"))
         .await
         .map_err(wrap)?;
+    if let Some(bytes) = settings.max_bytes {
+        // Of this connection alone, which is the writer's. A file that is larger already stays as it is.
+        let limit = format!("PRAGMA max_page_count = {}", bytes / wal::PAGE);
+        sqlx::query(sqlx::AssertSqlSafe(limit)).execute(&mut conn).await.map_err(wrap)?;
+    }
     let checkpointer = options.connect().await.map_err(wrap)?;
     let head = Number(index.next - 1);
     let tail = Tail::new(settings.memory, head);

@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub(super) durable: watch::Sender<Number>,
     /// A sync failed: what the disk has is unknown, so nothing more is taken.
     failed: AtomicBool,
+    /// Why the last transaction found no room, until one does.
+    no_room: Mutex<Option<String>>,
     /// Bytes written since the checkpointer, and since retention, last looked.
     pub(super) written: AtomicU64,
     pub(super) grown: AtomicU64,
@@ -92,6 +94,7 @@ impl Shared {
             head: watch::Sender::new(head),
             durable: watch::Sender::new(head),
             failed: AtomicBool::new(false),
+            no_room: Mutex::new(None),
             written: AtomicU64::new(0),
             grown: AtomicU64::new(0),
             wake_checkpointer: Notify::new(),
@@ -158,6 +161,10 @@ impl Shared {
         self.floors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn no_room(&self) -> MutexGuard<'_, Option<String>> {
+        self.no_room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn fail(&self, why: &std::io::Error) {
         if !self.failed.swap(true, Ordering::AcqRel) {
             // Wakes those who wait for a head that will never come.
@@ -178,7 +185,15 @@ impl Shared {
         JournalError::Corrupt { path: self.path.clone(), why: why.into() }
     }
 
-    /// Tells damage from other storage errors.
+    /// An error of a statement, by what it means.
+    pub(super) fn classified(&self, error: JournalError) -> JournalError {
+        match error {
+            JournalError::Storage(error) => self.storage(error),
+            other => other,
+        }
+    }
+
+    /// Tells damage and a lack of room from other storage errors.
     pub(super) fn storage(&self, error: sqlx::Error) -> JournalError {
         classify(&self.path, error)
     }
@@ -190,6 +205,10 @@ pub(super) fn classify(path: &std::path::Path, error: sqlx::Error) -> JournalErr
     let decode = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
     match code.map(|c| c & 0xff) {
         Some(11 | 26) => JournalError::Corrupt { path: path.into(), why: error.to_string() },
+        // SQLite says FULL at its own limit, and where the file system has no room; the index of the WAL has a
+        // code of its own (IOERR_SHMSIZE).
+        Some(13) => JournalError::NoRoom { path: path.into(), why: error.to_string() },
+        _ if code == Some(4874) => JournalError::NoRoom { path: path.into(), why: error.to_string() },
         // A table or column that should be there is not.
         Some(1) if error.to_string().contains("no such") => {
             JournalError::Corrupt { path: path.into(), why: error.to_string() }

@@ -128,6 +128,7 @@ impl Writer {
                     batch.replies.push((reply, outcome));
                 }
                 Err(Failure::Refused(error)) => {
+                    self.refused(&error);
                     let _ = reply.send(Err(error));
                 }
                 Err(Failure::Broken(error)) => {
@@ -143,6 +144,7 @@ impl Writer {
             }
         }
         if let Some(error) = broken {
+            self.refused(&error);
             self.undo(before).await;
             for (reply, _) in batch.replies {
                 let _ = reply.send(Err(again(&error)));
@@ -150,6 +152,10 @@ impl Writer {
             return;
         }
         if begun {
+            // What retention deletes finds room where nothing else does.
+            if !points.is_empty() && self.shared.no_room().take().is_some() {
+                tracing::info!("the journal has room again");
+            }
             points.iter().for_each(|(_, after)| failpoint::hit(after));
             self.shared.written.fetch_add(bytes as u64, Ordering::Relaxed);
             self.shared.grown.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -192,12 +198,25 @@ impl Writer {
                 Ok(done)
             }
             Err(error) => {
-                self.execute("ROLLBACK TO one").await.map_err(Failure::Broken)?;
+                if self.execute("ROLLBACK TO one").await.is_err() {
+                    // SQLite has rolled back all by itself, as it may where there is no room.
+                    return Err(Failure::Broken(error));
+                }
                 self.execute("RELEASE one").await.map_err(Failure::Broken)?;
                 // What the command changed in memory goes too; its neighbours' is in the transaction.
                 self.reload(before).await.map_err(Failure::Broken)?;
                 Err(Failure::Refused(error))
             }
+        }
+    }
+
+    /// Remembers that there was no room, and has retention look whether it can make some.
+    fn refused(&self, error: &JournalError) {
+        if matches!(error, JournalError::NoRoom { .. }) {
+            if self.shared.no_room().replace(error.to_string()).is_none() {
+                tracing::error!(%error, "the journal waits for room");
+            }
+            self.shared.wake_retention.notify_one();
         }
     }
 
@@ -247,10 +266,7 @@ impl Writer {
                 .map(|more| (Outcome::Pruned(more), Visible::default())),
             Work::Turn | Work::Close => Ok((Outcome::Done, Visible::default())),
         };
-        done.map_err(|error| match error {
-            JournalError::Storage(error) => self.shared.storage(error),
-            other => other,
-        })
+        done.map_err(|error| self.shared.classified(error))
     }
 
     async fn execute(&mut self, sql: &'static str) -> Result<(), JournalError> {
@@ -289,7 +305,12 @@ impl Writer {
             }
         }
         for key in orphans {
-            append::discard(&mut self.conn, &mut self.index, &key).await?;
+            let discarded = append::discard(&mut self.conn, &mut self.index, &key).await;
+            match discarded.map_err(|error| self.shared.classified(error)) {
+                // Nobody completes it: it goes when the journal is opened next.
+                Err(JournalError::NoRoom { .. }) => drop(self.index.staged.remove(&key)),
+                other => other?,
+            }
         }
         Ok(())
     }
@@ -388,6 +409,7 @@ impl Work {
 fn again(error: &JournalError) -> JournalError {
     match error {
         JournalError::Corrupt { path, why } => JournalError::Corrupt { path: path.clone(), why: why.clone() },
+        JournalError::NoRoom { path, why } => JournalError::NoRoom { path: path.clone(), why: why.clone() },
         other => JournalError::Storage(sqlx::Error::Protocol(other.to_string())),
     }
 }

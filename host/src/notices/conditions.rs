@@ -84,7 +84,10 @@ impl Conditions {
             source(&health, lag, lagged).into_iter().chain(slot(&health, told))
         });
         let full = self.trouble(&Subject::Journal).is_some();
-        let journal = journal(watched.journal.used(), &watched.journal_settings, full);
+        let journal = match watched.journal.no_room() {
+            Some(why) => Some(no_room(&why)),
+            None => journal(watched.journal.used(), &watched.journal_settings, full),
+        };
         let all = pipelines.chain(sources).chain(journal);
         all.filter(|(subject, now, _)| self.is_due(subject, now, at))
             .map(|(subject, _, notice)| Edge { subject, notice })
@@ -183,6 +186,13 @@ fn slot(health: &SourceHealth, told: bool) -> Option<Found> {
     let (Now::Well(code) | Now::Trouble(code)) = now;
     let about = About { source: Some(name.clone()), ..About::default() };
     Some((Subject::Slot(name.clone()), now, Notice::new(code, about, title, &content)))
+}
+
+/// It can be written only once there is room: trying it again is how that is found where nobody else writes.
+fn no_room(why: &str) -> Found {
+    let code = Code::JournalFull;
+    let notice = Notice::new(code, About::default(), "The journal had no room".into(), why);
+    (Subject::Journal, Now::Trouble(code), notice)
 }
 
 /// Full at 80 % of the limit, if that is more than what is always kept; room again below 75 %.

@@ -12,6 +12,7 @@ mod gad;
 mod gaps;
 mod hostile_plugins;
 mod journal_commands;
+mod journal_full;
 mod logging;
 mod misuse;
 mod names;
