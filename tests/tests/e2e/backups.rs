@@ -240,13 +240,13 @@ fn a_backup_that_is_killed_leaves_no_backup_and_the_next_one_takes_its_place() {
     let incomplete = place(&world, "backup.incomplete");
     assert!(!backup.exists() && incomplete.join("journal.db").exists());
     refused(&elsewhere(World::bare()), &["restore", text(&incomplete)], "is no backup");
-    std::fs::write(incomplete.join("left"), "over").unwrap();
+    std::fs::write(incomplete.join("versions").join("left"), "over").unwrap();
     // The server noticed nothing.
     let mut client = Client::connect(server.address, &Connect::admin().to("tasks").after(&before));
     world.sql("update tareas set titulo = 'meanwhile' where id = 1");
     client.expect("the change", |f| f.is_of("tasks") && f.data()["task_data"]["titulo"] == "meanwhile");
     done(&world, &["backup", text(&backup)]);
-    assert!(backup.join("backup.json").exists() && !incomplete.exists() && !backup.join("left").exists());
+    assert!(backup.join("backup.json").exists() && !incomplete.exists() && !backup.join("versions/left").exists());
     refused(&world, &["backup", text(&backup)], "is there already");
 }
 

@@ -121,7 +121,7 @@ impl Story {
     fn judge(self, server: &Server) {
         let frames = self.follower.frames();
         let mut late = Client::connect(server.address, &self.how.clone().after(&self.follower.started_at()));
-        let newest = frames.iter().rev().find(|f| f.is_of("tasks")).expect("messages").offset();
+        let newest = frames.iter().rev().find(|f| f.is_stream()).expect("messages").offset();
         while late.place.offset < newest && late.next(SOON).is_some() {}
         for (who, frames) in [("live", &frames), ("history", &late.frames)] {
             for channel in ["tasks", "user:2"] {

@@ -168,7 +168,7 @@ impl Story {
         let epoch = self.epochs().last().expect("a connection");
         let from = Place { epoch: epoch.to_owned(), offset: self.start.offset };
         let mut late = Client::connect(self.server.address, &self.how.clone().after(&from));
-        let newest = self.frames.iter().rev().find(|f| f.is_of("tasks")).expect("messages").offset();
+        let newest = self.frames.iter().rev().find(|f| f.is_stream()).expect("messages").offset();
         let deadline = Instant::now() + CATCH_UP;
         while late.place.offset < newest && Instant::now() < deadline {
             late.next(SOON);
