@@ -14,6 +14,8 @@ const AHEAD: usize = 1 << 20;
 pub(super) struct Feed {
     journal: Journal,
     handle: Handle,
+    /// Commits are wanted, too.
+    commits: bool,
     /// Read, and not yet passed as a whole.
     records: VecDeque<Arc<Record>>,
     /// The bytes of `records`.
@@ -25,9 +27,15 @@ pub(super) struct Feed {
 }
 
 impl Feed {
+    /// For whoever has no use for commits: some may be left out.
     pub(super) fn new(journal: &Journal, handle: &Handle, at: Number) -> Self {
         let (journal, handle) = (journal.clone(), handle.clone());
-        Self { journal, handle, records: VecDeque::new(), bytes: 0, at, end: at }
+        Self { journal, handle, commits: false, records: VecDeque::new(), bytes: 0, at, end: at }
+    }
+
+    /// With all commits.
+    pub(super) fn whole(journal: &Journal, handle: &Handle, at: Number) -> Self {
+        Self { commits: true, ..Self::new(journal, handle, at) }
     }
 
     pub(super) fn at(&self) -> Number {
@@ -45,10 +53,20 @@ impl Feed {
 
     /// Reads on, if there is something to read and room for it.
     pub(super) fn fill(&mut self) -> Result<(), JournalError> {
+        if self.records.is_empty() {
+            // What was left out lies in between.
+            self.at = self.at.max(self.end);
+        }
         if self.bytes >= AHEAD || !self.more() {
             return Ok(());
         }
-        let (read, through) = self.handle.block_on(self.journal.read_events(self.end, AHEAD))?;
+        let (read, through) = if self.commits {
+            let read = self.handle.block_on(self.journal.read(self.end, AHEAD))?;
+            let through = read.last().map_or(self.end, |record| record.last);
+            (read, through)
+        } else {
+            self.handle.block_on(self.journal.read_events(self.end, AHEAD))?
+        };
         for record in read {
             self.bytes += record.bytes;
             self.records.push_back(record);

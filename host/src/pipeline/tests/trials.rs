@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::super::{Desk, Report, Reports, Status, Wish};
 use super::stamps::{bad, manifest, named, runs, version, world};
 use super::world::World;
-use crate::journal::Control;
+use crate::config::JournalSettings;
+use crate::event::Number;
+use crate::journal::{Control, Journal};
 use crate::store::Package;
 
 fn wish(package: Package) -> Wish {
@@ -37,6 +39,22 @@ async fn a_trial_says_what_a_version_would_make_otherwise_and_changes_nothing() 
     assert_eq!(desk.plugin("stamp").await.unwrap().versions.len(), 1);
     world.assert_whole(12).await;
     assert!(world.dead_letters().await.is_empty());
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_compares_with_commits_that_memory_no_longer_has() {
+    let (mut world, running) = world("", "", "").await;
+    let last = world.change(12).await;
+    running.stamped(last).await;
+    running.pipelines.stop().await;
+    world.journal.close().await;
+    let settings = JournalSettings { memory: 1, ..JournalSettings::default() };
+    world.journal = Journal::open(world.folder.path(), &settings, &[]).await.unwrap();
+    let running = world.start().await;
+    assert!(world.journal.read_memory(Number::ZERO, 1 << 20).is_none());
+    let same = tried(&running.pipelines.desk(), version("v0")).await;
+    assert_eq!((same.same, same.added + same.missing + same.changed), (12, 0), "{same:?}");
     running.pipelines.stop().await;
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Commits<'a> {
 impl<'a> Commits<'a> {
     /// Those of the events behind `from`.
     pub(super) fn behind(context: &'a Context, from: Number) -> Self {
-        Self { context, feed: Feed::new(&context.journal, &context.handle, from), from }
+        Self { context, feed: Feed::whole(&context.journal, &context.handle, from), from }
     }
 
     /// The next of what the journal has; commits up to the cursor `done`.
