@@ -53,7 +53,7 @@ async fn a_trial_compares_with_commits_that_memory_no_longer_has() {
     world.journal = Journal::open(world.folder.path(), &settings, &[]).await.unwrap();
     let running = world.start().await;
     assert!(world.journal.read_memory(Number::ZERO, 1 << 20).is_none());
-    let same = tried(&running.pipelines.desk(), version("v0")).await;
+    let same = tried(running.pipelines.desk(), version("v0")).await;
     assert_eq!((same.same, same.added + same.missing + same.changed), (12, 0), "{same:?}");
     running.pipelines.stop().await;
 }
