@@ -165,7 +165,8 @@ fn what_the_source_no_longer_has_is_one_gap_and_every_other_change_is_there_once
     follower.wait_messages("tasks", first, SOON);
     let got: Vec<Expected> = follower.frames().iter().filter(|f| f.is_of("tasks")).map(seen).collect();
     assert_same("before the restore", &got, &tasks_of(&log));
-    // From here on the source no longer has what the backup stands at.
+    // From here on the source no longer has what the backup stands at; the newest change alone is always kept.
+    world.sql("update usuarios set nombre = 'Otra' where id = 1");
     let stands_at = sqlite3(&backup.join("journal.db"), "select pos_commit from source where name = 'gad'");
     let there = format!("select count(*) from _relevo_changes where seq = {}", stands_at.trim());
     until("the change table is trimmed", SOON, || (world.sql(&there).trim() == "0").then_some(()));
