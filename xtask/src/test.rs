@@ -19,7 +19,7 @@ pub(crate) fn run(filter: Option<&str>, only_tests: bool) -> Result<()> {
         step += 1;
         steps::say(step, of, what);
     };
-    say("the compiler for plugins (wasm32-wasip2), and the programs sqlite3, PostgreSQL, chromium and python3");
+    say("the compiler for plugins (wasm32-wasip2), and the programs that the tests run (README: two commands)");
     if with_python {
         // Now rather than at the end, a quarter of an hour later.
         python::need()?;

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use crate::event::Number;
 use crate::journal::{Journal, JournalError, Record};
 
-/// What is read ahead, in bytes of stored records.
+/// What is read ahead, in bytes of records before compression.
 const AHEAD: usize = 1 << 20;
 
 pub(super) struct Feed {
