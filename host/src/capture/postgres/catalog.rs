@@ -25,6 +25,8 @@ pub(crate) struct Table {
     pub partitioned: bool,
     /// The primary key's columns, in its order.
     pub primary: Vec<String>,
+    /// The columns of the index that is its replica identity, where it has one of that kind.
+    pub identity: Vec<String>,
     /// Itself, and all its leaf partitions.
     pub parts: Vec<Part>,
     pub unlogged: bool,
@@ -130,7 +132,10 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
                  AND ((p.relreplident = 'd' AND i.indisprimary) OR (p.relreplident = 'i' AND i.indisreplident)))) \
                ORDER BY p.oid <> c.oid, p.oid)::text \
              FROM pg_class p JOIN pg_namespace pn ON pn.oid = p.relnamespace \
-             WHERE p.oid = c.oid OR p.oid IN (SELECT l.oid FROM leaves l WHERE l.root = c.oid)) \
+             WHERE p.oid = c.oid OR p.oid IN (SELECT l.oid FROM leaves l WHERE l.root = c.oid)), \
+           ARRAY(SELECT a.attname::text FROM pg_index i \
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]) \
+             WHERE i.indrelid = c.oid AND i.indisreplident AND c.relreplident = 'i') \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname <> 'information_schema' \
            AND n.nspname !~ '^pg_' ORDER BY n.nspname, c.relname",
@@ -154,6 +159,7 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
             readable: row.try_get(5)?,
             owned: row.try_get(6)?,
             primary: row.try_get(7)?,
+            identity: row.try_get(12)?,
             parts,
             columns: columns
                 .map(|((name, oid), generated)| TableColumn {
@@ -250,9 +256,10 @@ impl Types {
         generated: bool,
     ) -> Result<Relation, CaptureError> {
         let identity = if table.parts.first().is_some_and(Part::is_full) { b'f' } else { b'd' };
+        let part_of_it = if table.identity.is_empty() { &table.primary } else { &table.identity };
         let columns = table.columns.iter().filter(|column| !column.is_virtual && (generated || !column.generated));
         let columns = columns.map(|column| {
-            let key = identity == b'f' || table.primary.contains(&column.name);
+            let key = identity == b'f' || part_of_it.contains(&column.name);
             (column.name.as_str(), column.oid, key)
         });
         self.relation(db, columns, identity, table, settings).await

@@ -213,6 +213,14 @@ fn judge(table: &Table, published: bool, settings: &SourceSettings, findings: &m
         if !table.columns.iter().any(|c| *c.name == **column) {
             find(format!("`exclude` names column {column}, which isn't there; the table is not watched"), None);
             watched = false;
+        } else if table.primary.iter().chain(&table.identity).any(|key| **key == **column) {
+            find(
+                format!(
+                    "`exclude` names column {column}, which is a part of its key: each event and each snapshot has the key of its row; the table is not watched"
+                ),
+                None,
+            );
+            watched = false;
         }
     }
     if table.unlogged {

@@ -50,7 +50,7 @@ type Values<'a> = [Datum<'a>];
 impl Relation {
     /// `primary`: the primary key's columns in its order, as the catalog has it. With replica identity
     /// FULL (`f`) it is the key, and where there is none all columns are; otherwise the identity is, since
-    /// a deleted row shows nothing else.
+    /// a deleted row shows nothing else. An excluded column is never in it.
     pub(crate) fn new(schema: Name, table: Name, columns: Vec<Column>, identity: u8, primary: &[String]) -> Self {
         let place = |name: &String| columns.iter().position(|column| *column.name == **name);
         let places = |wanted: &dyn Fn(&Column) -> bool| -> Vec<usize> {
@@ -59,6 +59,7 @@ impl Relation {
         let declared: Option<Vec<usize>> = primary.iter().map(place).collect();
         let declared = declared.filter(|declared| !declared.is_empty());
         let of_identity = |places: &[usize]| places.iter().all(|at| columns[*at].identity);
+        let declared = declared.filter(|declared| declared.iter().all(|at| !columns[*at].excluded));
         let key = match declared {
             Some(declared) if identity == b'f' || of_identity(&declared) => declared,
             _ if identity == b'f' => places(&|column| !column.excluded),

@@ -15,6 +15,7 @@ use crate::journal::{Append, Control, Journal, Record, RecordBody};
 use super::super::{Capture, SourceHealth, SourceState};
 use super::{LONG, appends, changes, fold};
 
+mod exclusions;
 mod forms;
 mod refusals;
 mod resets;
