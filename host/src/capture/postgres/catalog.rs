@@ -178,6 +178,12 @@ fn first_byte(text: &str) -> u8 {
     text.bytes().next().unwrap_or_default()
 }
 
+/// A table's columns, as they are now.
+async fn names(db: &mut PgConnection, table: u32) -> Result<Vec<String>, CaptureError> {
+    let sql = "SELECT attname::text FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
+    Ok(sqlx::query_scalar(sql).bind(Oid(table)).fetch_all(db).await?)
+}
+
 /// Waits until others see what a transaction did. It is streamed as soon as its commit is in the WAL, and that
 /// is a moment before the catalog shows a table that it made: until then it holds its own lock.
 pub(crate) async fn until_visible(db: &mut PgConnection, xid: u32) -> Result<(), CaptureError> {
@@ -273,14 +279,23 @@ impl Types {
         table: &Table,
         settings: &SourceSettings,
     ) -> Result<Relation, CaptureError> {
+        let named: Vec<_> = named.collect();
         let excluded = table.excluded(settings);
+        let absent = |column: &&Box<str>| named.iter().all(|(name, ..)| *name != &***column);
+        let absent: Vec<&Box<str>> = excluded.iter().filter(absent).collect();
+        // What the stream lacks is younger than these rows, or generated: the catalog has it. If that lacks it,
+        // too, it may have another name.
+        let known = if absent.is_empty() { Vec::new() } else { names(db, table.oid).await? };
+        if let Some(gone) = absent.into_iter().find(|absent| !known.iter().any(|known| **known == ***absent)) {
+            return Err(CaptureError::Excluded { table: table.shown(), column: gone.to_string() });
+        }
         let mut columns = Vec::new();
         for (name, oid, key) in named {
             let kind = self.kind(db, oid).await?;
-            columns.push(Column::new(name, oid, kind, key, excluded.iter().any(|excluded| **excluded == *name)));
-        }
-        if let Some(gone) = excluded.iter().find(|excluded| columns.iter().all(|column| column.name != **excluded)) {
-            return Err(CaptureError::Excluded { table: table.shown(), column: gone.to_string() });
+            // Nobody can tell what one was that is gone: it may be what must not enter, by its former name.
+            let gone = !known.is_empty() && !known.iter().any(|known| known == name);
+            let out = gone || excluded.iter().any(|excluded| **excluded == *name);
+            columns.push(Column::new(name, oid, kind, key, out));
         }
         Ok(Relation::new(Name::clone(&table.schema), Name::clone(&table.name), columns, identity, &table.primary))
     }
