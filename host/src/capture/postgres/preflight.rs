@@ -275,15 +275,25 @@ fn judge(table: &Table, published: bool, settings: &SourceSettings, findings: &m
             mend,
         );
         watched = false;
-    } else if not_full.len() < table.parts.len() {
+    } else if not_full.len() < table.parts.len()
+        && (table.primary.is_empty() || not_full.iter().any(|part| part.identity != 'd'))
+    {
         find(
             format!(
-                "{} and its other parts have different replica identities, so that old values can't be trusted; it is not watched",
+                "{} and its other parts have different replica identities, so that keys can't be trusted; it is not watched",
                 names(&not_full)
             ),
             mend,
         );
         watched = false;
+    } else if not_full.len() < table.parts.len() {
+        find(
+            format!(
+                "{} has not the replica identity FULL that its other parts have, so that old values of rows are missing",
+                names(&not_full)
+            ),
+            mend,
+        );
     } else {
         find("its replica identity is not FULL, so that its events lack the old values".into(), mend);
     }

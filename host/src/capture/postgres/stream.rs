@@ -21,6 +21,7 @@ use super::super::waiting::Waiting;
 use super::catalog::{Table, Types};
 use super::connect::Address;
 use super::decode::{DecodeError, Message, decode};
+use super::parts::Parts;
 use super::place::place;
 use super::preflight::{self, Preflight, Server, Weight};
 use super::pulse::Pulse;
@@ -62,6 +63,9 @@ pub(crate) struct Session<'a, T> {
     pub(super) formed: HashSet<u32>,
     /// By OID, as the stream described them last; None for tables that aren't ours.
     pub(super) relations: HashMap<u32, Option<Arc<Relation>>>,
+    pub(super) parts: Parts,
+    /// OIDs of tables that were watched and aren't: what still comes of them is not told.
+    pub(super) unwatched: HashSet<u32>,
     pub(super) transactions: Transactions,
     waiting: Waiting,
     /// What the journal is taking in while the stream is read on.
@@ -138,6 +142,8 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         types: Types::default(),
         formed: HashSet::new(),
         relations: HashMap::new(),
+        parts: Parts::default(),
+        unwatched: HashSet::new(),
         streamed: watch::Sender::new(transactions.streamed()),
         transactions,
         waiting: Waiting::default(),
@@ -310,7 +316,11 @@ impl<T: Transport> Session<'_, T> {
         Ok(())
     }
 
-    fn known(&self, id: u32) -> Result<Option<Arc<Relation>>, CaptureError> {
+    fn known(&mut self, id: u32) -> Result<Option<Arc<Relation>>, CaptureError> {
+        self.parts.behind();
+        if self.unwatched.contains(&id) {
+            return Ok(None);
+        }
         match self.relations.get(&id) {
             Some(relation) => Ok(relation.clone()),
             None => Err(DecodeError::Unknown("table", '?').into()),

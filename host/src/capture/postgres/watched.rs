@@ -27,7 +27,15 @@ impl<T: Transport> Session<'_, T> {
         let wanted =
             |entry: &Name| **entry == *message.table || entry.split_once('.') == Some((message.schema, message.table));
         let tables = &self.source.settings.tables;
-        if !self.tables.iter().any(|table| is_it(&table)) && (tables.is_empty() || tables.iter().any(wanted)) {
+        let behind = self.parts.behind();
+        let known = self.tables.iter().any(|table| is_it(&table));
+        if !known
+            && let Some(root) = behind
+            && self.partition(message, root).await?
+        {
+            return Ok(());
+        }
+        if !known && (tables.is_empty() || tables.iter().any(wanted)) {
             // One that is newer than our last look.
             self.look().await?;
         }
@@ -36,8 +44,10 @@ impl<T: Transport> Session<'_, T> {
             return Ok(());
         };
         let settings = &self.source.settings;
-        let relation = self.types.streamed(&mut self.db, message, &table, settings).await?;
+        let mut relation = self.types.streamed(&mut self.db, message, &table, settings).await?;
+        relation.mixed = self.parts.are_mixed(message.id);
         self.reshape(message, &table).await?;
+        self.parts.describe(message.id);
         self.relations.insert(message.id, Some(Arc::new(relation)));
         Ok(())
     }
@@ -112,7 +122,9 @@ impl<T: Transport> Session<'_, T> {
         let added: Vec<u32> = added.iter().map(|table| table.oid).collect();
         for gone in self.tables.iter().filter(|known| tables.iter().all(|table| table.oid != known.oid)) {
             self.source.tell_gap(&format!("table {} was dropped, or is not watched any more", gone.shown())).await?;
+            self.unwatched.insert(gone.oid);
         }
+        self.unwatched.retain(|oid| tables.iter().all(|table| table.oid != *oid));
         self.tables = tables.into_iter().map(Arc::new).collect();
         self.watches();
         self.take_in(&added, true).await?;

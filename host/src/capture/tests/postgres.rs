@@ -17,6 +17,7 @@ use super::{LONG, appends, changes, fold};
 
 mod exclusions;
 mod forms;
+mod partitions;
 mod refusals;
 mod resets;
 mod silence;
