@@ -39,6 +39,9 @@ pub(crate) struct Table {
 /// A table, or one of its leaf partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Part {
+    pub oid: u32,
+    /// Where its rows are: another file once they were written anew. 0: it has none, since its partitions have them.
+    pub file: u32,
     pub schema: String,
     pub name: String,
     /// The replica identity: `d`, `f`, `i`, `n`.
@@ -126,7 +129,8 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
            ARRAY(SELECT a.attgenerated::text FROM pg_attribute a \
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
-           (SELECT json_agg(json_build_object('schema', pn.nspname, 'name', p.relname, \
+           (SELECT json_agg(json_build_object('oid', p.oid::int8, \
+               'file', coalesce(pg_relation_filenode(p.oid), 0)::int8, 'schema', pn.nspname, 'name', p.relname, \
                'identity', p.relreplident, 'usable', p.relreplident = 'f' OR EXISTS ( \
                  SELECT FROM pg_index i WHERE i.indrelid = p.oid AND i.indisvalid AND i.indimmediate \
                  AND ((p.relreplident = 'd' AND i.indisprimary) OR (p.relreplident = 'i' AND i.indisreplident)))) \

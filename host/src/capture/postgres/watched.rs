@@ -91,11 +91,22 @@ impl<T: Transport> Session<'_, T> {
         let (journal, source) = (&self.source.journal, &self.source.settings.name);
         for table in &self.tables {
             let came = added.contains(&table.oid);
-            if self.formed.contains(&table.oid) && !came {
+            if self.formed.contains(&table.oid) && !came && !table.partitioned {
                 continue;
             }
             let before = Form::kept(journal, source, table).await?;
-            if came || before.as_ref().is_none_or(|before| !before.is_of(table)) {
+            if let (false, Some(before)) = (came, before.as_ref().filter(|before| before.is_of(table))) {
+                let moved = if tell { before.moved(&mut self.db, table).await? } else { Vec::new() };
+                for what in moved {
+                    self.source.tell_gap(&format!("table {}: {what}; no event tells of them", table.shown())).await?;
+                }
+                if let (true, Some(now)) = (table.partitioned, before.clone().with_parts(table)) {
+                    now.keep(journal, source, table).await?;
+                }
+                self.formed.insert(table.oid);
+                continue;
+            }
+            {
                 let sql = format!("SELECT EXISTS (SELECT FROM {})", table.quoted());
                 let has_rows = sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(sql)).fetch_one(&mut self.db).await?;
                 let reason = match (has_rows, before) {

@@ -7,6 +7,65 @@ const ROOT: &str = "create table t (id bigint primary key, v text) partition by 
      create table high partition of t for values from (100) to (200);
      alter table t replica identity full; alter table low replica identity full; alter table high replica identity full;";
 
+/// Waits for as many gaps.
+async fn gaps(host: &Host, count: usize) -> Vec<String> {
+    let wait = async {
+        while host.gaps().await.len() < count {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let waited = tokio::time::timeout(LONG, wait).await;
+    let gaps = host.gaps().await;
+    assert!(waited.is_ok() && gaps.len() == count, "not {count}: {gaps:?}");
+    gaps
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_come_or_go_with_a_partition_are_a_gap() {
+    let mut host = Host::over(Postgres::start(), "tables = [\"t\"]").await;
+    host.sql(ROOT);
+    host.start().await;
+    host.sql("insert into t values (1, 'a'), (101, 'b')");
+    host.changes_until("101").await;
+    host.sql("alter table t detach partition high");
+    assert!(gaps(&host, 1).await[0].contains("partition high"));
+    host.sql("alter table t attach partition high for values from (100) to (200)");
+    // A row of it, before anybody looked.
+    host.sql("insert into t values (102, 'c')");
+    host.changes_until("102").await;
+    assert!(gaps(&host, 2).await[1].contains("partition high"));
+    host.sql("truncate high");
+    assert!(gaps(&host, 3).await[2].contains("partition high"));
+    // While nobody looks.
+    host.end().await;
+    host.sql("drop table low");
+    host.start().await;
+    gaps(&host, 4).await;
+    // Made and filled in one transaction, and then attached.
+    host.sql("begin; create table low (id bigint primary key, v text); alter table low replica identity full; insert into low values (5, 'e'); alter table t attach partition low for values from (0) to (100); commit");
+    gaps(&host, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_made_as_one_is_no_gap() {
+    let mut host = Host::new(ROOT).await;
+    host.sql("create table more partition of t for values from (200) to (300); alter table more replica identity full");
+    host.sql("insert into t values (201, 'a')");
+    host.changes_until("201").await;
+    host.end().await;
+    host.sql("create table yet partition of t for values from (300) to (400) partition by range (id); create table deep partition of yet for values from (300) to (350); alter table yet replica identity full; alter table deep replica identity full");
+    host.sql("insert into t values (301, 'b'); truncate t; insert into t values (302, 'c')");
+    host.start().await;
+    host.changes_until("302").await;
+    // Until it was looked at all.
+    host.sql("create table n (id int primary key); alter table n replica identity full");
+    host.health(|health| health.tables.iter().any(|table| &**table == "n")).await;
+    host.sql("create table m (id int primary key); alter table m replica identity full");
+    host.health(|health| health.tables.iter().any(|table| &**table == "m")).await;
+    let gaps = host.gaps().await;
+    assert!(gaps.iter().all(|gap| gap.contains("truncate")), "{gaps:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_partition_keeps_its_table_and_tells_no_null_that_is_not_there() {
     let host = Host::new(ROOT).await;
