@@ -33,6 +33,10 @@ pub(crate) struct Table {
     /// We may read it, and its owner is our role or one that we are in.
     pub readable: bool,
     pub owned: bool,
+    /// We may use its schema.
+    pub reachable: bool,
+    /// We don't see some of its rows, by row-level security.
+    pub hidden: bool,
     pub columns: Vec<TableColumn>,
 }
 
@@ -139,7 +143,8 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
              WHERE p.oid = c.oid OR p.oid IN (SELECT l.oid FROM leaves l WHERE l.root = c.oid)), \
            ARRAY(SELECT a.attname::text FROM pg_index i \
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]) \
-             WHERE i.indrelid = c.oid AND i.indisreplident AND c.relreplident = 'i') \
+             WHERE i.indrelid = c.oid AND i.indisreplident AND c.relreplident = 'i'), \
+           has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname <> 'information_schema' \
            AND n.nspname !~ '^pg_' ORDER BY n.nspname, c.relname",
@@ -162,6 +167,8 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
             unlogged: row.try_get(4)?,
             readable: row.try_get(5)?,
             owned: row.try_get(6)?,
+            reachable: row.try_get(13)?,
+            hidden: row.try_get(14)?,
             primary: row.try_get(7)?,
             identity: row.try_get(12)?,
             parts,

@@ -47,3 +47,27 @@ async fn no_table_is_published_whose_updates_the_server_would_refuse() {
     }
     assert!(finding(&host, "table index: ").await.what.contains("lack the old values"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_the_role_may_not_see_keeps_no_other_from_being_read() {
+    let mut host = Host::over(Postgres::start(), "").await;
+    host.sql(&format!(
+        "create role watcher login replication; grant create on database gad to watcher;
+         grant create on schema public to watcher; set role watcher; {TABLE};
+         reset role; create schema app; create table app.a (id int primary key); alter table app.a replica identity full;
+         alter table app.a owner to watcher; revoke all on schema app from watcher;
+         create table secret (id int primary key, of text); alter table secret replica identity full;
+         alter table secret owner to watcher; alter table secret enable row level security;
+         alter table secret force row level security;
+         insert into app.a values (1); insert into secret values (1, 'ana')"
+    ));
+    host.settings[0].url = host.settings[0].url.replace("//relevo@", "//watcher@");
+    assert!(host.settings[0].url.contains("watcher@"), "{}", host.settings[0].url);
+    host.begin();
+    host.health(|health| is_watched(health, "t")).await;
+    host.sql("insert into t values (1, 'a')");
+    host.changes_until("1").await;
+    mend(&host, "table app.a: ", "app.a").await;
+    mend(&host, "table secret: ", "secret").await;
+    host.health(|health| health.state == SourceState::Running).await;
+}
