@@ -89,10 +89,16 @@ impl Judge<'_> {
             );
             fits = false;
         }
-        if !published && !table.owned {
-            let publication = quote(&self.settings.publication());
-            let mend = format!("ALTER PUBLICATION {publication} ADD TABLE {}; -- as the table's owner", table.quoted());
-            find(format!("it is not in publication {publication}, and only its owner may add it"), Some(mend));
+        let publication = quote(&self.settings.publication());
+        let add = format!("ALTER PUBLICATION {publication} ADD TABLE {};", table.quoted());
+        if !published && self.published.is_some_and(|published| !published.owned) {
+            let what = format!("it is not in publication {publication}, and only who owns both may add it");
+            find(what, Some(add));
+            fits = false;
+        } else if !published && !table.owned {
+            let what = format!("it is not in publication {publication}, and only its owner may add it");
+            let make = || format!("CREATE PUBLICATION {publication} FOR TABLE {} WITH (publish_via_partition_root = true);", table.quoted());
+            find(what, Some(if self.published.is_some() { add } else { make() }));
             fits = false;
         }
         fits

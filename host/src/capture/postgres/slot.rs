@@ -18,26 +18,37 @@ pub(crate) struct Published {
     pub complete: bool,
     /// It carries stored generated columns; before PostgreSQL 18 none does.
     pub generated: bool,
+    /// It is of our role, or one that we are in: we may alter it.
+    pub owned: bool,
     /// OIDs of its tables.
     tables: Vec<u32>,
+    /// All tables of these schemas are in it, too.
+    schemas: Vec<String>,
 }
 
 impl Published {
     pub(crate) fn has(&self, table: &Table) -> bool {
-        self.all || self.tables.contains(&table.oid)
+        self.all || self.tables.contains(&table.oid) || self.schemas.iter().any(|schema| **schema == *table.schema)
     }
 }
 
 /// The publication, if it is there.
 pub(crate) async fn published(db: &mut PgConnection, name: &str) -> Result<Option<Published>, CaptureError> {
-    let row = sqlx::query(
+    // From 15 on there are whole schemas.
+    let schemas = match db.server_version_num() {
+        Some(..150_000) => "ARRAY[]::text[]",
+        _ => "ARRAY(SELECT s.nspname::text FROM pg_publication_namespace r \
+                JOIN pg_namespace s ON s.oid = r.pnnspid WHERE r.pnpubid = p.oid)",
+    };
+    let row = sqlx::query(AssertSqlSafe(format!(
         "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
            to_jsonb(p) ->> 'pubgencols' = 's', \
            p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot AND NOT EXISTS ( \
              SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid \
-             AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL)) \
+             AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL)), \
+           pg_has_role(p.pubowner, 'USAGE'), {schemas} \
          FROM pg_publication p WHERE p.pubname = $1",
-    )
+    )))
     .bind(name)
     .fetch_optional(db)
     .await?;
@@ -50,6 +61,8 @@ pub(crate) async fn published(db: &mut PgConnection, name: &str) -> Result<Optio
         all: row.try_get(0)?,
         complete,
         generated,
+        owned: row.try_get(4)?,
+        schemas: row.try_get(5)?,
         tables: tables.into_iter().map(|oid| oid.0).collect(),
     }))
 }
@@ -80,7 +93,8 @@ pub(crate) async fn publish<'a>(
             ));
             (all, Vec::new())
         }
-        Some(published) if published.all => (Vec::new(), Vec::new()),
+        // Whoever made it knows what else is in it; what it lacks the preflight says.
+        Some(published) if published.all || !published.owned => (Vec::new(), Vec::new()),
         Some(published) => {
             let added = tables.iter().filter(|table| !published.has(table)).collect();
             let wanted: Vec<u32> = tables.iter().map(|table| table.oid).collect();

@@ -71,3 +71,43 @@ async fn a_table_that_the_role_may_not_see_keeps_no_other_from_being_read() {
     mend(&host, "table secret: ", "secret").await;
     host.health(|health| health.state == SourceState::Running).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_of_another_role_is_used_and_never_altered() {
+    let mut host = Host::over(Postgres::start(), "tables = [\"t\", \"u\"]").await;
+    host.sql(&format!(
+        "create role watcher login replication; grant create on database gad to watcher;
+         grant create on schema public to watcher; set role watcher; {TABLE};
+         create table u (id int primary key); alter table u replica identity full;
+         reset role; create table other (id int primary key);
+         create publication relevo_s for table t, other with (publish_via_partition_root = true)"
+    ));
+    host.settings[0].url = host.settings[0].url.replace("//relevo@", "//watcher@");
+    host.begin();
+    host.health(|health| is_watched(health, "t")).await;
+    host.sql("insert into other values (1); insert into t values (1, 'a')");
+    host.changes_until("1").await;
+    let published = "select string_agg(tablename, ',' order by tablename) from pg_publication_tables";
+    assert_eq!(host.sql(published), "other,t");
+    mend(&host, "table u: it is not in publication", "u").await;
+    assert_eq!(host.sql(published), "other,t,u");
+    host.health(|health| health.state == SourceState::Running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_of_a_schema_has_its_tables() {
+    let mut host = Host::over(Postgres::start(), "").await;
+    if host.sql("show server_version_num").parse::<u32>().unwrap() < 150_000 {
+        println!("not before PostgreSQL 15: nothing to see");
+        return;
+    }
+    host.sql(&format!(
+        "create role watcher login replication; grant create on schema public to watcher; set role watcher; {TABLE};
+         reset role; create publication relevo_s for tables in schema public with (publish_via_partition_root = true)"
+    ));
+    host.settings[0].url = host.settings[0].url.replace("//relevo@", "//watcher@");
+    host.start().await;
+    host.sql("insert into t values (1, 'a')");
+    host.changes_until("1").await;
+    assert_eq!(host.sql("select count(*) from pg_publication_rel"), "0", "nothing was added");
+}
