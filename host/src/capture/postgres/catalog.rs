@@ -195,6 +195,16 @@ async fn names(db: &mut PgConnection, table: u32) -> Result<Vec<String>, Capture
     Ok(sqlx::query_scalar(sql).bind(Oid(table)).fetch_all(db).await?)
 }
 
+/// Whether a table has rows; it is taken for so while somebody locks it.
+pub(super) async fn has_rows(db: &mut PgConnection, quoted: &str) -> Result<bool, CaptureError> {
+    const LOCKED: &str = "55P03";
+    let sql = format!("SELECT EXISTS (SELECT FROM {quoted})");
+    match sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(db).await {
+        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == LOCKED) => Ok(true),
+        has => Ok(has?),
+    }
+}
+
 /// Waits until others see what a transaction did. It is streamed as soon as its commit is in the WAL, and that
 /// is a moment before the catalog shows a table that it made: until then it holds its own lock.
 pub(crate) async fn until_visible(db: &mut PgConnection, xid: u32) -> Result<(), CaptureError> {

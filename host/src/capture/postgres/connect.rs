@@ -13,7 +13,7 @@ use super::silence::within;
 
 /// What every session has, whatever the server's, the database's and the role's settings are: a type has
 /// one text form then. `row_security = off` refuses to show some of the rows instead of hiding the others.
-const PINNED: [(&str, &str); 8] = [
+const PINNED: [(&str, &str); 9] = [
     ("datestyle", "ISO"),
     ("intervalstyle", "postgres"),
     ("timezone", "UTC"),
@@ -23,7 +23,12 @@ const PINNED: [(&str, &str); 8] = [
     // No reader may be cut off while it waits for the journal.
     ("statement_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
+    // The making of a slot waits for other transactions, by their locks.
+    ("lock_timeout", "0"),
 ];
+
+/// How long a statement of ours waits for somebody's lock: others wait behind it, and capture does.
+pub(super) const PATIENT: &str = "SET lock_timeout = '2s'";
 
 /// As servers list it among their sessions.
 const NAME: &str = "relevo";
@@ -64,7 +69,12 @@ impl Address {
 
     /// A connection for SQL.
     pub(crate) async fn connect(&self) -> Result<PgConnection, CaptureError> {
-        within(CONNECT, "to connect", PgConnection::connect_with(&self.options)).await
+        let connect = async {
+            let mut db = PgConnection::connect_with(&self.options).await?;
+            sqlx::raw_sql(PATIENT).execute(&mut db).await?;
+            Ok::<_, sqlx::Error>(db)
+        };
+        within(CONNECT, "to connect", connect).await
     }
 
     /// How to replicate from `start` on. The names must be checked: lower-case letters, digits and `_`.

@@ -14,7 +14,7 @@ use crate::event::{Name, Position};
 use crate::journal::{Append, Journal};
 
 use super::super::error::CaptureError;
-use super::catalog::{LEAVES, Part, Table};
+use super::catalog::{LEAVES, Part, Table, has_rows};
 use super::decode::RelationMessage;
 
 /// A table's form.
@@ -239,8 +239,7 @@ async fn brought_rows(db: &mut PgConnection, part: &Part) -> Result<bool, Captur
     if sqlx::query_scalar::<_, bool>(sql).bind(Oid(part.oid)).fetch_one(&mut *db).await? {
         return Ok(false);
     }
-    let sql = format!("SELECT EXISTS (SELECT FROM {})", part.quoted());
-    Ok(sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(db).await?)
+    has_rows(db, &part.quoted()).await
 }
 
 /// Where the journal keeps it: as the place of a source that no setting can name.

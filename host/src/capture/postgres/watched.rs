@@ -107,8 +107,7 @@ impl<T: Transport> Session<'_, T> {
                 continue;
             }
             {
-                let sql = format!("SELECT EXISTS (SELECT FROM {})", table.quoted());
-                let has_rows = sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(sql)).fetch_one(&mut self.db).await?;
+                let has_rows = catalog::has_rows(&mut self.db, &table.quoted()).await?;
                 let reason = match (has_rows, before) {
                     (true, _) => Some("is watched from now on, and it has rows already"),
                     (false, Some(_)) => Some("was made anew, or is watched again"),
@@ -129,8 +128,10 @@ impl<T: Transport> Session<'_, T> {
     pub(super) async fn look(&mut self) -> Result<(), CaptureError> {
         let settings = &self.source.settings;
         let Preflight { tables, findings, .. } = preflight::look(&mut self.db, settings).await?;
-        let added = slot::publish(&mut self.db, &settings.publication(), &tables, &self.server).await?;
-        let added: Vec<u32> = added.iter().map(|table| table.oid).collect();
+        let publication = settings.publication();
+        let change = slot::publish(&mut self.db, &publication, tables, &self.server, self.patient).await?;
+        let slot::Change { tables, added, problems: locked } = change;
+        self.patient = locked.is_empty();
         for gone in self.tables.iter().filter(|known| tables.iter().all(|table| table.oid != known.oid)) {
             self.source.tell_gap(&format!("table {} was dropped, or is not watched any more", gone.shown())).await?;
             self.unwatched.insert(gone.oid);
@@ -139,7 +140,8 @@ impl<T: Transport> Session<'_, T> {
         self.tables = tables.into_iter().map(Arc::new).collect();
         self.watches();
         self.take_in(&added, true).await?;
-        let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).collect();
+        let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).chain(locked);
+        let problems = problems.collect();
         self.say_problems(problems);
         self.say();
         Ok(())

@@ -111,3 +111,27 @@ async fn a_publication_of_a_schema_has_its_tables() {
     host.changes_until("1").await;
     assert_eq!(host.sql("select count(*) from pg_publication_rel"), "0", "nothing was added");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_on_one_table_holds_up_no_other() {
+    let mut host = Host::over(Postgres::start(), "silence = \"3s\"").await;
+    host.sql(TABLE);
+    host.start().await;
+    host.sql("create table locked (id int primary key); alter table locked replica identity full");
+    let mut lock = host.database.meanwhile(
+        "set application_name = 'the lock'; begin; lock locked in share update exclusive mode; select pg_sleep(600);",
+    );
+    let reason = host.failed("table locked: ").await;
+    assert!(reason.contains("lock"), "{reason}");
+    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+    for n in 0..12 {
+        host.sql(&format!("insert into t values ({n}, 'a')"));
+        host.changes_until(&n.to_string()).await;
+        assert!(host.sql(waiting).parse::<u32>().unwrap() <= 1, "they pile up");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    host.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'the lock'");
+    let _ = lock.wait();
+    host.health(|health| is_watched(health, "locked")).await;
+    assert_eq!(host.gaps().await, Vec::<String>::new());
+}
