@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgwire_replication::{Lsn, ReplicationConfig, SslMode, TlsConfig};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use url::Url;
 
 use super::super::error::CaptureError;
@@ -71,7 +71,11 @@ impl Address {
     pub(crate) async fn connect(&self) -> Result<PgConnection, CaptureError> {
         let connect = async {
             let mut db = PgConnection::connect_with(&self.options).await?;
-            sqlx::raw_sql(PATIENT).execute(&mut db).await?;
+            // By version: a server refuses to connect at all with a setting that it doesn't know.
+            let version = db.server_version_num().unwrap_or_default();
+            let since = [(0, PATIENT), (140_000, "SET idle_session_timeout = 0"), (170_000, "SET transaction_timeout = 0")];
+            let settings = since.iter().filter(|(since, _)| version >= *since).map(|(_, set)| *set);
+            sqlx::raw_sql(AssertSqlSafe(settings.collect::<Vec<_>>().join("; "))).execute(&mut db).await?;
             Ok::<_, sqlx::Error>(db)
         };
         within(CONNECT, "to connect", connect).await

@@ -135,3 +135,25 @@ async fn a_lock_on_one_table_holds_up_no_other() {
     host.health(|health| is_watched(health, "locked")).await;
     assert_eq!(host.gaps().await, Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_timeout_of_the_server_ends_a_session() {
+    let host = Host::over(Postgres::with(&["idle_session_timeout=1s", "lock_timeout=1s"]), "guard = \"10s\"").await;
+    let mut host = host;
+    host.sql(TABLE);
+    host.start().await;
+    let ended = || host.database.log_text().matches("idle-session timeout").count();
+    // A table that comes is seen by the next look, of the same session.
+    host.sql("create table n (id int primary key); alter table n replica identity full");
+    host.health(|health| is_watched(health, "n")).await;
+    host.sql("insert into t values (1, 'a')");
+    host.changes_until("1").await;
+    assert_eq!(ended(), 0, "{}", host.database.log_text());
+    // A slot that is made waits for open transactions, however long.
+    let mut open = host.database.meanwhile("begin; insert into t values (2, 'b'); select pg_sleep(4); commit;");
+    while host.sql("select count(*) from pg_stat_activity where wait_event = 'PgSleep'") == "0" {}
+    let rows = host.snapshot("p").await;
+    assert_eq!(events(&rows).len(), 2);
+    let _ = open.wait();
+    assert!(!host.database.log_text().contains("due to lock timeout"), "{}", host.database.log_text());
+}
