@@ -130,7 +130,7 @@ async fn server(
            (SELECT oid::text FROM pg_database WHERE datname = current_database()), current_database()::text, \
            (SELECT count(*)::int4 FROM pg_replication_slots WHERE slot_name = $1), \
            has_database_privilege(current_database(), 'CREATE'), \
-           (SELECT count(*)::int4 FROM pg_publication WHERE pubname = $2)",
+           (SELECT count(*)::int4 FROM pg_publication WHERE pubname = $2), current_setting('server_encoding')",
     ))
     .bind(settings.slot())
     .bind(settings.publication())
@@ -190,6 +190,15 @@ async fn server(
         let what = format!("publication {} is missing and role {role} may not make it", settings.publication());
         let mend = format!("GRANT CREATE ON DATABASE {} TO {};", quote(&database), quote(&role));
         find(Weight::Blocks, what, Some(mend));
+    }
+    let encoding = text(15)?;
+    if encoding == "SQL_ASCII" {
+        let what = "the database has no encoding (SQL_ASCII): capture stands still before the first text that isn't UTF-8; copy it into one that has (pg_dump)";
+        let mend = format!(
+            "CREATE DATABASE {} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;",
+            quote(&format!("{database}_utf8"))
+        );
+        find(Weight::Table, what.into(), Some(mend));
     }
     Ok((Server { major, identity: format!("{}.{}.{}", text(9)?, text(10)?, settings.slot()) }, role))
 }

@@ -157,3 +157,15 @@ async fn no_timeout_of_the_server_ends_a_session() {
     let _ = open.wait();
     assert!(!host.database.log_text().contains("due to lock timeout"), "{}", host.database.log_text());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_an_encoding_is_found() {
+    let mut host = Host::over(Postgres::start(), "").await;
+    host.sql("create database plain encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C' template template0");
+    host.settings[0].url = host.database.url("plain");
+    let found = finding(&host, "SQL_ASCII").await;
+    host.sql(&found.mend.unwrap());
+    host.settings[0].url = host.database.url("plain_utf8");
+    let findings = preflight(&host.settings[0]).await.unwrap();
+    assert!(findings.iter().all(|finding| !finding.what.contains("SQL_ASCII")), "{findings:?}");
+}
