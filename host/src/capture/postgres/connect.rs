@@ -50,6 +50,11 @@ pub(crate) struct Address {
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Self, CaptureError> {
+        Self::of(url, |name| std::env::var_os(name).map(PathBuf::from))
+    }
+
+    /// `environment`: the files that the address doesn't name, as sqlx takes them.
+    fn of(url: &str, environment: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, CaptureError> {
         let wrong = |cause: String| CaptureError::PostgresAddress(cause);
         let options: PgConnectOptions = url.parse().map_err(|e: sqlx::Error| wrong(e.to_string()))?;
         let parsed = Url::parse(url).map_err(|e| wrong(e.to_string()))?;
@@ -62,8 +67,12 @@ impl Address {
         Ok(Self {
             options: options.application_name(NAME).options(PINNED).disable_statement_logging(),
             password: password.unwrap_or_default(),
-            root: file(["sslrootcert", "ssl-root-cert"]).or_else(|| file(["ssl-ca", "ssl-ca"])),
-            certificate: file(["sslcert", "ssl-cert"]).zip(file(["sslkey", "ssl-key"])),
+            root: file(["sslrootcert", "ssl-root-cert"])
+                .or_else(|| file(["ssl-ca", "ssl-ca"]))
+                .or_else(|| environment("PGSSLROOTCERT")),
+            certificate: file(["sslcert", "ssl-cert"])
+                .or_else(|| environment("PGSSLCERT"))
+                .zip(file(["sslkey", "ssl-key"]).or_else(|| environment("PGSSLKEY"))),
         })
     }
 
@@ -149,6 +158,19 @@ mod tests {
         assert_eq!((config.password.as_str(), config.database.as_str()), ("p@s+s", "shop"));
         assert_eq!((config.tls.mode, config.tls.ca_pem_path), (SslMode::VerifyFull, Some("/etc/ca.pem".into())));
         assert!(!format!("{address:?}").contains("p@s"));
+    }
+
+    #[test]
+    fn files_that_the_address_does_not_name_come_from_the_environment() {
+        let address = |more| {
+            let environment = |name: &str| Some(format!("/env/{name}").into());
+            Address::of(&format!("postgres://ana@db.example/shop{more}"), environment).unwrap()
+        };
+        let tls = address("").replication("s", "p", 0).tls;
+        assert_eq!(tls.ca_pem_path, Some("/env/PGSSLROOTCERT".into()));
+        assert_eq!(tls.client_cert_pem_path, Some("/env/PGSSLCERT".into()));
+        assert_eq!(tls.client_key_pem_path, Some("/env/PGSSLKEY".into()));
+        assert_eq!(address("?sslrootcert=/ca").replication("s", "p", 0).tls.ca_pem_path, Some("/ca".into()));
     }
 
     #[test]
