@@ -82,7 +82,8 @@ impl Address {
             let mut db = PgConnection::connect_with(&self.options).await?;
             // By version: a server refuses to connect at all with a setting that it doesn't know.
             let version = db.server_version_num().unwrap_or_default();
-            let since = [(0, PATIENT), (140_000, "SET idle_session_timeout = 0"), (170_000, "SET transaction_timeout = 0")];
+            let since =
+                [(0, PATIENT), (140_000, "SET idle_session_timeout = 0"), (170_000, "SET transaction_timeout = 0")];
             let settings = since.iter().filter(|(since, _)| version >= *since).map(|(_, set)| *set);
             sqlx::raw_sql(AssertSqlSafe(settings.collect::<Vec<_>>().join("; "))).execute(&mut db).await?;
             Ok::<_, sqlx::Error>(db)

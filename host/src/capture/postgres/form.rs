@@ -163,7 +163,8 @@ impl Form {
         // While rows of a former form come, the files are those of a later one. What partitions come and go is
         // told elsewhere, unless a gap is told anyway.
         let partitioned = catalog.files.get(&catalog.oid) == Some(&0);
-        let files = if catalog.is_described(message) && (unseen || !partitioned) { &catalog.files } else { &self.files };
+        let files =
+            if catalog.is_described(message) && (unseen || !partitioned) { &catalog.files } else { &self.files };
         let widest = columns.iter().filter_map(|column| column.number).max().unwrap_or_default();
         let form = Self { oid: catalog.oid, width: self.width.max(widest), columns, files: files.clone() };
         (form, (!changes.is_empty()).then(|| Reshaped { what: changes.join("; "), unseen }))

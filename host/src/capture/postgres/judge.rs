@@ -97,7 +97,12 @@ impl Judge<'_> {
             fits = false;
         } else if !published && !table.owned {
             let what = format!("it is not in publication {publication}, and only its owner may add it");
-            let make = || format!("CREATE PUBLICATION {publication} FOR TABLE {} WITH (publish_via_partition_root = true);", table.quoted());
+            let make = || {
+                format!(
+                    "CREATE PUBLICATION {publication} FOR TABLE {} WITH (publish_via_partition_root = true);",
+                    table.quoted()
+                )
+            };
             find(what, Some(if self.published.is_some() { add } else { make() }));
             fits = false;
         }

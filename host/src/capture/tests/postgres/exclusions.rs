@@ -51,7 +51,8 @@ async fn a_column_may_be_excluded_that_is_younger_than_what_is_read() {
     host.end().await;
     host.sql("insert into t values (2, 'b', 'o')");
     host.sql("alter table t drop column old; alter table t add column secret text; insert into t values (3, 'c', 's')");
-    host.settings[0] = SourceSettings { exclude: [("t".into(), vec!["secret".into()])].into(), ..host.settings[0].clone() };
+    host.settings[0] =
+        SourceSettings { exclude: [("t".into(), vec!["secret".into()])].into(), ..host.settings[0].clone() };
     host.start().await;
     let all = host.changes_until("3").await;
     let told: Vec<_> = all.iter().map(|change| change.after.as_deref().unwrap()).collect();

@@ -97,7 +97,9 @@ async fn what_a_table_sends_that_is_not_watched_any_more_is_not_told() {
     host.start().await;
     host.sql("insert into t values (1, 'a')");
     host.changes_until("1").await;
-    host.sql("create table odd partition of t for values from (200) to (300); alter table odd replica identity nothing");
+    host.sql(
+        "create table odd partition of t for values from (200) to (300); alter table odd replica identity nothing",
+    );
     host.health(|health| health.tables.len() == 1).await;
     host.sql("insert into t values (2, 'b'); insert into n values (77, 'c')");
     let records = host.records(|record| changes(record).any(|change| &*change.key == "77")).await;
