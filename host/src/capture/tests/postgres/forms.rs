@@ -116,3 +116,22 @@ async fn a_virtual_generated_column_never_makes_the_applications_updates_fail() 
         .find(|c| c.operation == Operation::Update && &*c.table == "s");
     assert_eq!(update.unwrap().after.as_deref(), Some(r#"{"id":77,"v":2,"g":3}"#));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_has_generated_columns_only_where_the_stream_has_them() {
+    let mut host = Host::over(Postgres::start(), "").await;
+    if host.sql("show server_version_num").parse::<u32>().unwrap() < 180_000 {
+        println!("not before PostgreSQL 18: nothing to see");
+        return;
+    }
+    host.sql("create table t (id bigint primary key, v int, g int generated always as (v + 1) stored)");
+    host.sql("create publication relevo_s for all tables with (publish_via_partition_root = true)");
+    host.begin();
+    host.health(|health| !health.tables.is_empty()).await;
+    host.sql("insert into t (id, v) values (2, 2)");
+    let streamed = host.changes_until("2").await[0].after.clone().unwrap();
+    assert_eq!(&*streamed, r#"{"id":2,"v":2}"#);
+    let rows = events(&host.snapshot("p").await);
+    let Body::Change(row) = &rows[0].body else { panic!() };
+    assert_eq!(row.after.as_ref(), Some(&streamed));
+}

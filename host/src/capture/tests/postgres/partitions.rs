@@ -109,3 +109,25 @@ async fn what_a_table_sends_that_is_not_watched_any_more_is_not_told() {
     host.sql("insert into t values (3, 'd')");
     host.changes_until("3").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_row_of_a_partition_costs_no_look_at_the_whole_catalog() {
+    let mut host = Host::over(Postgres::with(&["log_statement=all"]), "").await;
+    host.sql(
+        "create table t (id bigint primary key, v text) partition by range (id); alter table t replica identity full",
+    );
+    for n in 0..30 {
+        host.sql(&format!(
+            "create table t{n} partition of t for values from ({n}0) to ({n}9); alter table t{n} replica identity full"
+        ));
+    }
+    host.start().await;
+    let looks = || host.database.log_text().matches("row_security_active").count();
+    let before = looks();
+    for n in 0..30 {
+        host.sql(&format!("insert into t values ({n}1, 'a')"));
+    }
+    host.changes_until("291").await;
+    let looks = looks() - before;
+    assert!(looks < 10, "{looks} looks for 30 partitions");
+}
