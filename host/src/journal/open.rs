@@ -108,6 +108,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
         .pragma("wal_autocheckpoint", "0")
+        // What a statement or savepoint would take back stays in memory: it is no more than a transaction.
+        .pragma("temp_store", "MEMORY")
         .busy_timeout(BUSY)
         .disable_statement_logging()
 }

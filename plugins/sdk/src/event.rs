@@ -261,6 +261,18 @@ impl<'a> Event<'a> {
         list.iter().filter_map(|name| name.as_text().map(Into::into)).collect()
     }
 
+    /// Of an update: whether this column's value differs.
+    ///
+    /// ```
+    /// # use relevo_plugin::Event;
+    /// fn moved(event: &Event<'_>) -> bool {
+    ///     event.has_changed("lat") || event.has_changed("lon")
+    /// }
+    /// ```
+    pub fn has_changed(&self, column: &str) -> bool {
+        self.head.kind == 0 && Json::new(self.head.changed.of(self.arena)).lists(column)
+    }
+
     /// Of a change: the columns that were too large for the journal, so that the rows lack them, with
     /// their sizes in bytes; see [`Json::left_out`].
     ///

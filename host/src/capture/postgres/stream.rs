@@ -192,7 +192,8 @@ impl<T: Transport> Session<'_, T> {
                     tokio::select! {
                         biased;
                         _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
-                        received = self.transport.next() => received?,
+                        // Not for each message while the journal is busy: they gather, and are taken together.
+                        received = self.transport.next(), if self.appending.is_none() => received?,
                         appended = appended(&mut self.appending), if self.appending.is_some() => {
                             self.appended(appended)?;
                             continue;
