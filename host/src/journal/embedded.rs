@@ -15,7 +15,8 @@ use super::shared::{Outcome, Shared};
 use super::sync::{self, Publisher};
 use super::writer::{Command, Work, Writer};
 use super::{
-    Append, Appended, Commit, Control, History, JournalError, PipelineState, Record, SourceState, codec, retention, wal,
+    Append, Appended, Commit, Control, History, JournalError, PipelineState, Record, SourceState, codec, retention,
+    room, wal,
 };
 use crate::config::Durability;
 use crate::event::{Name, Number};
@@ -61,6 +62,7 @@ impl Embedded {
         let mut tasks = vec![
             tokio::spawn(wal::run(shared.clone(), checkpointer, stop.subscribe())),
             tokio::spawn(retention::run(shared.clone(), pool.clone(), commands.downgrade(), stop.subscribe())),
+            tokio::spawn(room::run(shared.clone(), commands.downgrade(), stop.subscribe())),
         ];
         let publisher = match shared.settings.durability {
             Durability::Power => Publisher::synced(&shared, wal.clone()),

@@ -36,6 +36,7 @@ mod prune;
 mod reader;
 pub mod record;
 mod retention;
+mod room;
 mod rows;
 mod shared;
 mod sync;
@@ -228,9 +229,9 @@ impl Journal {
         self.embedded.shared.used.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Nothing could be written for want of room, and nothing was since: what to do.
+    /// Something could not be written for want of room, and nothing as large could since: what to do.
     pub fn no_room(&self) -> Option<String> {
-        self.embedded.shared.no_room().clone()
+        self.embedded.shared.room.why()
     }
 
     /// Whether retention took messages of one of the channels after a number.

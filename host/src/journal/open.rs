@@ -53,7 +53,7 @@ pub(super) async fn open(
     wal::truncate(&mut conn).await.map_err(wrap)?;
     check_length(&mut conn, &path).await?;
     let epoch = epoch(&mut conn, settings.durability, boot, &lock).await.map_err(wrap)?;
-    drop_snapshots(&mut conn).await.map_err(wrap)?;
+    drop_leftovers(&mut conn).await.map_err(wrap)?;
     let index = Index::load(&mut conn).await.map_err(wrap)?;
     let floors = floors(&mut conn).await.map_err(wrap)?;
     // SQLite keeps no lock on its WAL file itself, so that opening and closing it is safe; closing
@@ -244,11 +244,13 @@ async fn epoch(
     Ok(epoch.into())
 }
 
-/// Rows of an unfinished snapshot are read anew by capture, in another read transaction.
-async fn drop_snapshots(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+/// Rows of an unfinished snapshot are read anew by capture, in another read transaction; a probe for room may have
+/// been cut off.
+async fn drop_leftovers(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     for text in [
         "DELETE FROM chunk WHERE id IN (SELECT chunk FROM staged WHERE pipeline <> '')",
         "DELETE FROM staged WHERE pipeline <> ''",
+        "DELETE FROM meta WHERE name = 'room'",
     ] {
         sqlx::query(text).execute(&mut *conn).await?;
     }

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::apply::Visible;
 use super::index::Known;
+use super::room::Room;
 use super::tail::Tail;
 use super::{Appended, Epoch, JournalError, Record};
 use crate::config::{ChannelSettings, JournalSettings};
@@ -50,8 +51,7 @@ pub(super) struct Shared {
     pub(super) durable: watch::Sender<Number>,
     /// A sync failed: what the disk has is unknown, so nothing more is taken.
     failed: AtomicBool,
-    /// Why the last transaction found no room, until one does.
-    no_room: Mutex<Option<String>>,
+    pub(super) room: Room,
     /// Bytes written since the checkpointer, and since retention, last looked.
     pub(super) written: AtomicU64,
     pub(super) grown: AtomicU64,
@@ -94,7 +94,7 @@ impl Shared {
             head: watch::Sender::new(head),
             durable: watch::Sender::new(head),
             failed: AtomicBool::new(false),
-            no_room: Mutex::new(None),
+            room: Room::default(),
             written: AtomicU64::new(0),
             grown: AtomicU64::new(0),
             wake_checkpointer: Notify::new(),
@@ -159,10 +159,6 @@ impl Shared {
 
     pub(super) fn floors(&self) -> MutexGuard<'_, Floors> {
         self.floors.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn no_room(&self) -> MutexGuard<'_, Option<String>> {
-        self.no_room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn fail(&self, why: &std::io::Error) {

@@ -58,6 +58,8 @@ pub(super) struct Edge {
 pub(super) struct Conditions {
     again_after: Duration,
     said: HashMap<Subject, Said>,
+    /// Why the journal had no room, until that is told: while there is none a notice may find none either.
+    untold: Option<String>,
 }
 
 /// What was told of a thing.
@@ -71,11 +73,14 @@ struct Said {
 impl Conditions {
     pub(super) fn new(again_after: Duration, told: &Told) -> Self {
         let said = told.troubles().map(|(subject, code)| (subject, Said { trouble: Some(code), at: None }));
-        Self { again_after, said: said.collect() }
+        Self { again_after, said: said.collect(), untold: None }
     }
 
     /// What is to be told. Say [`Self::told`] of what was.
-    pub(super) fn look(&self, at: Instant, watched: &Watched) -> Vec<Edge> {
+    pub(super) fn look(&mut self, at: Instant, watched: &Watched) -> Vec<Edge> {
+        let full = self.trouble(&Subject::Journal).is_some();
+        let no_room_now = watched.journal.no_room();
+        self.untold = no_room_now.clone().or(self.untold.take()).filter(|_| !full);
         let pipelines = watched.pipelines.health().into_iter().filter_map(|health| pipeline(&health));
         let lag = watched.settings.capture_lag;
         let sources = (watched.sources)().into_iter().flat_map(|health| {
@@ -83,9 +88,8 @@ impl Conditions {
             let told = self.trouble(&Subject::Slot(health.name.clone())).is_some();
             source(&health, lag, lagged).into_iter().chain(slot(&health, told))
         });
-        let full = self.trouble(&Subject::Journal).is_some();
-        let journal = match watched.journal.no_room() {
-            Some(why) => Some(no_room(&why)),
+        let journal = match no_room_now.as_ref().or(self.untold.as_ref()) {
+            Some(why) => Some(no_room(why)),
             None => journal(watched.journal.used(), &watched.journal_settings, full),
         };
         let all = pipelines.chain(sources).chain(journal);
@@ -188,7 +192,7 @@ fn slot(health: &SourceHealth, told: bool) -> Option<Found> {
     Some((Subject::Slot(name.clone()), now, Notice::new(code, about, title, &content)))
 }
 
-/// It can be written only once there is room: trying it again is how that is found where nobody else writes.
+/// It may be written only when there is room again.
 fn no_room(why: &str) -> Found {
     let code = Code::JournalFull;
     let notice = Notice::new(code, About::default(), "The journal had no room".into(), why);
