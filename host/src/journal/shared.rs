@@ -195,11 +195,19 @@ impl Shared {
     }
 }
 
+/// Whether the file system, or what the user may have of it, is full.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 /// SQLite's own word for a damaged file (CORRUPT, NOTADB) becomes ours, with what to do.
 pub(super) fn classify(path: &std::path::Path, error: sqlx::Error) -> JournalError {
     let code = error.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<i32>().ok());
     let decode = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
     match code.map(|c| c & 0xff) {
+        _ if matches!(&error, sqlx::Error::Io(error) if is_full(error)) => {
+            JournalError::NoRoom { path: path.into(), why: error.to_string() }
+        }
         Some(11 | 26) => JournalError::Corrupt { path: path.into(), why: error.to_string() },
         // SQLite says FULL at its own limit, and where the file system has no room; the index of the WAL has a
         // code of its own (IOERR_SHMSIZE).
