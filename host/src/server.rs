@@ -167,6 +167,11 @@ impl Server {
         self.closing.subscribe()
     }
 
+    /// Returns when the journal can't go on, and so nothing can: stop, and start anew.
+    pub async fn failed(&self) {
+        self.journal.failed().await;
+    }
+
     /// Stops in order. Returns false if that took longer than `shutdown_within`: what was left to
     /// do then is done again at the next start.
     pub async fn stop(self) -> bool {

@@ -235,6 +235,11 @@ impl Journal {
         self.embedded.shared.room.why()
     }
 
+    /// Returns when the journal can't go on: a sync failed, say. Whoever opens it anew finds what is whole.
+    pub async fn failed(&self) {
+        let _ = self.embedded.shared.failed.subscribe().wait_for(|failed| *failed).await;
+    }
+
     /// Whether retention took messages of one of the channels after a number.
     pub fn is_pruned<'a>(&self, channels: impl IntoIterator<Item = &'a ChannelName>, after: Number) -> bool {
         let floors = self.embedded.shared.floors();

@@ -182,8 +182,8 @@ async fn check_length(conn: &mut SqliteConnection, path: &Path) -> Result<(), Jo
     Ok(())
 }
 
-/// The epoch, a new one if a power failure may have taken records back, or a backup was put in the
-/// journal's place. Marks the journal as in use.
+/// The epoch, a new one if a power failure or a failed sync may have taken records back, or a backup was put in
+/// the journal's place. Marks the journal as in use.
 async fn epoch(
     conn: &mut SqliteConnection,
     durability: Durability,
@@ -198,7 +198,7 @@ async fn epoch(
     let is = |name: &str, value: &str| meta.get(name).is_some_and(|v| v == value);
     // Where the system doesn't tell one start from another, it may have been another one.
     let same_boot = boot.as_ref().is_some_and(|now| is("boot", now));
-    let cut = is("clean", "0") && is("durability", "process") && !same_boot;
+    let cut = is("clean", "0") && is("durability", "process") && (!same_boot || lock.sync_failed());
     // Journals of before runs were remembered have none.
     let run = meta.get("run").map(String::as_str);
     let restored = is("copy", "1") || run.is_some_and(|run| lock.other(run, is("clean", "1")));
@@ -211,7 +211,7 @@ async fn epoch(
                 );
             } else if known.is_some() {
                 tracing::warn!(
-                    "the machine stopped while the journal was in use: its last records may be gone, a new epoch begins"
+                    "the machine stopped while the journal was in use, or a sync failed: its last records may be gone, a new epoch begins"
                 );
             }
             uuid::Uuid::new_v4().simple().to_string()

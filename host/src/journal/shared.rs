@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::{Notify, oneshot, watch};
@@ -50,7 +50,7 @@ pub(super) struct Shared {
     pub(super) head: watch::Sender<Number>,
     pub(super) durable: watch::Sender<Number>,
     /// A sync failed: what the disk has is unknown, so nothing more is taken.
-    failed: AtomicBool,
+    pub(super) failed: watch::Sender<bool>,
     pub(super) room: Room,
     /// Bytes written since the checkpointer, and since retention, last looked.
     pub(super) written: AtomicU64,
@@ -93,7 +93,7 @@ impl Shared {
             floors: Mutex::new(floors),
             head: watch::Sender::new(head),
             durable: watch::Sender::new(head),
-            failed: AtomicBool::new(false),
+            failed: watch::Sender::new(false),
             room: Room::default(),
             written: AtomicU64::new(0),
             grown: AtomicU64::new(0),
@@ -162,16 +162,16 @@ impl Shared {
     }
 
     pub(super) fn fail(&self, why: &std::io::Error) {
-        if !self.failed.swap(true, Ordering::AcqRel) {
+        if !self.failed.send_replace(true) {
             // Wakes those who wait for a head that will never come.
             self.head.send_modify(|_| ());
-            tracing::error!(file = %self.path.display(), error = %why, "the journal can't be synced; restart when the disk is well");
+            tracing::error!(file = %self.path.display(), error = %why, "the journal can't go on: what the disk has of it is unknown; the next start reads it anew");
         }
     }
 
     pub(super) fn check(&self) -> Result<(), JournalError> {
-        if self.failed.load(Ordering::Acquire) {
-            let why = "an earlier sync failed, so nothing more is written; restart when the disk is well";
+        if *self.failed.borrow() {
+            let why = "an earlier sync failed, so nothing more is written before a restart";
             return Err(JournalError::Io(std::io::Error::other(why)));
         }
         Ok(())

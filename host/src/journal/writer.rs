@@ -318,7 +318,7 @@ impl Writer {
         self.unsaved = None;
         let waiting = self.index.known.cursors.iter().filter(|(_, c)| !c.is_saved());
         let waiting: Vec<(Name, Cursor)> = waiting.map(|(n, c)| (n.clone(), *c)).collect();
-        if waiting.is_empty() {
+        if waiting.is_empty() || self.shared.check().is_err() {
             return;
         }
         let saved = async {
@@ -345,7 +345,7 @@ impl Writer {
     /// slower than we are, kept SQLite from starting it over.
     async fn bound_wal(&mut self) {
         let Ok(size) = self.wal.metadata().map(|m| m.len()) else { return };
-        if size <= self.wal_bound {
+        if size <= self.wal_bound || self.shared.check().is_err() {
             return;
         }
         let bound = self.shared.settings.wal_bytes;
@@ -366,9 +366,16 @@ impl Writer {
         self.save_cursors().await;
         let Self { mut conn, shared, publisher, .. } = self;
         publisher.finish().await;
+        if let Err(error) = shared.check() {
+            // The last connection moves what the WAL holds when it is closed: after a failed sync it must not.
+            std::mem::forget(conn);
+            if let Some(reply) = closing {
+                let _ = reply.send(Err(error));
+            }
+            return;
+        }
         let Some(reply) = closing else { return };
         let clean = async {
-            shared.check()?;
             sqlx::query("UPDATE meta SET value = '1' WHERE name = 'clean'").execute(&mut conn).await?;
             // Syncs the WAL, then the file.
             wal::truncate(&mut conn).await?;
