@@ -1,7 +1,8 @@
 //! Crash points for the kill tests, around append, commit, send and acknowledge.
 //!
 //! Compiled in with the feature `failpoints` only. `RELEVO_FAILPOINT=NAME=kill@N` kills the process
-//! with SIGKILL when the point is passed for the N-th time.
+//! with SIGKILL when the point is passed for the N-th time; `NAME=full@N` has the point fail from the N-th time on,
+//! as where the disk is full, if it is one that can.
 //!
 //! For the power tests: `RELEVO_SYNCED=FILE` keeps what of the journal's WAL is on the disk in a file, and
 //! `RELEVO_BOOT_ID` stands for the machine's own.
@@ -14,6 +15,8 @@ pub const SEND_BEFORE: &str = "send.before";
 pub const SEND_AFTER: &str = "send.after";
 pub const ACKNOWLEDGE_BEFORE: &str = "acknowledge.before";
 pub const ACKNOWLEDGE_AFTER: &str = "acknowledge.after";
+/// Before the journal's WAL is synced; it can fail.
+pub const SYNC: &str = "sync";
 /// A backup has the journal and not yet the rest; a restore has put everything but the journal.
 pub const BACKUP_COPIED: &str = "backup.copied";
 pub const RESTORE_PLACED: &str = "restore.placed";
@@ -25,6 +28,20 @@ pub fn hit(point: &str) {
     armed::hit(point);
     #[cfg(not(feature = "failpoints"))]
     let _ = point;
+}
+
+/// Passes a point that can fail. Does nothing without the feature.
+///
+/// # Errors
+/// As a full disk's, where that is wanted.
+#[inline]
+pub fn pass(point: &str) -> std::io::Result<()> {
+    #[cfg(feature = "failpoints")]
+    if armed::is_full(point) {
+        return Err(std::io::ErrorKind::StorageFull.into());
+    }
+    hit(point);
+    Ok(())
 }
 
 /// How far the WAL of a database is written; taken before a sync, kept after it. Does nothing without the feature.
@@ -126,8 +143,15 @@ mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    #[derive(PartialEq)]
+    enum Act {
+        Kill,
+        Full,
+    }
+
     struct Armed {
         point: String,
+        act: Act,
         at: u64,
         passed: AtomicU64,
     }
@@ -137,20 +161,30 @@ mod armed {
         ARMED
             .get_or_init(|| {
                 let text = std::env::var("RELEVO_FAILPOINT").ok()?;
-                let parsed = text.split_once("=kill@").and_then(|(point, at)| Some((point, at.parse().ok()?)));
-                let Some((point, at)) = parsed else {
+                let parse = |act: &str| text.split_once(act).and_then(|(point, at)| Some((point, at.parse().ok()?)));
+                let kill = parse("=kill@").map(|(point, at)| (point, Act::Kill, at));
+                let full = || parse("=full@").map(|(point, at)| (point, Act::Full, at));
+                let Some((point, act, at)) = kill.or_else(full) else {
                     // A kill test that doesn't kill proves nothing: stop at once.
-                    eprintln!("RELEVO_FAILPOINT={text}: allowed is NAME=kill@N");
+                    eprintln!("RELEVO_FAILPOINT={text}: allowed is NAME=kill@N or NAME=full@N");
                     std::process::exit(2);
                 };
-                Some(Armed { point: point.into(), at, passed: AtomicU64::new(0) })
+                Some(Armed { point: point.into(), act, at, passed: AtomicU64::new(0) })
             })
             .as_ref()
     }
 
+    pub(super) fn is_full(point: &str) -> bool {
+        armed().is_some_and(|armed| {
+            let is_it = armed.point == point && armed.act == Act::Full;
+            is_it && armed.passed.fetch_add(1, Ordering::Relaxed) + 1 >= armed.at
+        })
+    }
+
     pub(super) fn hit(point: &str) {
         let Some(armed) = armed() else { return };
-        if armed.point == point && armed.passed.fetch_add(1, Ordering::Relaxed) + 1 == armed.at {
+        let is_it = armed.point == point && armed.act == Act::Kill;
+        if is_it && armed.passed.fetch_add(1, Ordering::Relaxed) + 1 == armed.at {
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
     }

@@ -1,5 +1,5 @@
 //! The power fails: what of the journal's files was not on the disk is gone, and the machine starts anew. The server
-//! keeps for it (with the feature `failpoints`) how far the WAL was synced.
+//! keeps for it (with the feature `failpoints`) how far the WAL was synced. The same is gone after a sync that failed.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -45,6 +45,13 @@ impl Machine {
         Server::listening(Process::start(self.command(world))).ready()
     }
 
+    /// Starts the server on this boot; its syncs fail from the `nth` on, as where the disk is full.
+    pub fn serve_with_failing_sync(&self, world: &World, nth: u64) -> Server {
+        let mut command = self.command(world);
+        command.env("RELEVO_FAILPOINT", format!("sync=full@{nth}"));
+        Server::listening(Process::start(command)).ready()
+    }
+
     fn command(&self, world: &World) -> Command {
         let mut command = world.command(&["serve"]);
         command.env("RELEVO_SYNCED", synced(world)).env("RELEVO_BOOT_ID", format!("boot-{}", self.boots));
@@ -59,6 +66,15 @@ impl Machine {
     pub fn power_fails(&mut self, world: &World, server: Server, random: &mut Random) -> Cut {
         server.kill();
         self.boots += 1;
+        let worst = self.boots % 2 == 1;
+        Self::lose(world, worst, random)
+    }
+
+    /// What was not synced is gone: all of it, or what is behind a random place. No server runs.
+    ///
+    /// # Panics
+    /// As [`Self::power_fails`].
+    pub fn lose(world: &World, all: bool, random: &mut Random) -> Cut {
         let wal = world.journal_file("journal.db-wal");
         let index = world.journal_file("journal.db-shm");
         let file = File::options().read(true).write(true).open(&wal).expect("the WAL");
@@ -80,7 +96,7 @@ impl Machine {
         // Behind what is committed stands what an earlier filling has left.
         let synced = (HEADER + frames.max(moved) * FRAME).min(length);
         let unsynced = (HEADER + committed * FRAME).min(length).saturating_sub(synced);
-        let gone = if self.boots % 2 == 1 { unsynced } else { random.below(unsynced + 1) };
+        let gone = if all { unsynced } else { random.below(unsynced + 1) };
         file.set_len(synced + unsynced - gone).expect("the WAL can be cut");
         // Memory of the machine that is off.
         std::fs::remove_file(index).expect("the WAL's index can go");

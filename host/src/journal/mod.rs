@@ -36,6 +36,7 @@ mod prune;
 mod reader;
 pub mod record;
 mod retention;
+mod room;
 mod rows;
 mod shared;
 mod sync;
@@ -56,6 +57,7 @@ pub(crate) use inspect::{format, inspect, sources};
 pub(crate) use lock::{Lock, in_use};
 pub(crate) use open::FORMAT;
 pub use record::*;
+pub(crate) use shared::is_full;
 
 /// Which life of the journal an offset belongs to. A new one starts only when records were lost:
 /// a power failure under durability `process`, or a restored backup.
@@ -228,9 +230,14 @@ impl Journal {
         self.embedded.shared.used.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Nothing could be written for want of room, and nothing was since: what to do.
+    /// Something could not be written for want of room, and nothing as large could since: what to do.
     pub fn no_room(&self) -> Option<String> {
-        self.embedded.shared.no_room().clone()
+        self.embedded.shared.room.why()
+    }
+
+    /// Returns when the journal can't go on: a sync failed, say. Whoever opens it anew finds what is whole.
+    pub async fn failed(&self) {
+        let _ = self.embedded.shared.failed.subscribe().wait_for(|failed| *failed).await;
     }
 
     /// Whether retention took messages of one of the channels after a number.

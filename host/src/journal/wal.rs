@@ -30,6 +30,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut conn: SqliteConnection, mut sto
             _ = stop.wait_for(|stop| *stop) => break,
         }
         shared.written.store(0, Ordering::Relaxed);
+        if shared.check().is_err() {
+            continue;
+        }
         let _one = shared.checkpointing.lock().await;
         if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut conn).await {
             tracing::warn!(%error, "a checkpoint of the journal failed; trying again later");

@@ -1,4 +1,4 @@
-//! The power fails under writes, again and again. Under durability `power` nothing is lost that anybody saw; under
+//! The power fails under writes, again and again; or a sync does, as where the disk is full. Under durability `power` nothing is lost that anybody saw; under
 //! `process` what is lost is told as a new epoch, and comes again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +52,29 @@ fn what_comes_again_comes_from_postgres_too() {
     Story::of("power lost, durability process, PostgreSQL", world, rounds(5)).assert_new_epochs();
 }
 
+#[test]
+fn a_sync_that_fails_ends_the_server_and_under_durability_power_takes_nothing_that_anybody_saw() {
+    let world = World::configured(|world| world.set("journal.durability = \"power\"").set(CHECKPOINTS));
+    Story::told("sync failed, durability power", world, rounds(4), Fault::Sync { between: (40, 80) })
+        .assert_nothing_was_lost();
+}
+
+#[test]
+fn under_durability_process_what_a_failed_sync_takes_is_a_new_epoch_and_comes_again() {
+    let world = World::over(Postgres::start(), |world| world.set("journal.sync_every = \"300ms\""));
+    Story::told("sync failed, durability process, PostgreSQL", world, rounds(4), Fault::Sync { between: (5, 15) })
+        .assert_new_epochs();
+}
+
+/// What fails.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// The machine's power.
+    Power,
+    /// One of these syncs of a start, and all behind it. The machine goes on.
+    Sync { between: (u64, u64) },
+}
+
 /// User 2 is efectivo 1: assignments come over a channel that the session joined by itself.
 const CHANNELS: [&str; 2] = ["tasks", "user:2"];
 
@@ -69,6 +92,10 @@ struct Story {
 
 impl Story {
     fn of(name: &'static str, world: World, rounds: usize) -> Self {
+        Self::told(name, world, rounds, Fault::Power)
+    }
+
+    fn told(name: &'static str, world: World, rounds: usize, fault: Fault) -> Self {
         let (began, mut random, mut machine) = (Instant::now(), Random::from_environment(name), Machine::default());
         world.sql(if world.postgres.is_some() { steady::PREPARE } else { workload::PREPARE });
         let how = Connect::by("2", "LEVEL_1").to("tasks");
@@ -76,7 +103,12 @@ impl Story {
         let mut steady: Vec<SteadyWriter> = Vec::new();
         let mut log = Vec::new();
         for round in 0..rounds {
-            let server = machine.serve(&world);
+            let server = match fault {
+                Fault::Power => machine.serve(&world),
+                Fault::Sync { between: (least, most) } => {
+                    machine.serve_with_failing_sync(&world, random.between(least, most))
+                }
+            };
             follower.server_is_at(server.address);
             follower.wait_connected(round + 1, SOON);
             // The first start takes the snapshot: what is written from there on comes as changes.
@@ -86,11 +118,20 @@ impl Story {
             let before = follower.count("tasks");
             let writer =
                 steady.is_empty().then(|| CliWriter::start(&world.database(), transactions(&mut random, CHANGES)));
-            let more = usize::try_from(random.between(1, 250)).expect("a small number");
-            follower.wait_messages("tasks", before + more, CATCH_UP);
-            let cut = machine.power_fails(&world, server, &mut random);
+            let cut = match fault {
+                Fault::Power => {
+                    let more = usize::try_from(random.between(1, 250)).expect("a small number");
+                    follower.wait_messages("tasks", before + more, CATCH_UP);
+                    machine.power_fails(&world, server, &mut random)
+                }
+                Fault::Sync { .. } => {
+                    let ended = server.process.wait(CATCH_UP);
+                    assert!(!ended.status.success() && ended.log.contains("the journal failed"), "{}", ended.log);
+                    Machine::lose(&world, round % 2 == 0, &mut random)
+                }
+            };
             log.extend(writer.into_iter().flat_map(CliWriter::finish));
-            println!("{name}: after {more} messages: {cut:?}");
+            println!("{name}: after {} messages: {cut:?}", follower.count("tasks") - before);
         }
         let server = machine.serve(&world);
         follower.server_is_at(server.address);
