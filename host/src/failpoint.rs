@@ -1,7 +1,8 @@
 //! Crash points for the kill tests, around append, commit, send and acknowledge.
 //!
 //! Compiled in with the feature `failpoints` only. `RELEVO_FAILPOINT=NAME=kill@N` kills the process
-//! with SIGKILL when the point is passed for the N-th time.
+//! with SIGKILL when the point is passed for the N-th time; `stop` in the place of `kill` stops it with SIGSTOP until
+//! somebody sends it SIGCONT. Several are separated by commas.
 //!
 //! For the power tests: `RELEVO_SYNCED=FILE` keeps what of the journal's WAL is on the disk in a file, and
 //! `RELEVO_BOOT_ID` stands for the machine's own.
@@ -14,9 +15,14 @@ pub const SEND_BEFORE: &str = "send.before";
 pub const SEND_AFTER: &str = "send.after";
 pub const ACKNOWLEDGE_BEFORE: &str = "acknowledge.before";
 pub const ACKNOWLEDGE_AFTER: &str = "acknowledge.after";
-/// A backup has the journal and not yet the rest; a restore has put everything but the journal.
+/// A backup has the plugins and not yet the journal; it has the journal and not yet what came meanwhile.
+pub const BACKUP_BEGUN: &str = "backup.begun";
 pub const BACKUP_COPIED: &str = "backup.copied";
+/// A restore has copied and checked everything, and put nothing in its place; it has put everything but the journal;
+/// it has put the journal, too.
+pub const RESTORE_COPIED: &str = "restore.copied";
 pub const RESTORE_PLACED: &str = "restore.placed";
+pub const RESTORE_DONE: &str = "restore.done";
 
 /// Passes a point. Does nothing without the feature.
 #[inline]
@@ -126,32 +132,42 @@ mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use rustix::process::{Signal, getpid, kill_process};
+
     struct Armed {
         point: String,
+        signal: Signal,
         at: u64,
         passed: AtomicU64,
     }
 
-    fn armed() -> Option<&'static Armed> {
-        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
-        ARMED
-            .get_or_init(|| {
-                let text = std::env::var("RELEVO_FAILPOINT").ok()?;
-                let parsed = text.split_once("=kill@").and_then(|(point, at)| Some((point, at.parse().ok()?)));
-                let Some((point, at)) = parsed else {
-                    // A kill test that doesn't kill proves nothing: stop at once.
-                    eprintln!("RELEVO_FAILPOINT={text}: allowed is NAME=kill@N");
-                    std::process::exit(2);
-                };
-                Some(Armed { point: point.into(), at, passed: AtomicU64::new(0) })
+    fn parse(text: &str) -> Option<Armed> {
+        let (point, (how, at)) = text.split_once('=').and_then(|(point, how)| Some((point, how.split_once('@')?)))?;
+        let signal = match how {
+            "kill" => Signal::KILL,
+            "stop" => Signal::STOP,
+            _ => return None,
+        };
+        Some(Armed { point: point.into(), signal, at: at.parse().ok()?, passed: AtomicU64::new(0) })
+    }
+
+    fn armed() -> &'static [Armed] {
+        static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
+        ARMED.get_or_init(|| {
+            let Ok(text) = std::env::var("RELEVO_FAILPOINT") else { return Vec::new() };
+            text.split(',').map(parse).collect::<Option<_>>().unwrap_or_else(|| {
+                // A kill test that doesn't kill proves nothing: stop at once.
+                eprintln!("RELEVO_FAILPOINT={text}: allowed is NAME=kill@N or NAME=stop@N");
+                std::process::exit(2);
             })
-            .as_ref()
+        })
     }
 
     pub(super) fn hit(point: &str) {
-        let Some(armed) = armed() else { return };
-        if armed.point == point && armed.passed.fetch_add(1, Ordering::Relaxed) + 1 == armed.at {
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        for armed in armed().iter().filter(|armed| armed.point == point) {
+            if armed.passed.fetch_add(1, Ordering::Relaxed) + 1 == armed.at {
+                let _ = kill_process(getpid(), armed.signal);
+            }
         }
     }
 }

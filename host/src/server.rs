@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::auth::{Policy, Secret, SecretError, Tokens};
+use crate::backup;
 use crate::capture::{Capture, Handle, Ingest, SourceState};
 use crate::channel::FanOut;
 use crate::config::Config;
@@ -28,6 +29,8 @@ use crate::session::{self, census::Census};
 pub enum StartError {
     #[error("the data folder {path}: {cause}; set RELEVO_DATA to a folder that relevo may write to")]
     Data { path: String, cause: std::io::Error },
+    #[error("{0}")]
+    Restore(String),
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
@@ -74,6 +77,7 @@ impl Server {
         let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
         let data_error = |cause| StartError::Data { path: config.data.display().to_string(), cause };
         std::fs::create_dir_all(&config.data).map_err(data_error)?;
+        backup::interrupted(&config.data).map_err(|error| StartError::Restore(error.to_string()))?;
         let secret = Secret::load(&config)?;
         let tokens = Tokens::new(&secret, &config.auth);
         let (closing, closing_seen) = watch::channel(false);

@@ -38,6 +38,7 @@ pub mod record;
 mod retention;
 mod rows;
 mod shared;
+mod standing;
 mod sync;
 mod tail;
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub(crate) use inspect::{format, inspect, sources};
 pub(crate) use lock::{Lock, in_use};
 pub(crate) use open::FORMAT;
 pub use record::*;
+pub(crate) use standing::{Standing, standing};
 
 /// Which life of the journal an offset belongs to. A new one starts only when records were lost:
 /// a power failure under durability `process`, or a restored backup.

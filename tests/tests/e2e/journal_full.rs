@@ -3,6 +3,7 @@
 
 use relevo_tests::postgres::Postgres;
 use relevo_tests::server::{Process, Server, wait_for};
+use relevo_tests::small_disk::SmallDisk;
 use relevo_tests::token::token;
 use relevo_tests::wait::SOON;
 use relevo_tests::witness::Witness;
@@ -66,41 +67,21 @@ fn a_journal_at_its_largest_waits_even_when_killed_and_goes_on_when_it_may_be_la
     witness.judge(&world, &server);
 }
 
-/// A small file system as the data folder; gone with the value.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    /// None: this user may not mount one.
-    fn mounted(world: &World, size: &str) -> Option<Self> {
-        let data = world.data();
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "relevo-test"]).arg(&data);
-        let done = mount.output().is_ok_and(|output| output.status.success());
-        for plugin in ["tareas", "efectivos", "panel"].iter().filter(|_| done) {
-            world.install(plugin);
-        }
-        done.then(|| Self(data))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_file_system_is_waited_for_and_what_came_meanwhile_comes_when_there_is_room() {
     let mut small = None;
     let world = World::over(Postgres::start(), |world| {
-        small = Small::mounted(&world, "128m");
+        small = SmallDisk::mount(&world.data(), "128m");
+        for plugin in ["tareas", "efectivos", "panel"].iter().filter(|_| small.is_some()) {
+            world.install(plugin);
+        }
         world
     });
-    let Some(small) = small else {
+    let Some(_small) = small else {
         println!("file system full: NOT TESTED, as this user may not mount a small file system");
         return;
     };
-    let ballast = small.0.join("ballast");
+    let ballast = world.data().join("ballast");
     let server = world.serve();
     let mut witness = Witness::of("file system full", &world, &server);
     witness.sees(20);
