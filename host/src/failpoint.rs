@@ -24,6 +24,22 @@ pub const RESTORE_COPIED: &str = "restore.copied";
 pub const RESTORE_PLACED: &str = "restore.placed";
 pub const RESTORE_DONE: &str = "restore.done";
 
+/// A checkpoint of the journal's WAL has moved its first page into the file, and not synced it.
+pub const CHECKPOINT_AMID: &str = "checkpoint.amid";
+
+#[cfg(feature = "failpoints")]
+mod checkpoint;
+
+/// Kills in the midst of a checkpoint of this database, if [`CHECKPOINT_AMID`] is armed. Does nothing without the
+/// feature.
+#[inline]
+pub fn watch_checkpoints(database: &std::path::Path) {
+    #[cfg(feature = "failpoints")]
+    checkpoint::watch(database, CHECKPOINT_AMID);
+    #[cfg(not(feature = "failpoints"))]
+    let _ = database;
+}
+
 /// Passes a point. Does nothing without the feature.
 #[inline]
 pub fn hit(point: &str) {
@@ -161,6 +177,15 @@ mod armed {
                 std::process::exit(2);
             })
         })
+    }
+
+    /// At which pass a point is armed.
+    pub(super) fn at(point: &str) -> Option<u64> {
+        armed().iter().find(|armed| armed.point == point).map(|armed| armed.at)
+    }
+
+    pub(super) fn kill() {
+        let _ = kill_process(getpid(), Signal::KILL);
     }
 
     pub(super) fn hit(point: &str) {

@@ -10,11 +10,11 @@ use relevo_tests::frame::{Frame, Place};
 use relevo_tests::oracle::{Expected, assert_same, expected, seen};
 use relevo_tests::panel;
 use relevo_tests::postgres::Postgres;
-use relevo_tests::power::Machine;
+use relevo_tests::power::{Cut, Machine};
 use relevo_tests::random::Random;
 use relevo_tests::server::Server;
 use relevo_tests::steady::{self, SteadyWriter};
-use relevo_tests::wait::SOON;
+use relevo_tests::wait::{SOON, until};
 use relevo_tests::witness::rounds;
 use relevo_tests::workload::{self, CliWriter, Logged, Op, in_order, transactions};
 use relevo_tests::world::World;
@@ -31,6 +31,22 @@ const CHECKPOINTS: &str = "journal.wal_bytes = \"512KiB\"";
 fn under_durability_power_a_power_failure_takes_nothing_that_anybody_saw() {
     let world = World::configured(|world| world.set("journal.durability = \"power\"").set(CHECKPOINTS));
     Story::of("power lost, durability power", world, rounds(6)).assert_nothing_was_lost();
+}
+
+#[test]
+fn a_power_failure_in_the_midst_of_a_checkpoint_takes_nothing_that_anybody_saw() {
+    let world = World::configured(|world| world.set("journal.durability = \"power\"").set(CHECKPOINTS));
+    let story = Story::amid_checkpoints("power lost amid checkpoints, durability power", world, rounds(5));
+    assert!(story.cuts.iter().any(|cut| cut.torn > 0), "no page was torn: {:?}", story.cuts);
+    story.assert_nothing_was_lost();
+}
+
+#[test]
+fn in_the_midst_of_a_checkpoint_under_durability_process_it_is_a_new_epoch_too() {
+    let world = World::configured(|world| world.set("journal.sync_every = \"300ms\"").set(CHECKPOINTS));
+    let story = Story::amid_checkpoints("power lost amid checkpoints, durability process", world, rounds(5));
+    assert!(story.cuts.iter().any(|cut| cut.torn > 0), "no page was torn: {:?}", story.cuts);
+    story.assert_new_epochs();
 }
 
 #[test]
@@ -63,20 +79,32 @@ struct Story {
     how: Connect,
     frames: Vec<Frame>,
     log: Vec<Logged>,
-    failures: usize,
+    cuts: Vec<Cut>,
     began: Instant,
 }
 
 impl Story {
     fn of(name: &'static str, world: World, rounds: usize) -> Self {
+        Self::begin(name, world, rounds, false)
+    }
+
+    /// The server dies by itself, in the midst of a checkpoint.
+    fn amid_checkpoints(name: &'static str, world: World, rounds: usize) -> Self {
+        Self::begin(name, world, rounds, true)
+    }
+
+    fn begin(name: &'static str, world: World, rounds: usize, amid: bool) -> Self {
         let (began, mut random, mut machine) = (Instant::now(), Random::from_environment(name), Machine::default());
         world.sql(if world.postgres.is_some() { steady::PREPARE } else { workload::PREPARE });
         let how = Connect::by("2", "LEVEL_1").to("tasks");
         let follower = Follower::start(how.clone());
         let mut steady: Vec<SteadyWriter> = Vec::new();
-        let mut log = Vec::new();
+        let (mut log, mut cuts) = (Vec::new(), Vec::new());
         for round in 0..rounds {
-            let server = machine.serve(&world);
+            let mut server = match amid {
+                true => machine.serve_into_checkpoint(&world, random.between(1, 2)),
+                false => machine.serve(&world),
+            };
             follower.server_is_at(server.address);
             follower.wait_connected(round + 1, SOON);
             // The first start takes the snapshot: what is written from there on comes as changes.
@@ -87,10 +115,15 @@ impl Story {
             let writer =
                 steady.is_empty().then(|| CliWriter::start(&world.database(), transactions(&mut random, CHANGES)));
             let more = usize::try_from(random.between(1, 250)).expect("a small number");
-            follower.wait_messages("tasks", before + more, CATCH_UP);
+            if amid {
+                until("the server to die", CATCH_UP, || (!server.process.runs()).then_some(()));
+            } else {
+                follower.wait_messages("tasks", before + more, CATCH_UP);
+            }
             let cut = machine.power_fails(&world, server, &mut random);
             log.extend(writer.into_iter().flat_map(CliWriter::finish));
-            println!("{name}: after {more} messages: {cut:?}");
+            println!("{name}: after {} messages: {cut:?}", if amid { follower.count("tasks") - before } else { more });
+            cuts.push(cut);
         }
         let server = machine.serve(&world);
         follower.server_is_at(server.address);
@@ -108,7 +141,7 @@ impl Story {
         let last = all.iter().rev().find(|e| e.channel == "tasks").expect("messages");
         follower.wait_for("the last change", CATCH_UP, |frame| frame.is_of("tasks") && seen(frame) == *last);
         let frames = follower.frames();
-        Self { name, world, server, how, frames, log, failures: rounds, began }
+        Self { name, world, server, how, frames, log, cuts, began }
     }
 
     /// Durability `power`.
@@ -127,9 +160,9 @@ impl Story {
     /// Durability `process`.
     fn assert_new_epochs(&self) {
         let epochs: BTreeSet<&str> = self.epochs().collect();
-        assert_eq!(epochs.len(), self.failures + 1, "each power failure is a new epoch: {epochs:?}");
+        assert_eq!(epochs.len(), self.cuts.len() + 1, "each power failure is a new epoch: {epochs:?}");
         let gaps = self.frames.iter().filter(|f| f.kind() == "gap").count();
-        assert_eq!(gaps, self.failures, "whoever comes back with a place of the old epoch is told");
+        assert_eq!(gaps, self.cuts.len(), "whoever comes back with a place of the old epoch is told");
         for life in self.lives() {
             assert_rising_without_doubles(life);
         }
@@ -199,7 +232,7 @@ impl Story {
             "{}: {} power failures, {} changes, {} messages kept: lost 0, doubled 0, out of order 0; a client saw {again} of \
              them, and {anew} at offsets of an epoch that is over; {:.0?}",
             self.name,
-            self.failures,
+            self.cuts.len(),
             self.log.len(),
             kept.len(),
             self.began.elapsed()
