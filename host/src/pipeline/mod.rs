@@ -15,6 +15,7 @@ mod chain;
 mod commit;
 mod deploy;
 mod desk;
+mod durable;
 mod failure;
 mod feed;
 mod first;

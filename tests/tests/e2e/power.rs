@@ -100,9 +100,11 @@ impl Story {
         let follower = Follower::start(how.clone());
         let mut steady: Vec<SteadyWriter> = Vec::new();
         let (mut log, mut cuts) = (Vec::new(), Vec::new());
+        // Enough for several checkpoints: one that is too quick is not caught.
+        let changes = if amid { 3 * CHANGES } else { CHANGES };
         for round in 0..rounds {
             let mut server = match amid {
-                true => machine.serve_into_checkpoint(&world, random.between(1, 2)),
+                true => machine.serve_into_checkpoint(&world, 1),
                 false => machine.serve(&world),
             };
             follower.server_is_at(server.address);
@@ -113,8 +115,9 @@ impl Story {
             }
             let before = follower.count("tasks");
             let writer =
-                steady.is_empty().then(|| CliWriter::start(&world.database(), transactions(&mut random, CHANGES)));
-            let more = usize::try_from(random.between(1, 250)).expect("a small number");
+                steady.is_empty().then(|| CliWriter::start(&world.database(), transactions(&mut random, changes)));
+            // The first one comes at once: the pipelines have only just begun.
+            let more = if round == 0 { 1 } else { usize::try_from(random.between(1, 250)).expect("a small number") };
             if amid {
                 until("the server to die", CATCH_UP, || (!server.process.runs()).then_some(()));
             } else {
