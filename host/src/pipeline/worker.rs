@@ -174,7 +174,7 @@ pub(super) fn run(context: &Context) {
 
 /// One life of a pipeline: from what is committed until something stops it.
 fn live(context: &Context, asked: &mut Option<Asked>, stuck: bool) -> Stop {
-    context.board.status(Status::Starting);
+    context.board.begins();
     match Worker::begin(context, asked, stuck) {
         Ok(worker) => worker.follow(),
         Err(stop) => stop,
