@@ -92,15 +92,6 @@ impl Board {
         self.write(|health| health.status = status);
     }
 
-    /// It begins, or tries again: what stood in its way is shown until it is known to be gone.
-    pub(super) fn begins(&self) {
-        self.write(|health| {
-            if !matches!(health.status, Status::Failed { .. }) {
-                health.status = Status::Starting;
-            }
-        });
-    }
-
     pub(super) fn fault(&self, name: &'static str, text: &str) {
         self.write(|health| {
             *health.faults.entry(name).or_default() += 1;

@@ -174,7 +174,7 @@ pub(super) fn run(context: &Context) {
 
 /// One life of a pipeline: from what is committed until something stops it.
 fn live(context: &Context, asked: &mut Option<Asked>, stuck: bool) -> Stop {
-    context.board.begins();
+    context.board.status(Status::Starting);
     match Worker::begin(context, asked, stuck) {
         Ok(worker) => worker.follow(),
         Err(stop) => stop,
