@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::auth::{Policy, Secret, SecretError, Tokens};
+use crate::backup;
 use crate::capture::{Capture, Handle, Ingest, SourceState};
 use crate::channel::FanOut;
 use crate::config::Config;
@@ -32,6 +33,8 @@ use room::Room;
 pub enum StartError {
     #[error("the data folder {path}: {cause}; set RELEVO_DATA to a folder that relevo may write to")]
     Data { path: String, cause: std::io::Error },
+    #[error("{0}")]
+    Restore(String),
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
@@ -80,6 +83,7 @@ impl Server {
         let data_error = |cause| StartError::Data { path: config.data.display().to_string(), cause };
         let secret = room.wait(async || {
             std::fs::create_dir_all(&config.data).map_err(data_error)?;
+            backup::interrupted(&config.data).map_err(|error| StartError::Restore(error.to_string()))?;
             Ok(Secret::load(&config)?)
         });
         let secret = secret.await?;

@@ -39,6 +39,7 @@ mod retention;
 mod room;
 mod rows;
 mod shared;
+mod standing;
 mod sync;
 mod tail;
 #[cfg(test)]
@@ -58,6 +59,7 @@ pub(crate) use lock::{Lock, in_use};
 pub(crate) use open::FORMAT;
 pub use record::*;
 pub(crate) use shared::is_full;
+pub(crate) use standing::{Standing, standing};
 
 /// Which life of the journal an offset belongs to. A new one starts only when records were lost:
 /// a power failure under durability `process`, or a restored backup.

@@ -8,6 +8,7 @@ use sqlx::{Row, SqliteConnection};
 use tokio::sync::watch;
 
 use super::shared::Shared;
+use crate::failpoint;
 
 /// A checkpoint is due after this much was written, in bytes; SQLite's own default is as much.
 const EVERY: u64 = 4 << 20;
@@ -24,6 +25,7 @@ pub(super) fn notice(shared: &Shared) {
 
 /// Runs until `stop`.
 pub(super) async fn run(shared: Arc<Shared>, mut conn: SqliteConnection, mut stop: watch::Receiver<bool>) {
+    failpoint::watch_checkpoints(&shared.path);
     loop {
         tokio::select! {
             () = shared.wake_checkpointer.notified() => {}

@@ -34,6 +34,7 @@ impl<'a> Worker<'a> {
             let remedy = "run the relevo version that wrote it, or restore a backup of the data folder";
             Stop::Broken { plugin: None, reason: format!("pipeline {}: {reason}; {remedy}", context.name) }
         })?;
+        context.probations.take_up(&meta);
         context.board.write(|health| health.cursor = stored.cursor);
         if let Some(paused) = meta.paused.clone() {
             return Err(wait_while_paused(context, meta, stored.cursor, &paused));

@@ -11,7 +11,7 @@ use crate::message::ChannelKind;
 use super::chain::{Chain, Memory};
 use super::failure::{Made, Sink, Stop};
 use super::letters::GivenUp;
-use super::meta::{Active, Meta};
+use super::meta::Meta;
 use super::worker::Context;
 
 /// How often a cursor that moved without output is saved.
@@ -162,8 +162,8 @@ impl Sink for Live {
         !self.replaying
     }
 
-    fn on_probation(&self, plugin: &Name) -> bool {
-        self.meta.versions.get(plugin).is_some_and(Active::on_probation)
+    fn on_probation(&self, context: &Context, plugin: &Name) -> bool {
+        self.meta.versions.get(plugin).is_some_and(|active| context.probations.holds(plugin, active))
     }
 
     fn accept(&mut self, context: &Context, chain: &Chain, made: Made<'_>) -> Result<(), JournalError> {

@@ -108,6 +108,9 @@ impl Worker<'_> {
             self.replay(&mut anew, beyond, cursor, &contained, &origin)?;
         }
         self.replace(anew, &origin, former, cursor, contained, None)?;
+        if former.is_none() {
+            context.wait_durable()?;
+        }
         tracing::info!(
             pipeline = %context.name, %cursor, duration_ms = milliseconds(begun.elapsed()), "the state is made of the source's rows"
         );

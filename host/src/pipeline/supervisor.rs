@@ -13,6 +13,7 @@ use super::desk::{Desk, Inner, Known};
 use super::folder;
 use super::health::{Board, Health, Status};
 use super::library::Library;
+use super::probation::Probations;
 use super::worker::{self, Context, Crash};
 use crate::config::{Config, PipelineSettings};
 use crate::event::Name;
@@ -101,6 +102,7 @@ impl Pipelines {
                 stopping: stopping.clone(),
                 bell,
                 breaker: Breaker::new(config.plugins.quarantine_after),
+                probations: Probations::new(config.plugins.probation),
                 notes,
                 skips: Mutex::default(),
                 crash: crash.clone(),

@@ -200,7 +200,7 @@ pub(super) fn take_over(
         active,
         Active {
             probation_until: match swap.why {
-                SwapReason::Deploy => Micros::now().plus(settings.probation),
+                SwapReason::Deploy => context.probations.begin(&swap.plugin, plugin.id()),
                 // What served before has nothing to prove.
                 SwapReason::Rollback | SwapReason::Probation => Micros::default(),
             },

@@ -16,7 +16,8 @@ use super::failure::{Stop, settle};
 use super::feed::Feed;
 use super::health::{Board, Status};
 use super::library::Library;
-use super::meta::{Active, Meta, Paused};
+use super::meta::{Meta, Paused};
+use super::probation::Probations;
 use super::reference;
 use super::swap::{self, Place};
 use super::wants::Wants;
@@ -43,6 +44,7 @@ pub(super) struct Context {
     /// Rings when somebody wished for something that a pipeline which stands still should look at.
     pub(super) bell: Arc<Notify>,
     pub(super) breaker: Breaker,
+    pub(super) probations: Probations,
     /// By plugin: its log, its metrics, what it used up.
     pub(super) notes: BTreeMap<Name, Notes>,
     /// Events that operators let go, of those that lie ahead.
@@ -186,7 +188,7 @@ fn rolled_back(context: &Context, plugin: &Name, reason: &str) -> bool {
             return Ok(false);
         };
         let Ok(meta) = Meta::take(&mut stored) else { return Ok(false) };
-        if !meta.versions.get(plugin).is_some_and(Active::on_probation) {
+        if !meta.versions.get(plugin).is_some_and(|active| context.probations.holds(plugin, active)) {
             return Ok(false);
         }
         let place = Place { meta: &meta, committed: stored.cursor, cursor: stored.cursor };

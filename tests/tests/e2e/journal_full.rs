@@ -5,6 +5,7 @@ use relevo_tests::client::{Client, Connect};
 use relevo_tests::frame::Frame;
 use relevo_tests::postgres::Postgres;
 use relevo_tests::server::{Process, Server};
+use relevo_tests::small_disk::SmallDisk;
 use relevo_tests::token::token;
 use relevo_tests::wait::SOON;
 use relevo_tests::witness::Witness;
@@ -67,50 +68,29 @@ fn a_journal_at_its_largest_waits_even_when_killed_and_goes_on_when_it_may_be_la
     witness.judge(&world, &server);
 }
 
-/// A small file system as the data folder; gone with the value.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    /// None: this user may not mount one.
-    fn mounted(world: &World, size: &str) -> Option<Self> {
-        let data = world.data();
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "relevo-test"]).arg(&data);
-        let done = mount.output().is_ok_and(|output| output.status.success());
-        for plugin in ["tareas", "efectivos", "panel"].iter().filter(|_| done) {
-            world.install(plugin);
-        }
-        done.then(|| Self(data))
-    }
+/// What fills the data folder.
+fn ballast(world: &World) -> std::path::PathBuf {
+    world.data().join("ballast")
 }
 
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
+/// Ends where there is no room any more.
+fn fill(world: &World) {
+    let filled = std::fs::write(ballast(world), vec![1; 128 << 20]);
+    assert!(filled.is_err(), "the file system is full");
 }
 
-impl Small {
-    fn ballast(&self) -> std::path::PathBuf {
-        self.0.join("ballast")
-    }
-
-    /// Ends where there is no room any more.
-    fn fill(&self) {
-        let filled = std::fs::write(self.ballast(), vec![1; 128 << 20]);
-        assert!(filled.is_err(), "the file system is full");
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.ballast()).expect("the ballast goes");
-    }
+fn make_room(world: &World) {
+    std::fs::remove_file(ballast(world)).expect("the ballast goes");
 }
 
-/// A world over a PostgreSQL whose data folder is a small file system of its own.
-fn small_world() -> Option<(World, Small)> {
+/// A world over a PostgreSQL whose data folder is a small file system of its own. None: this user may not mount one.
+fn small_world() -> Option<(World, SmallDisk)> {
     let mut small = None;
     let world = World::over(Postgres::start(), |world| {
-        small = Small::mounted(&world, "128m");
+        small = SmallDisk::mount(&world.data(), "128m");
+        for plugin in ["tareas", "efectivos", "panel"].iter().filter(|_| small.is_some()) {
+            world.install(plugin);
+        }
         world
     });
     if small.is_none() {
@@ -126,19 +106,19 @@ fn publish(client: &mut Client) -> Frame {
 
 #[test]
 fn a_full_file_system_is_waited_for_and_what_came_meanwhile_comes_when_there_is_room() {
-    let Some((world, small)) = small_world() else { return };
+    let Some((world, _small)) = small_world() else { return };
     let server = world.serve();
     let mut witness = Witness::of("file system full", &world, &server);
     let mut operator = Client::connect(server.address, &Connect::admin().to("system:operators"));
     witness.sees(20);
-    small.fill();
+    fill(&world);
     says_that_there_is_no_room(&server);
     let refused = publish(&mut operator);
     assert_eq!((refused.kind(), refused.text("name")), ("error", "not_published"), "{}", refused.raw);
     assert!(refused.text("message").contains("no room"), "{}", refused.raw);
     let connections = witness.follower.connections();
     witness.fault("full while it runs");
-    small.make_room();
+    make_room(&world);
     server.wait_readyz("room again", |status, _| status == 200);
     let published = publish(&mut operator);
     assert_eq!(published.kind(), "published", "{}", published.raw);
@@ -166,32 +146,32 @@ fn wait_to_start(world: &World) -> Server {
 #[test]
 fn a_start_on_a_full_file_system_waits_and_goes_on_by_itself() {
     let Some((world, small)) = small_world() else { return };
-    small.fill();
+    fill(&world);
     println!("the first start of all");
     let server = wait_to_start(&world);
     server.wait_readyz("why it waits", |status, body| status == 503 && body.contains("make room"));
     assert_eq!(server.get("/healthz").0, 200);
     let answer = server.http("GET", "/api/v1/ws/connect", &[], "");
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{}", answer.body);
-    small.make_room();
+    make_room(&world);
     server.wait_readyz("room", |status, _| status == 200);
     let mut witness = Witness::of("start while full", &world, &server);
     witness.sees(20);
     server.stop(SOON);
-    small.fill();
+    fill(&world);
     witness.fault("started while full");
     let server = wait_to_start(&world);
-    small.make_room();
+    make_room(&world);
     server.wait_readyz("room", |status, _| status == 200);
     witness.server_is_at(server.address);
     witness.sees(20);
-    small.fill();
+    fill(&world);
     says_that_there_is_no_room(&server);
     server.kill();
     witness.fault("kill -9 while full");
     // What the killed one held may be room enough.
     let process = Process::start(world.command(&["serve"]));
-    small.make_room();
+    make_room(&world);
     let server = Server::listening(process).ready();
     witness.server_is_at(server.address);
     witness.sees(50);

@@ -2,6 +2,7 @@
 //! builds what is needed.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backup_faults;
 mod backups;
 mod beginnings;
 mod changes;
