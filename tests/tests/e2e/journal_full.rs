@@ -145,7 +145,7 @@ fn wait_to_start(world: &World) -> Server {
 
 #[test]
 fn a_start_on_a_full_file_system_waits_and_goes_on_by_itself() {
-    let Some((world, small)) = small_world() else { return };
+    let Some((world, _small)) = small_world() else { return };
     fill(&world);
     println!("the first start of all");
     let server = wait_to_start(&world);
