@@ -84,6 +84,11 @@ pub enum JournalError {
     Older { path: PathBuf, found: i64, becomes: i64 },
     #[error("pipeline {pipeline} stands at {found:?}, not at {expected:?}: another process commits for it")]
     Conflict { pipeline: Name, expected: Option<Number>, found: Option<Number> },
+    #[error(
+        "source {of} stands at {}/{}: an append that leads back to {}/{} is refused, and nothing of it was written; the source is read on from where it stands; this is a defect of relevo",
+        .at.commit, .at.index, .to.commit, .to.index
+    )]
+    Backwards { of: Name, at: Position, to: Position },
     #[error("a record of {bytes} bytes is over the limit of {limit}")]
     TooLarge { bytes: usize, limit: usize },
     #[error("a record can't be encoded: {0}")]

@@ -185,6 +185,9 @@ impl Writer {
     /// One command inside the transaction, which it begins if it is the first that needs one.
     async fn one(&mut self, work: Work, begun: &mut bool, alone: bool) -> Result<(Outcome, Visible), Failure> {
         self.shared.check().map_err(Failure::Refused)?;
+        if let Work::Append(prepared) = &work {
+            append::fence(&self.index, prepared).map_err(Failure::Refused)?;
+        }
         if let Work::Commit(prepared) = &work {
             commit::fence(&self.index, prepared).map_err(Failure::Refused)?;
             if prepared.pieces.is_empty() {

@@ -358,9 +358,9 @@ impl<T: Transport> Session<'_, T> {
             && let Some(chunk) = self.transactions.take_chunk()
         {
             self.settle_append().await?;
-            failpoint::hit(failpoint::APPEND_BEFORE);
+            failpoint::hit(failpoint::CHUNK_BEFORE);
             self.silence.while_busy(self.source.journal.append(chunk)).await?;
-            failpoint::hit(failpoint::APPEND_AFTER);
+            failpoint::hit(failpoint::CHUNK_AFTER);
         }
         Ok(())
     }
