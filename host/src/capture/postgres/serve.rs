@@ -65,6 +65,7 @@ impl<T: Transport> Session<'_, T> {
             record_bytes: self.source.record_bytes,
             streamed: self.streamed.subscribe(),
             beat: Arc::clone(&self.beat),
+            health: self.source.health.clone(),
         };
         let task = self.tasks.spawn(async move {
             let taken = snapshot.take(&request).await;

@@ -63,6 +63,7 @@ impl Session<'_> {
             journal: self.source.journal.clone(),
             record_bytes: self.source.record_bytes,
             streamed: self.streamed.subscribe(),
+            health: self.source.health.clone(),
         };
         let task = self.tasks.spawn(async move {
             let taken = snapshot.take(&request).await;
