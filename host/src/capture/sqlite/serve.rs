@@ -44,8 +44,7 @@ impl Session<'_> {
 
     fn why_not(&self, pipeline: &Name, table: &Name) -> String {
         let settings = &self.source.settings;
-        let chosen = settings.tables.is_empty() || settings.tables.iter().any(|t| t.eq_ignore_ascii_case(table));
-        let help = if chosen {
+        let help = if settings.watches(table) {
             format!("which does not exist or can't be watched: {}", settings.make_it())
         } else {
             format!("which isn't watched: add \"{table}\" to the `tables` of source {}", settings.name)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::JournalSettings;
+use crate::event::Position;
 use crate::journal::RecordBody;
 
 use super::*;
@@ -92,13 +93,15 @@ pub(super) async fn a_transaction_of_300_000_rows_is_one_though_capture_is_kille
         host.begin();
     }
     host.sql("insert into t values (999999, 'last')");
-    let (mut seen, mut last, mut most, mut ends, mut of) = (0, None, 0, 0, Vec::new());
+    let (mut at, mut last, mut of) = (Position::default(), None, Vec::new());
+    let (mut seen, mut most, mut ends) = (0, 0, 0);
     let see = |record: &std::sync::Arc<crate::journal::Record>| {
         let RecordBody::Append(append) = &record.body else { return false };
         if &*append.source != "s" {
             return false;
         }
-        most = most.max(append.events.len());
+        assert!(append.position >= at, "a place that falls: {at:?}, then {:?}", append.position);
+        (at, most) = (append.position, most.max(append.events.len()));
         for event in &append.events {
             assert!(last < Some(event.position), "{last:?}, then {:?}", event.position);
             last = Some(event.position);
