@@ -192,7 +192,8 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Of a change: the table's name; empty for other kinds.
+    /// Of a change: the table's name, as the manifest has it: `SCHEMA.TABLE` of a PostgreSQL table outside
+    /// `public`. Empty for other kinds.
     ///
     /// ```
     /// use relevo_plugin::test::{see, truncate};

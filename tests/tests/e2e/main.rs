@@ -34,6 +34,7 @@ mod postgres_slot;
 mod power;
 mod process;
 mod resuming;
+mod schemas;
 mod slow_clients;
 mod swaps;
 mod tail;

@@ -49,7 +49,7 @@ impl Table {
         format!("{}.{}", quote(&self.schema), quote(&self.name))
     }
 
-    /// As people name it: without `public`.
+    /// As settings, manifests and events name it: without `public`.
     pub(crate) fn shown(&self) -> String {
         if &*self.schema == "public" { self.name.to_string() } else { format!("{}.{}", self.schema, self.name) }
     }
@@ -247,6 +247,6 @@ impl Types {
         if let Some(gone) = excluded.iter().find(|excluded| columns.iter().all(|column| column.name != **excluded)) {
             return Err(CaptureError::Excluded { table: table.shown(), column: gone.to_string() });
         }
-        Ok(Relation::new(Name::clone(&table.schema), Name::clone(&table.name), columns, identity, &table.primary))
+        Ok(Relation::new(Name::clone(&table.schema), table.shown().into(), columns, identity, &table.primary))
     }
 }

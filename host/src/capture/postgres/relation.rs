@@ -35,6 +35,7 @@ impl Column {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Relation {
     pub schema: Name,
+    /// As events name it: with its schema, but for `public`.
     pub table: Name,
     pub columns: Vec<Column>,
     /// Where the key's columns are, in the key's order.

@@ -433,5 +433,5 @@ fn fits(relation: &Relation, values: &[super::decode::Datum<'_>]) -> Result<(), 
 }
 
 fn untold(relation: &Relation, lsn: String) -> CaptureError {
-    CaptureError::Untold { table: format!("{}.{}", relation.schema, relation.table), lsn }
+    CaptureError::Untold { table: relation.table.to_string(), lsn }
 }
