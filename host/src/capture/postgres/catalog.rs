@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
@@ -24,13 +25,35 @@ pub(crate) struct Table {
     pub partitioned: bool,
     /// The primary key's columns, in its order.
     pub primary: Vec<String>,
-    /// Of the table and of all its leaf partitions: `schema.table` and the replica identity.
-    pub identities: Vec<(String, u8)>,
+    /// Itself, and all its leaf partitions.
+    pub parts: Vec<Part>,
     pub unlogged: bool,
     /// We may read it, and its owner is our role or one that we are in.
     pub readable: bool,
     pub owned: bool,
     pub columns: Vec<TableColumn>,
+}
+
+/// A table, or one of its leaf partitions.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Part {
+    pub schema: String,
+    pub name: String,
+    /// The replica identity: `d`, `f`, `i`, `n`.
+    pub identity: char,
+    /// With this identity the server takes UPDATEs and DELETEs if it is published.
+    pub usable: bool,
+}
+
+impl Part {
+    pub(crate) fn is_full(&self) -> bool {
+        self.identity == 'f'
+    }
+
+    /// As statements name it.
+    pub(crate) fn quoted(&self) -> String {
+        format!("{}.{}", quote(&self.schema), quote(&self.name))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +100,19 @@ pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+/// Each table's leaf partitions, by the root's OID. Takes no locks, as `pg_partition_tree` does: a partition
+/// that somebody works on keeps nobody waiting.
+pub(super) const LEAVES: &str = "WITH RECURSIVE tree (root, oid) AS ( \
+       SELECT oid, oid FROM pg_class WHERE relkind = 'p' AND NOT relispartition \
+       UNION ALL SELECT tree.root, i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid \
+       WHERE NOT i.inhdetachpending), \
+     leaves AS (SELECT tree.root, tree.oid FROM tree JOIN pg_class c ON c.oid = tree.oid WHERE c.relkind <> 'p') ";
+
 /// The tables that people made: not the partitions, which stand for their root.
 pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureError> {
-    let rows = sqlx::query(AssertSqlSafe(
-        "SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', c.relpersistence <> 'p', \
+    // As the server itself chooses an identity's index.
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "{LEAVES} SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', c.relpersistence <> 'p', \
            has_table_privilege(c.oid, 'SELECT'), pg_has_role(c.relowner, 'USAGE'), \
            ARRAY(SELECT a.attname::text FROM pg_index i \
              CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
@@ -92,14 +124,17 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
            ARRAY(SELECT a.attgenerated::text FROM pg_attribute a \
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
-           ARRAY(SELECT l.relreplident::text || pn.nspname || '.' || l.relname \
-             FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid \
-             JOIN pg_namespace pn ON pn.oid = l.relnamespace WHERE t.isleaf), \
-           c.relreplident::text \
+           (SELECT json_agg(json_build_object('schema', pn.nspname, 'name', p.relname, \
+               'identity', p.relreplident, 'usable', p.relreplident = 'f' OR EXISTS ( \
+                 SELECT FROM pg_index i WHERE i.indrelid = p.oid AND i.indisvalid AND i.indimmediate \
+                 AND ((p.relreplident = 'd' AND i.indisprimary) OR (p.relreplident = 'i' AND i.indisreplident)))) \
+               ORDER BY p.oid <> c.oid, p.oid)::text \
+             FROM pg_class p JOIN pg_namespace pn ON pn.oid = p.relnamespace \
+             WHERE p.oid = c.oid OR p.oid IN (SELECT l.oid FROM leaves l WHERE l.root = c.oid)) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname <> 'information_schema' \
            AND n.nspname !~ '^pg_' ORDER BY n.nspname, c.relname",
-    ))
+    )))
     .fetch_all(db)
     .await?;
     let table = |row: &sqlx::postgres::PgRow| -> sqlx::Result<Table> {
@@ -107,15 +142,8 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
         let names: Vec<String> = row.try_get(8)?;
         let types: Vec<Oid> = row.try_get(9)?;
         let generated: Vec<String> = row.try_get(10)?;
-        let identity: String = row.try_get(12)?;
-        let mut identities = vec![(format!("{schema}.{name}"), first_byte(&identity))];
-        let leaves: Vec<String> = row.try_get(11)?;
-        for leaf in leaves {
-            let named = leaf.get(1..).unwrap_or_default().to_owned();
-            if named != identities[0].0 {
-                identities.push((named, first_byte(&leaf)));
-            }
-        }
+        let parts: String = row.try_get(11)?;
+        let parts = serde_json::from_str(&parts).map_err(|e| sqlx::Error::Decode(e.into()))?;
         let columns = names.into_iter().zip(types).zip(generated);
         Ok(Table {
             oid: row.try_get::<Oid, _>(0)?.0,
@@ -126,7 +154,7 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
             readable: row.try_get(5)?,
             owned: row.try_get(6)?,
             primary: row.try_get(7)?,
-            identities,
+            parts,
             columns: columns
                 .map(|((name, oid), generated)| TableColumn {
                     name,
@@ -221,7 +249,7 @@ impl Types {
         settings: &SourceSettings,
         generated: bool,
     ) -> Result<Relation, CaptureError> {
-        let identity = table.identities.first().map_or(b'd', |(_, identity)| *identity);
+        let identity = if table.parts.first().is_some_and(Part::is_full) { b'f' } else { b'd' };
         let columns = table.columns.iter().filter(|column| !column.is_virtual && (generated || !column.generated));
         let columns = columns.map(|column| {
             let key = identity == b'f' || table.primary.contains(&column.name);

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use crate::config::SourceSettings;
 
 use super::super::error::CaptureError;
-use super::catalog::{self, Table, quote};
+use super::catalog::{self, Part, Table, quote};
 use super::connect::Address;
 
 /// The oldest PostgreSQL: its pgoutput is the first to carry the heartbeat's messages.
@@ -198,11 +198,8 @@ async fn server(
 }
 
 /// The statement that gives a table another replica identity.
-fn identity(name: &str, to: &str) -> String {
-    match name.split_once('.') {
-        Some((schema, name)) => format!("ALTER TABLE {}.{} REPLICA IDENTITY {to};", quote(schema), quote(name)),
-        None => format!("ALTER TABLE {} REPLICA IDENTITY {to};", quote(name)),
-    }
+fn identity(part: &Part, to: &str) -> String {
+    format!("ALTER TABLE {} REPLICA IDENTITY {to};", part.quoted())
 }
 
 /// Whether a table can be watched.
@@ -242,9 +239,8 @@ fn judge(table: &Table, published: bool, settings: &SourceSettings, findings: &m
         watched = false;
     }
     let virtuals: Vec<&str> = table.columns.iter().filter(|c| c.is_virtual).map(|c| c.name.as_str()).collect();
-    let is_full = |(_, identity): &&(String, u8)| *identity == b'f';
-    if !virtuals.is_empty() && table.identities.iter().any(|part| is_full(&part)) {
-        let mend = table.identities.iter().filter(is_full).map(|(name, _)| identity(name, "DEFAULT"));
+    if !virtuals.is_empty() && table.parts.iter().any(Part::is_full) {
+        let mend = table.parts.iter().filter(|part| part.is_full()).map(|part| identity(part, "DEFAULT"));
         let mend = mend.collect::<Vec<_>>().join(" ");
         find(
             format!(
@@ -255,22 +251,30 @@ fn judge(table: &Table, published: bool, settings: &SourceSettings, findings: &m
         );
         return false;
     }
-    let not_full: Vec<&(String, u8)> = table.identities.iter().filter(|(_, identity)| *identity != b'f').collect();
-    let mend: Vec<String> = not_full.iter().map(|(name, _)| identity(name, "FULL")).collect();
+    let not_full: Vec<&Part> = table.parts.iter().filter(|part| !part.is_full()).collect();
+    let mend: Vec<String> = not_full.iter().map(|part| identity(part, "FULL")).collect();
     let mend = (!mend.is_empty()).then(|| mend.join(" "));
+    let names = |parts: &[&Part]| parts.iter().map(|part| part.quoted()).collect::<Vec<_>>().join(", ");
+    let unusable: Vec<&Part> = not_full.iter().filter(|part| !part.usable).copied().collect();
     if not_full.is_empty() {
         // As it should be.
-    } else if not_full.len() < table.identities.len() {
-        let names = not_full.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+    } else if !unusable.is_empty() {
         find(
             format!(
-                "{names} and its other parts have different replica identities, so that old values can't be trusted; it is not watched"
+                "{} has no replica identity that can be used (FULL, or a primary key or index that is valid and not deferrable): if it were published, PostgreSQL would refuse its UPDATEs and DELETEs; it is not watched",
+                names(&unusable)
             ),
             mend,
         );
         watched = false;
-    } else if table.primary.is_empty() && not_full.iter().any(|(_, identity)| *identity != b'i') {
-        find("it has neither a primary key nor a full replica identity: if it were published, PostgreSQL would refuse its UPDATEs and DELETEs; it is not watched".into(), mend);
+    } else if not_full.len() < table.parts.len() {
+        find(
+            format!(
+                "{} and its other parts have different replica identities, so that old values can't be trusted; it is not watched",
+                names(&not_full)
+            ),
+            mend,
+        );
         watched = false;
     } else {
         find("its replica identity is not FULL, so that its events lack the old values".into(), mend);

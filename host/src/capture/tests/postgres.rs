@@ -12,6 +12,7 @@ use super::LONG;
 use super::host::{changes, events};
 
 mod forms;
+mod refusals;
 mod resets;
 mod silence;
 
