@@ -237,7 +237,8 @@ impl Transactions {
         Some(self.append(events, true))
     }
 
-    /// A chunk of the open transaction; whole ones with events must have been taken before. Its last event is kept back: it says that it is the last.
+    /// A chunk of the open transaction; whole ones with events must have been taken before. Its last event is kept
+    /// back: it says that it is the last.
     pub(crate) fn take_chunk(&mut self) -> Option<Append> {
         let mut open = self.open.take()?;
         let kept = open.events.pop();
