@@ -38,12 +38,14 @@ pub mod record;
 mod retention;
 mod room;
 mod rows;
+mod seal;
 mod shared;
 mod standing;
 mod sync;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod upgrade;
 mod wal;
 mod writer;

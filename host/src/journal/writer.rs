@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::apply::{self, Visible};
 use super::codec::{Piece, PreparedAppend, PreparedCommit};
-use super::index::{Cursor, Index, StagedKey, Unwritten};
+use super::index::{Cursor, Index, StagedKey};
 use super::prune::{self, Prune};
 use super::shared::{Batch, Outcome, Reply, Shared};
 use super::sync::Publisher;
@@ -270,49 +270,8 @@ impl Writer {
         done.map_err(|error| self.shared.classified(error))
     }
 
-    async fn execute(&mut self, sql: &'static str) -> Result<(), JournalError> {
+    pub(super) async fn execute(&mut self, sql: &'static str) -> Result<(), JournalError> {
         sqlx::query(sql).execute(&mut self.conn).await.map_err(|e| self.shared.storage(e))?;
-        Ok(())
-    }
-
-    /// The transaction failed: what memory knows is read again. `before`: from before it.
-    async fn undo(&mut self, before: Unwritten) {
-        // Fails if SQLite has rolled back by itself already.
-        let _ = self.execute("ROLLBACK").await;
-        if let Err(error) = self.reload(before).await {
-            tracing::error!(%error, "the journal can't be read again after a failed transaction");
-            self.shared.fail(&std::io::Error::other(error.to_string()));
-        }
-    }
-
-    /// Reads the index again; what only memory has stays.
-    async fn reload(&mut self, before: Unwritten) -> Result<(), JournalError> {
-        let next = self.index.next;
-        self.index = Index::load(&mut self.conn).await.map_err(|e| self.shared.storage(e))?;
-        // Numbers of records that are gone were never seen; but never give one twice in any case
-        // while readers hold the tail: it must go on without a hole.
-        debug_assert!(self.index.next <= next);
-        for (name, before) in before.cursors {
-            if !before.is_saved() {
-                let saved = self.index.known.cursors.get(&name).map(|c| c.number);
-                self.index.known.cursors.insert(name, Cursor { saved, ..before });
-            }
-        }
-        let mut orphans = Vec::new();
-        for (key, staged) in self.index.staged.iter_mut().filter(|(key, _)| !key.pipeline.is_empty()) {
-            match before.snapshots.get(key) {
-                Some((life, snapshot)) if *life == staged.life => staged.snapshot = Some(*snapshot),
-                _ => orphans.push(key.clone()),
-            }
-        }
-        for key in orphans {
-            let discarded = append::discard(&mut self.conn, &mut self.index, &key).await;
-            match discarded.map_err(|error| self.shared.classified(error)) {
-                // Nobody completes it: it goes when the journal is opened next.
-                Err(JournalError::NoRoom { .. }) => drop(self.index.staged.remove(&key)),
-                other => other?,
-            }
-        }
         Ok(())
     }
 

@@ -9,10 +9,10 @@ use crate::journal::{Commit, Committing, JournalError, StateChange};
 use crate::message::ChannelKind;
 
 use super::chain::{Chain, Memory};
+use super::context::Context;
 use super::failure::{Made, Sink, Stop};
 use super::letters::GivenUp;
 use super::meta::Meta;
-use super::worker::Context;
 
 /// How often a cursor that moved without output is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(1);

@@ -10,13 +10,13 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::ahead::Ahead;
 use super::breaker::Breaker;
+use super::context::{Context, Crash};
 use super::failure::Stop;
 use super::health::{Board, Health};
 use super::library::{Library, Unfit};
 use super::meta::Meta;
 use super::probation::Probations;
 use super::swaps::{Swaps, TookOver};
-use super::worker::{Context, Crash};
 use crate::config::Config;
 use crate::event::{Name, Number};
 use crate::journal::{Control, Journal, JournalError, LetterEnd, StoredLetter};

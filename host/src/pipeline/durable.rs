@@ -1,8 +1,8 @@
 //! A pipeline that is new is ready when the disk has what it made of the rows. Else a power failure could take its
 //! beginning back after clients saw messages of it, and what they saw would only be rows at the next one.
 
+use super::context::Context;
 use super::failure::Stop;
-use super::worker::Context;
 
 impl Context {
     /// Waits until a power failure takes nothing of what is committed, unless the pipeline is to stop.

@@ -8,7 +8,7 @@ use crate::sandbox::{Fault, OnFault};
 
 use super::batch::Item;
 use super::chain::{Chain, Memory};
-use super::worker::Context;
+use super::context::Context;
 
 /// Why a batch failed, and who did it.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod breaker;
 mod builtin;
 mod chain;
 mod commit;
+mod context;
 mod deploy;
 mod desk;
 mod durable;
