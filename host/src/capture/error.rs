@@ -45,7 +45,7 @@ pub enum CaptureError {
     #[error("{0}")]
     NotReady(String),
     #[error(
-        "table {table}: column {column}, which must not enter (`exclude`), isn't there; mend the name in the settings: until then the table isn't read"
+        "table {table}: column {column}, which must not enter (`exclude`), isn't there; mend the name in the settings: until then capture of the source stands still before the table's next row"
     )]
     Excluded { table: String, column: String },
     #[error(

@@ -25,18 +25,27 @@ pub(crate) struct Table {
     pub partitioned: bool,
     /// The primary key's columns, in its order.
     pub primary: Vec<String>,
+    /// The columns of the index that is its replica identity, where it has one of that kind.
+    pub identity: Vec<String>,
     /// Itself, and all its leaf partitions.
     pub parts: Vec<Part>,
     pub unlogged: bool,
     /// We may read it, and its owner is our role or one that we are in.
     pub readable: bool,
     pub owned: bool,
+    /// We may use its schema.
+    pub reachable: bool,
+    /// We don't see some of its rows, by row-level security.
+    pub hidden: bool,
     pub columns: Vec<TableColumn>,
 }
 
 /// A table, or one of its leaf partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Part {
+    pub oid: u32,
+    /// Where its rows are: another file once they were written anew. 0: it has none, since its partitions have them.
+    pub file: u32,
     pub schema: String,
     pub name: String,
     /// The replica identity: `d`, `f`, `i`, `n`.
@@ -124,13 +133,18 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
            ARRAY(SELECT a.attgenerated::text FROM pg_attribute a \
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
-           (SELECT json_agg(json_build_object('schema', pn.nspname, 'name', p.relname, \
+           (SELECT json_agg(json_build_object('oid', p.oid::int8, \
+               'file', coalesce(pg_relation_filenode(p.oid), 0)::int8, 'schema', pn.nspname, 'name', p.relname, \
                'identity', p.relreplident, 'usable', p.relreplident = 'f' OR EXISTS ( \
                  SELECT FROM pg_index i WHERE i.indrelid = p.oid AND i.indisvalid AND i.indimmediate \
                  AND ((p.relreplident = 'd' AND i.indisprimary) OR (p.relreplident = 'i' AND i.indisreplident)))) \
                ORDER BY p.oid <> c.oid, p.oid)::text \
              FROM pg_class p JOIN pg_namespace pn ON pn.oid = p.relnamespace \
-             WHERE p.oid = c.oid OR p.oid IN (SELECT l.oid FROM leaves l WHERE l.root = c.oid)) \
+             WHERE p.oid = c.oid OR p.oid IN (SELECT l.oid FROM leaves l WHERE l.root = c.oid)), \
+           ARRAY(SELECT a.attname::text FROM pg_index i \
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]) \
+             WHERE i.indrelid = c.oid AND i.indisreplident AND c.relreplident = 'i'), \
+           has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid) \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname <> 'information_schema' \
            AND n.nspname !~ '^pg_' ORDER BY n.nspname, c.relname",
@@ -153,7 +167,10 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
             unlogged: row.try_get(4)?,
             readable: row.try_get(5)?,
             owned: row.try_get(6)?,
+            reachable: row.try_get(13)?,
+            hidden: row.try_get(14)?,
             primary: row.try_get(7)?,
+            identity: row.try_get(12)?,
             parts,
             columns: columns
                 .map(|((name, oid), generated)| TableColumn {
@@ -170,6 +187,22 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
 
 fn first_byte(text: &str) -> u8 {
     text.bytes().next().unwrap_or_default()
+}
+
+/// A table's columns, as they are now.
+async fn names(db: &mut PgConnection, table: u32) -> Result<Vec<String>, CaptureError> {
+    let sql = "SELECT attname::text FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
+    Ok(sqlx::query_scalar(sql).bind(Oid(table)).fetch_all(db).await?)
+}
+
+/// Whether a table has rows; it is taken for so while somebody locks it.
+pub(super) async fn has_rows(db: &mut PgConnection, quoted: &str) -> Result<bool, CaptureError> {
+    const LOCKED: &str = "55P03";
+    let sql = format!("SELECT EXISTS (SELECT FROM {quoted})");
+    match sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(db).await {
+        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == LOCKED) => Ok(true),
+        has => Ok(has?),
+    }
 }
 
 /// Waits until others see what a transaction did. It is streamed as soon as its commit is in the WAL, and that
@@ -250,9 +283,10 @@ impl Types {
         generated: bool,
     ) -> Result<Relation, CaptureError> {
         let identity = if table.parts.first().is_some_and(Part::is_full) { b'f' } else { b'd' };
+        let part_of_it = if table.identity.is_empty() { &table.primary } else { &table.identity };
         let columns = table.columns.iter().filter(|column| !column.is_virtual && (generated || !column.generated));
         let columns = columns.map(|column| {
-            let key = identity == b'f' || table.primary.contains(&column.name);
+            let key = identity == b'f' || part_of_it.contains(&column.name);
             (column.name.as_str(), column.oid, key)
         });
         self.relation(db, columns, identity, table, settings).await
@@ -266,14 +300,23 @@ impl Types {
         table: &Table,
         settings: &SourceSettings,
     ) -> Result<Relation, CaptureError> {
+        let named: Vec<_> = named.collect();
         let excluded = table.excluded(settings);
+        let absent = |column: &&Box<str>| named.iter().all(|(name, ..)| *name != &***column);
+        let absent: Vec<&Box<str>> = excluded.iter().filter(absent).collect();
+        // What the stream lacks is younger than these rows, or generated: the catalog has it. If that lacks it,
+        // too, it may have another name.
+        let known = if absent.is_empty() { Vec::new() } else { names(db, table.oid).await? };
+        if let Some(gone) = absent.into_iter().find(|absent| !known.iter().any(|known| **known == ***absent)) {
+            return Err(CaptureError::Excluded { table: table.shown(), column: gone.to_string() });
+        }
         let mut columns = Vec::new();
         for (name, oid, key) in named {
             let kind = self.kind(db, oid).await?;
-            columns.push(Column::new(name, oid, kind, key, excluded.iter().any(|excluded| **excluded == *name)));
-        }
-        if let Some(gone) = excluded.iter().find(|excluded| columns.iter().all(|column| column.name != **excluded)) {
-            return Err(CaptureError::Excluded { table: table.shown(), column: gone.to_string() });
+            // Nobody can tell what one was that is gone: it may be what must not enter, by its former name.
+            let gone = !known.is_empty() && !known.iter().any(|known| known == name);
+            let out = gone || excluded.iter().any(|excluded| **excluded == *name);
+            columns.push(Column::new(name, oid, kind, key, out));
         }
         Ok(Relation::new(Name::clone(&table.schema), table.shown().into(), columns, identity, &table.primary))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pgwire_replication::{Lsn, ReplicationConfig, SslMode, TlsConfig};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use url::Url;
 
 use super::super::error::CaptureError;
@@ -13,7 +13,7 @@ use super::silence::within;
 
 /// What every session has, whatever the server's, the database's and the role's settings are: a type has
 /// one text form then. `row_security = off` refuses to show some of the rows instead of hiding the others.
-const PINNED: [(&str, &str); 8] = [
+const PINNED: [(&str, &str); 9] = [
     ("datestyle", "ISO"),
     ("intervalstyle", "postgres"),
     ("timezone", "UTC"),
@@ -23,7 +23,12 @@ const PINNED: [(&str, &str); 8] = [
     // No reader may be cut off while it waits for the journal.
     ("statement_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
+    // The making of a slot waits for other transactions, by their locks.
+    ("lock_timeout", "0"),
 ];
+
+/// How long a statement of ours waits for somebody's lock: others wait behind it, and capture does.
+pub(super) const PATIENT: &str = "SET lock_timeout = '2s'";
 
 /// As servers list it among their sessions.
 const NAME: &str = "relevo";
@@ -45,6 +50,11 @@ pub(crate) struct Address {
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Self, CaptureError> {
+        Self::of(url, |name| std::env::var_os(name).map(PathBuf::from))
+    }
+
+    /// `environment`: the files that the address doesn't name, as sqlx takes them.
+    fn of(url: &str, environment: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, CaptureError> {
         let wrong = |cause: String| CaptureError::PostgresAddress(cause);
         let options: PgConnectOptions = url.parse().map_err(|e: sqlx::Error| wrong(e.to_string()))?;
         let parsed = Url::parse(url).map_err(|e| wrong(e.to_string()))?;
@@ -57,14 +67,28 @@ impl Address {
         Ok(Self {
             options: options.application_name(NAME).options(PINNED).disable_statement_logging(),
             password: password.unwrap_or_default(),
-            root: file(["sslrootcert", "ssl-root-cert"]).or_else(|| file(["ssl-ca", "ssl-ca"])),
-            certificate: file(["sslcert", "ssl-cert"]).zip(file(["sslkey", "ssl-key"])),
+            root: file(["sslrootcert", "ssl-root-cert"])
+                .or_else(|| file(["ssl-ca", "ssl-ca"]))
+                .or_else(|| environment("PGSSLROOTCERT")),
+            certificate: file(["sslcert", "ssl-cert"])
+                .or_else(|| environment("PGSSLCERT"))
+                .zip(file(["sslkey", "ssl-key"]).or_else(|| environment("PGSSLKEY"))),
         })
     }
 
     /// A connection for SQL.
     pub(crate) async fn connect(&self) -> Result<PgConnection, CaptureError> {
-        within(CONNECT, "to connect", PgConnection::connect_with(&self.options)).await
+        let connect = async {
+            let mut db = PgConnection::connect_with(&self.options).await?;
+            // By version: a server refuses to connect at all with a setting that it doesn't know.
+            let version = db.server_version_num().unwrap_or_default();
+            let since =
+                [(0, PATIENT), (140_000, "SET idle_session_timeout = 0"), (170_000, "SET transaction_timeout = 0")];
+            let settings = since.iter().filter(|(since, _)| version >= *since).map(|(_, set)| *set);
+            sqlx::raw_sql(AssertSqlSafe(settings.collect::<Vec<_>>().join("; "))).execute(&mut db).await?;
+            Ok::<_, sqlx::Error>(db)
+        };
+        within(CONNECT, "to connect", connect).await
     }
 
     /// How to replicate from `start` on. The names must be checked: lower-case letters, digits and `_`.
@@ -135,6 +159,19 @@ mod tests {
         assert_eq!((config.password.as_str(), config.database.as_str()), ("p@s+s", "shop"));
         assert_eq!((config.tls.mode, config.tls.ca_pem_path), (SslMode::VerifyFull, Some("/etc/ca.pem".into())));
         assert!(!format!("{address:?}").contains("p@s"));
+    }
+
+    #[test]
+    fn files_that_the_address_does_not_name_come_from_the_environment() {
+        let address = |more| {
+            let environment = |name: &str| Some(format!("/env/{name}").into());
+            Address::of(&format!("postgres://ana@db.example/shop{more}"), environment).unwrap()
+        };
+        let tls = address("").replication("s", "p", 0).tls;
+        assert_eq!(tls.ca_pem_path, Some("/env/PGSSLROOTCERT".into()));
+        assert_eq!(tls.client_cert_pem_path, Some("/env/PGSSLCERT".into()));
+        assert_eq!(tls.client_key_pem_path, Some("/env/PGSSLKEY".into()));
+        assert_eq!(address("?sslrootcert=/ca").replication("s", "p", 0).tls.ca_pem_path, Some("/ca".into()));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) struct RelationColumn<'a> {
 pub(crate) type Tuple<'a> = Vec<Datum<'a>>;
 
 /// A row as it was.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Old<'a> {
     /// All columns are there; otherwise those of the replica identity alone, and the others look null.
     pub whole: bool,

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::types::Oid;
-use sqlx::{PgConnection, Row};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use crate::event::{Name, Position};
 use crate::journal::{Append, Journal};
 
 use super::super::error::CaptureError;
-use super::catalog::Table;
+use super::catalog::{LEAVES, Part, Table, has_rows};
 use super::decode::RelationMessage;
 
 /// A table's form.
@@ -72,11 +72,11 @@ impl Form {
             })
         };
         let columns = columns.iter().map(column).collect::<sqlx::Result<_>>()?;
-        let files = sqlx::query(
-            "SELECT c.oid, coalesce(pg_relation_filenode(c.oid), 0::oid) FROM pg_class c \
-             WHERE c.oid = $1 OR c.oid IN (SELECT relid FROM pg_partition_tree($1) WHERE isleaf)",
+        let files = format!(
+            "{LEAVES} SELECT c.oid, coalesce(pg_relation_filenode(c.oid), 0::oid) FROM pg_class c \
+             WHERE c.oid = $1 OR c.oid IN (SELECT oid FROM leaves WHERE root = $1)"
         );
-        let files = files.bind(Oid(table.oid)).fetch_all(&mut *db).await?;
+        let files = sqlx::query(AssertSqlSafe(files)).bind(Oid(table.oid)).fetch_all(&mut *db).await?;
         let file = |row: &sqlx::postgres::PgRow| Ok((row.try_get::<Oid, _>(0)?.0, row.try_get::<Oid, _>(1)?.0));
         let files = files.iter().map(file).collect::<sqlx::Result<_>>()?;
         let width = sqlx::query_scalar("SELECT coalesce((SELECT relnatts FROM pg_class WHERE oid = $1), 0::int2)");
@@ -87,6 +87,37 @@ impl Form {
     /// Whether it is this table's, and not that of another one of its name.
     pub(crate) fn is_of(&self, table: &Table) -> bool {
         self.oid == table.oid
+    }
+
+    /// What became of its partitions since, where no event tells of it: in words. The form is that of then.
+    pub(crate) async fn moved(&self, db: &mut PgConnection, table: &Table) -> Result<Vec<String>, CaptureError> {
+        let mut moved = Vec::new();
+        let parts = || table.parts.iter().filter(|part| part.oid != table.oid);
+        for gone in self.files.keys().filter(|oid| **oid != table.oid && parts().all(|part| part.oid != **oid)) {
+            let name = sqlx::query_scalar("SELECT $1::oid::regclass::text").bind(Oid(*gone));
+            let name: String = name.fetch_one(&mut *db).await?;
+            moved.push(format!("partition {name} was dropped or detached, with its rows"));
+        }
+        for part in parts() {
+            match self.files.get(&part.oid) {
+                Some(file) if *file == part.file => {}
+                Some(_) => moved.push(format!("partition {} was truncated, or its rows were written anew", part.name)),
+                None if brought_rows(db, part).await? => {
+                    moved.push(format!("partition {} was attached, and it has rows", part.name));
+                }
+                None => {}
+            }
+        }
+        Ok(moved)
+    }
+
+    /// The form with a table's partitions as they are now; None: it has them.
+    pub(crate) fn with_parts(mut self, table: &Table) -> Option<Self> {
+        let files = table.parts.iter().map(|part| (part.oid, part.file)).collect();
+        (files != self.files).then(|| {
+            self.files = files;
+            self
+        })
     }
 
     fn column(&self, name: &str) -> Option<&Column> {
@@ -129,8 +160,11 @@ impl Form {
             self.columns.iter().filter(|column| !streams(&column.name)).partition(|column| column.generated);
         changes.extend(gone.iter().map(|column| format!("column {} is gone", column.name)));
         columns.extend(unstreamed.into_iter().filter(|column| catalog.column(&column.name).is_some()).cloned());
-        // While rows of a former form come, the files are those of a later one.
-        let files = if catalog.is_described(message) { &catalog.files } else { &self.files };
+        // While rows of a former form come, the files are those of a later one. What partitions come and go is
+        // told elsewhere, unless a gap is told anyway.
+        let partitioned = catalog.files.get(&catalog.oid) == Some(&0);
+        let files =
+            if catalog.is_described(message) && (unseen || !partitioned) { &catalog.files } else { &self.files };
         let widest = columns.iter().filter_map(|column| column.number).max().unwrap_or_default();
         let form = Self { oid: catalog.oid, width: self.width.max(widest), columns, files: files.clone() };
         (form, (!changes.is_empty()).then(|| Reshaped { what: changes.join("; "), unseen }))
@@ -195,6 +229,20 @@ impl Form {
     }
 }
 
+/// Whether a partition may have rows from before it was one. One that is made as a partition is entered among the
+/// partitions 2 or 3 commands after its columns (PostgreSQL 14 to 18); one that is attached, in another
+/// transaction, or 5 commands later and more.
+async fn brought_rows(db: &mut PgConnection, part: &Part) -> Result<bool, CaptureError> {
+    let sql = "SELECT coalesce(bool_and(a.xmin = i.xmin \
+                 AND i.cmin::text::int8 - a.cmin::text::int8 BETWEEN 0 AND 4), false) \
+               FROM pg_partition_ancestors($1) t JOIN pg_inherits i ON i.inhrelid = t.relid \
+               JOIN pg_attribute a ON a.attrelid = t.relid AND a.attname = 'tableoid'";
+    if sqlx::query_scalar::<_, bool>(sql).bind(Oid(part.oid)).fetch_one(&mut *db).await? {
+        return Ok(false);
+    }
+    has_rows(db, &part.quoted()).await
+}
+
 /// Where the journal keeps it: as the place of a source that no setting can name.
 fn place(source: &str, table: &Table) -> Name {
     format!("{source}:{}.{}", table.schema, table.name).into()
@@ -245,6 +293,14 @@ mod tests {
 
     fn unseen(reshaped: Option<Reshaped>, what: &str) {
         assert_eq!(reshaped, Some(Reshaped { what: what.into(), unseen: true }));
+    }
+
+    #[test]
+    fn what_partitions_come_is_not_passed_over_by_a_description() {
+        let form = |files: [(u32, u32); 2]| Form { files: files.into(), ..before() };
+        let (before, now) = (form([(7, 0), (8, 80)]), form([(7, 0), (8, 81)]));
+        let (form, told) = described(&before, &now, &now);
+        assert_eq!((form, told), (before, None));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use crate::config::SourceSettings;
 
 use super::super::error::CaptureError;
-use super::catalog::{self, Part, Table, quote};
+use super::catalog::{self, Table, quote};
 use super::connect::Address;
+use super::judge::Judge;
 
 /// The oldest PostgreSQL: its pgoutput is the first to carry the heartbeat's messages.
 const OLDEST: i32 = 14;
@@ -73,7 +74,7 @@ pub async fn preflight(settings: &SourceSettings) -> Result<Vec<Finding>, Captur
 
 pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Result<Preflight, CaptureError> {
     let mut findings = Vec::new();
-    let server = server(db, settings, &mut findings).await?;
+    let (server, role) = server(db, settings, &mut findings).await?;
     let mut tables = Vec::new();
     let all = catalog::tables(db).await?;
     for entry in &settings.tables {
@@ -108,12 +109,8 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
         let mend = format!("ALTER PUBLICATION {} SET (publish_generated_columns = stored);", quote(&publication));
         findings.push(Finding { weight: Weight::Table, what, mend: Some(mend) });
     }
-    for table in all.into_iter().filter(wanted) {
-        let is_published = published.as_ref().is_some_and(|published| published.has(&table));
-        if judge(&table, is_published, settings, &mut findings) {
-            tables.push(table);
-        }
-    }
+    let judge = Judge { settings, role: &role, published: published.as_ref() };
+    tables.extend(all.into_iter().filter(wanted).filter(|table| judge.may_be_watched(table, &mut findings)));
     Ok(Preflight { server, tables, findings })
 }
 
@@ -121,7 +118,7 @@ async fn server(
     db: &mut PgConnection,
     settings: &SourceSettings,
     findings: &mut Vec<Finding>,
-) -> Result<Server, CaptureError> {
+) -> Result<(Server, String), CaptureError> {
     let row = sqlx::query(AssertSqlSafe(
         "SELECT current_setting('server_version_num')::int4 / 10000, current_setting('wal_level'), \
            pg_is_in_recovery(), current_setting('synchronous_commit'), \
@@ -133,7 +130,7 @@ async fn server(
            (SELECT oid::text FROM pg_database WHERE datname = current_database()), current_database()::text, \
            (SELECT count(*)::int4 FROM pg_replication_slots WHERE slot_name = $1), \
            has_database_privilege(current_database(), 'CREATE'), \
-           (SELECT count(*)::int4 FROM pg_publication WHERE pubname = $2)",
+           (SELECT count(*)::int4 FROM pg_publication WHERE pubname = $2), current_setting('server_encoding')",
     ))
     .bind(settings.slot())
     .bind(settings.publication())
@@ -194,96 +191,14 @@ async fn server(
         let mend = format!("GRANT CREATE ON DATABASE {} TO {};", quote(&database), quote(&role));
         find(Weight::Blocks, what, Some(mend));
     }
-    Ok(Server { major, identity: format!("{}.{}.{}", text(9)?, text(10)?, settings.slot()) })
-}
-
-/// The statement that gives a table another replica identity.
-fn identity(part: &Part, to: &str) -> String {
-    format!("ALTER TABLE {} REPLICA IDENTITY {to};", part.quoted())
-}
-
-/// Whether a table can be watched.
-fn judge(table: &Table, published: bool, settings: &SourceSettings, findings: &mut Vec<Finding>) -> bool {
-    let shown = table.shown();
-    let mut find = |what: String, mend: Option<String>| {
-        findings.push(Finding { weight: Weight::Table, what: format!("table {shown}: {what}"), mend });
-    };
-    let mut watched = true;
-    for column in table.excluded(settings) {
-        if !table.columns.iter().any(|c| *c.name == **column) {
-            find(format!("`exclude` names column {column}, which isn't there; the table is not watched"), None);
-            watched = false;
-        }
-    }
-    if table.unlogged {
-        find(
-            "it is unlogged, so nothing of it is replicated".into(),
-            Some(format!("ALTER TABLE {} SET LOGGED;", table.quoted())),
+    let encoding = text(15)?;
+    if encoding == "SQL_ASCII" {
+        let what = "the database has no encoding (SQL_ASCII): capture stands still before the first text that isn't UTF-8; copy it into one that has (pg_dump)";
+        let mend = format!(
+            "CREATE DATABASE {} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;",
+            quote(&format!("{database}_utf8"))
         );
-        watched = false;
+        find(Weight::Table, what.into(), Some(mend));
     }
-    if !table.readable {
-        find(
-            "the role may not read it".into(),
-            Some(format!(
-                "GRANT SELECT ON {} TO CURRENT_USER; -- instead of CURRENT_USER: the role of relevo",
-                table.quoted()
-            )),
-        );
-        watched = false;
-    }
-    if !published && !table.owned {
-        let publication = quote(&settings.publication());
-        let mend = format!("ALTER PUBLICATION {publication} ADD TABLE {}; -- as the table's owner", table.quoted());
-        find(format!("it is not in publication {publication}, and only its owner may add it"), Some(mend));
-        watched = false;
-    }
-    let virtuals: Vec<&str> = table.columns.iter().filter(|c| c.is_virtual).map(|c| c.name.as_str()).collect();
-    if !virtuals.is_empty() && table.parts.iter().any(Part::is_full) {
-        let mend = table.parts.iter().filter(|part| part.is_full()).map(|part| identity(part, "DEFAULT"));
-        let mend = mend.collect::<Vec<_>>().join(" ");
-        find(
-            format!(
-                "it has virtual generated columns ({}) and a full replica identity: if it were published, PostgreSQL would refuse its UPDATEs and DELETEs; it is not watched. Without FULL, on a primary key, its events lack the old values; stored columns and FULL have everything",
-                virtuals.join(", ")
-            ),
-            Some(mend),
-        );
-        return false;
-    }
-    let not_full: Vec<&Part> = table.parts.iter().filter(|part| !part.is_full()).collect();
-    let mend: Vec<String> = not_full.iter().map(|part| identity(part, "FULL")).collect();
-    let mend = (!mend.is_empty()).then(|| mend.join(" "));
-    let names = |parts: &[&Part]| parts.iter().map(|part| part.quoted()).collect::<Vec<_>>().join(", ");
-    let unusable: Vec<&Part> = not_full.iter().filter(|part| !part.usable).copied().collect();
-    if not_full.is_empty() {
-        // As it should be.
-    } else if !unusable.is_empty() {
-        find(
-            format!(
-                "{} has no replica identity that can be used (FULL, or a primary key or index that is valid and not deferrable): if it were published, PostgreSQL would refuse its UPDATEs and DELETEs; it is not watched",
-                names(&unusable)
-            ),
-            mend,
-        );
-        watched = false;
-    } else if not_full.len() < table.parts.len() {
-        find(
-            format!(
-                "{} and its other parts have different replica identities, so that old values can't be trusted; it is not watched",
-                names(&not_full)
-            ),
-            mend,
-        );
-        watched = false;
-    } else {
-        find("its replica identity is not FULL, so that its events lack the old values".into(), mend);
-    }
-    if watched && table.primary.is_empty() {
-        let what =
-            "it has no primary key: whole rows are its keys, and each update is a delete and an insert".to_owned();
-        let finding = Finding { weight: Weight::Advice, what: format!("table {shown}: {what}"), mend: None };
-        findings.push(finding);
-    }
-    watched
+    Ok((Server { major, identity: format!("{}.{}.{}", text(9)?, text(10)?, settings.slot()) }, role))
 }

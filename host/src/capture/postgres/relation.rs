@@ -1,6 +1,8 @@
 //! A table as the stream's rows are of it, and how its rows become changes. Made of a Relation message
 //! and the catalog; a snapshot's rows are read by one made of the catalog alone.
 
+use std::borrow::Cow;
+
 use crate::event::{Change, Missing, Name, Operation};
 
 use super::super::json::{LARGEST, write_text};
@@ -38,6 +40,8 @@ pub(crate) struct Relation {
     /// As events name it: with its schema, but for `public`.
     pub table: Name,
     pub columns: Vec<Column>,
+    /// A part of it has no full replica identity although it has: see [`Self::believed`].
+    pub mixed: bool,
     /// Where the key's columns are, in the key's order.
     key: Vec<usize>,
 }
@@ -51,7 +55,7 @@ type Values<'a> = [Datum<'a>];
 impl Relation {
     /// `primary`: the primary key's columns in its order, as the catalog has it. With replica identity
     /// FULL (`f`) it is the key, and where there is none all columns are; otherwise the identity is, since
-    /// a deleted row shows nothing else.
+    /// a deleted row shows nothing else. An excluded column is never in it.
     pub(crate) fn new(schema: Name, table: Name, columns: Vec<Column>, identity: u8, primary: &[String]) -> Self {
         let place = |name: &String| columns.iter().position(|column| *column.name == **name);
         let places = |wanted: &dyn Fn(&Column) -> bool| -> Vec<usize> {
@@ -60,12 +64,23 @@ impl Relation {
         let declared: Option<Vec<usize>> = primary.iter().map(place).collect();
         let declared = declared.filter(|declared| !declared.is_empty());
         let of_identity = |places: &[usize]| places.iter().all(|at| columns[*at].identity);
+        let declared = declared.filter(|declared| declared.iter().all(|at| !columns[*at].excluded));
         let key = match declared {
             Some(declared) if identity == b'f' || of_identity(&declared) => declared,
             _ if identity == b'f' => places(&|column| !column.excluded),
             _ => places(&|column| column.identity && !column.excluded),
         };
-        Self { schema, table, columns, key }
+        Self { schema, table, columns, mixed: false, key }
+    }
+
+    /// Of an old row of a partition without a full replica identity, the server sends the key and NULL for all
+    /// else, as if that were the row: what is NULL in it isn't known.
+    fn believed<'a, 'b>(&self, old: &'b Old<'a>) -> Cow<'b, Old<'a>> {
+        if !(self.mixed && old.whole) {
+            return Cow::Borrowed(old);
+        }
+        let known = |datum: &Datum<'a>| if *datum == Datum::Null { Datum::Unchanged } else { *datum };
+        Cow::Owned(Old { values: old.values.iter().map(known).collect(), whole: true })
     }
 
     pub(crate) fn insert(&self, operation: Operation, new: &Values<'_>) -> Result<Change, NoKey> {
@@ -75,6 +90,7 @@ impl Relation {
     }
 
     pub(crate) fn delete(&self, old: &Old<'_>) -> Result<Change, NoKey> {
+        let old = self.believed(old);
         let mut missing = Vec::new();
         let before = self.json(&old.values, None, old.whole, &mut missing);
         Ok(self.change(Operation::Delete, self.key(&old.values, None)?, Some(before), None, missing))
@@ -90,6 +106,8 @@ impl Relation {
         old: Option<&Old<'_>>,
         new: &Values<'_>,
     ) -> Result<(Option<Change>, Option<Change>), NoKey> {
+        let old = old.map(|old| self.believed(old));
+        let old = old.as_deref();
         let whole = old.filter(|old| old.whole).map(|old| old.values.as_slice());
         let key = self.key(new, whole)?;
         if let Some(old) = old

@@ -59,7 +59,6 @@ impl<T: Transport> Session<'_, T> {
             address: self.address.clone(),
             settings: self.source.settings.clone(),
             tables,
-            server: self.server.clone(),
             incarnation: self.incarnation(),
             journal: self.source.journal.clone(),
             record_bytes: self.source.record_bytes,

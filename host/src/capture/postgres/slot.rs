@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 
 use super::super::error::CaptureError;
 use super::catalog::{Table, quote};
+use super::connect::PATIENT;
 use super::preflight::Server;
 use super::silence::within;
 
@@ -18,26 +19,39 @@ pub(crate) struct Published {
     pub complete: bool,
     /// It carries stored generated columns; before PostgreSQL 18 none does.
     pub generated: bool,
+    /// It is of our role, or one that we are in: we may alter it.
+    pub owned: bool,
     /// OIDs of its tables.
     tables: Vec<u32>,
+    /// All tables of these schemas are in it, too.
+    schemas: Vec<String>,
 }
 
 impl Published {
     pub(crate) fn has(&self, table: &Table) -> bool {
-        self.all || self.tables.contains(&table.oid)
+        self.all || self.tables.contains(&table.oid) || self.schemas.iter().any(|schema| **schema == *table.schema)
     }
 }
 
 /// The publication, if it is there.
 pub(crate) async fn published(db: &mut PgConnection, name: &str) -> Result<Option<Published>, CaptureError> {
-    let row = sqlx::query(
+    // From 15 on there are whole schemas.
+    let schemas = match db.server_version_num() {
+        Some(..150_000) => "ARRAY[]::text[]",
+        _ => {
+            "ARRAY(SELECT s.nspname::text FROM pg_publication_namespace r \
+                JOIN pg_namespace s ON s.oid = r.pnnspid WHERE r.pnpubid = p.oid)"
+        }
+    };
+    let row = sqlx::query(AssertSqlSafe(format!(
         "SELECT p.puballtables, ARRAY(SELECT r.prrelid FROM pg_publication_rel r WHERE r.prpubid = p.oid), \
            to_jsonb(p) ->> 'pubgencols' = 's', \
            p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND p.pubviaroot AND NOT EXISTS ( \
              SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid \
-             AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL)) \
+             AND (to_jsonb(r) ->> 'prqual' IS NOT NULL OR to_jsonb(r) ->> 'prattrs' IS NOT NULL)), \
+           pg_has_role(p.pubowner, 'USAGE'), {schemas} \
          FROM pg_publication p WHERE p.pubname = $1",
-    )
+    )))
     .bind(name)
     .fetch_optional(db)
     .await?;
@@ -50,63 +64,101 @@ pub(crate) async fn published(db: &mut PgConnection, name: &str) -> Result<Optio
         all: row.try_get(0)?,
         complete,
         generated,
+        owned: row.try_get(4)?,
+        schemas: row.try_get(5)?,
         tables: tables.into_iter().map(|oid| oid.0).collect(),
     }))
 }
 
-/// Brings the publication in line with the tables; returns those that it newly has.
-pub(crate) async fn publish<'a>(
+/// What became of a publication.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    /// Those of the tables that are in it.
+    pub tables: Vec<Table>,
+    /// OIDs of those that weren't before.
+    pub added: Vec<u32>,
+    /// What keeps others out of it, or in it: a lock, most likely.
+    pub problems: Vec<String>,
+}
+
+/// Brings the publication in line with the tables. `patient`: waits for locks as long as [`PATIENT`] says, which
+/// lets the server end an autovacuum that is in the way; otherwise hardly.
+pub(crate) async fn publish(
     db: &mut PgConnection,
     name: &str,
-    tables: &'a [Table],
+    tables: Vec<Table>,
     server: &Server,
-) -> Result<Vec<&'a Table>, CaptureError> {
+    patient: bool,
+) -> Result<Change, CaptureError> {
+    let mut before = published(db, name).await?;
+    if before.is_none() {
+        // Without this PostgreSQL 18 refuses the UPDATEs of tables with generated columns and FULL.
+        let generated = if server.major >= 18 { ", publish_generated_columns = stored" } else { "" };
+        let with = format!("publish_via_partition_root = true{generated}");
+        run(db, format!("CREATE PUBLICATION {} WITH ({with})", quote(name))).await?;
+        before = published(db, name).await?;
+    }
+    let mut change = Change { tables, ..Change::default() };
+    // Whoever made another one knows what else is in it; what it lacks the preflight says.
+    let Some(before) = before.filter(|before| before.owned && !before.all) else { return Ok(change) };
     // A partitioned table stands for its partitions; those that inherit from another stand for themselves.
     let named = |table: &Table| {
         let only = if table.partitioned { "" } else { "ONLY " };
-        format!("TABLE {only}{}", table.quoted())
+        (table.oid, format!("{only}{}", table.quoted()))
     };
-    let listed = |tables: &[&Table]| tables.iter().map(|table| named(table)).collect::<Vec<_>>().join(", ");
-    let mut statements = Vec::new();
-    let (added, gone): (Vec<&Table>, Vec<String>) = match published(db, name).await? {
-        None => {
-            // Without this PostgreSQL 18 refuses the UPDATEs of tables with generated columns and FULL.
-            let generated = if server.major >= 18 { ", publish_generated_columns = stored" } else { "" };
-            let all: Vec<&Table> = tables.iter().collect();
-            let list = if all.is_empty() { String::new() } else { format!(" FOR {}", listed(&all)) };
-            statements.push(format!(
-                "CREATE PUBLICATION {}{list} WITH (publish_via_partition_root = true{generated})",
-                quote(name)
-            ));
-            (all, Vec::new())
-        }
-        Some(published) if published.all => (Vec::new(), Vec::new()),
-        Some(published) => {
-            let added = tables.iter().filter(|table| !published.has(table)).collect();
-            let wanted: Vec<u32> = tables.iter().map(|table| table.oid).collect();
-            let others: Vec<u32> = published.tables.iter().copied().filter(|oid| !wanted.contains(oid)).collect();
-            let mut gone = Vec::new();
-            for oid in others {
-                let name: Option<String> = sqlx::query_scalar("SELECT $1::oid::regclass::text")
-                    .bind(sqlx::postgres::types::Oid(oid))
-                    .fetch_one(&mut *db)
-                    .await?;
-                gone.extend(name);
+    let added: Vec<_> = change.tables.iter().filter(|table| !before.has(table)).map(named).collect();
+    let is_wanted = |oid: &u32| change.tables.iter().any(|table| table.oid == *oid);
+    let mut gone = Vec::new();
+    for oid in before.tables.iter().copied().filter(|oid| !is_wanted(oid)) {
+        let name = sqlx::query_scalar("SELECT $1::oid::regclass::text").bind(sqlx::postgres::types::Oid(oid));
+        gone.push((oid, name.fetch_one(&mut *db).await?));
+    }
+    let failed = alter(db, name, "ADD", &added, patient).await?;
+    change.tables.retain(|table| failed.iter().all(|(oid, _)| *oid != table.oid));
+    change.added = added.iter().map(|(oid, _)| *oid).filter(|oid| failed.iter().all(|(f, _)| f != oid)).collect();
+    change.problems = failed.into_iter().map(|(_, problem)| problem).collect();
+    let failed = alter(db, name, "DROP", &gone, patient).await?;
+    change.problems.extend(failed.into_iter().map(|(_, problem)| problem));
+    Ok(change)
+}
+
+/// Adds tables to a publication or drops them from it: all at once, and where that fails one by one. Returns
+/// those that could not be, and why: no table holds up the others.
+async fn alter(
+    db: &mut PgConnection,
+    publication: &str,
+    verb: &str,
+    tables: &[(u32, String)],
+    patient: bool,
+) -> Result<Vec<(u32, String)>, CaptureError> {
+    let sql = |list: &str| format!("ALTER PUBLICATION {} {verb} TABLE {list}", quote(publication));
+    let list: Vec<&str> = tables.iter().map(|(_, name)| name.as_str()).collect();
+    if list.is_empty() || (patient && run(db, sql(&list.join(", "))).await.is_ok()) {
+        return Ok(Vec::new());
+    }
+    let mut failed = Vec::new();
+    for (oid, name) in tables {
+        // Two statements of one query are one transaction.
+        match run(db, format!("SET LOCAL lock_timeout = '100ms'; {}", sql(name))).await {
+            Ok(()) => {}
+            Err(sqlx::Error::Database(error)) => {
+                let shown = name.trim_start_matches("ONLY ").replace('"', "");
+                let shown = shown.strip_prefix("public.").unwrap_or(&shown);
+                failed.push((
+                    *oid,
+                    format!("table {shown}: the publication can't be changed: {error}; it is tried again"),
+                ));
             }
-            (added, gone)
+            Err(error) => return Err(error.into()),
         }
-    };
-    if statements.is_empty() && !added.is_empty() {
-        statements.push(format!("ALTER PUBLICATION {} ADD {}", quote(name), listed(&added)));
     }
-    for table in gone {
-        statements.push(format!("ALTER PUBLICATION {} DROP TABLE {table}", quote(name)));
-    }
-    for statement in statements {
-        tracing::info!("{statement}");
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *db).await?;
-    }
-    Ok(added)
+    Ok(failed)
+}
+
+async fn run(db: &mut PgConnection, sql: String) -> sqlx::Result<()> {
+    tracing::info!("{sql}");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(db).await?;
+    Ok(())
 }
 
 /// A replication slot.
@@ -172,18 +224,24 @@ pub(crate) async fn create(
     say: impl Fn(String),
 ) -> Result<u64, CaptureError> {
     let sql = "SELECT (lsn - '0/0'::pg_lsn)::int8 FROM pg_create_logical_replication_slot($1, 'pgoutput')";
-    let mut created = std::pin::pin!(sqlx::query_scalar::<_, i64>(sql).bind(name).fetch_one(db));
-    loop {
-        match tokio::time::timeout(Duration::from_secs(5), &mut created).await {
-            Ok(lsn) => return Ok(lsn?.cast_unsigned()),
-            Err(_) => {
-                let oldest = oldest_transaction(watcher);
-                if let Some(blocker) = within(patience, "the list of transactions", oldest).await? {
-                    say(format!("a replication slot is being made, which waits for {blocker}"));
+    // That wait is one for locks.
+    sqlx::raw_sql("SET lock_timeout = 0").execute(&mut *db).await?;
+    let lsn = {
+        let mut created = std::pin::pin!(sqlx::query_scalar::<_, i64>(sql).bind(name).fetch_one(&mut *db));
+        loop {
+            match tokio::time::timeout(Duration::from_secs(5), &mut created).await {
+                Ok(lsn) => break lsn?,
+                Err(_) => {
+                    let oldest = oldest_transaction(watcher);
+                    if let Some(blocker) = within(patience, "the list of transactions", oldest).await? {
+                        say(format!("a replication slot is being made, which waits for {blocker}"));
+                    }
                 }
             }
         }
-    }
+    };
+    sqlx::raw_sql(PATIENT).execute(db).await?;
+    Ok(lsn.cast_unsigned())
 }
 
 pub(crate) async fn drop(db: &mut PgConnection, name: &str) -> Result<(), CaptureError> {

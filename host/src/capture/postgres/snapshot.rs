@@ -32,7 +32,6 @@ use super::super::rows::Rows;
 use super::catalog::{Table, Types, literal, quote};
 use super::connect::Address;
 use super::decode::Datum;
-use super::preflight::Server;
 use super::slot;
 
 /// What a snapshot is taken of, and where it goes.
@@ -41,7 +40,6 @@ pub(crate) struct Snapshot {
     pub settings: SourceSettings,
     /// Those that the pipeline asks for.
     pub tables: Vec<Arc<Table>>,
-    pub server: Server,
     pub incarnation: Name,
     pub journal: Journal,
     pub record_bytes: u64,
@@ -59,6 +57,9 @@ impl Snapshot {
         let mut db = self.address.connect().await?;
         progress.expects(self.estimate(&mut db).await?);
         let (exporter, point, name) = self.export(&mut db, request).await?;
+        // As the stream has them.
+        let published = slot::published(&mut db, &self.settings.publication()).await?;
+        let generated = published.is_some_and(|published| published.generated);
         let mut types = Types::default();
         let mut tx = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let import = format!("SET TRANSACTION SNAPSHOT {}", literal(&name));
@@ -70,7 +71,7 @@ impl Snapshot {
         let source = &self.settings.name;
         let mut out = Rows::begin(source, &self.incarnation, &self.journal, self.record_bytes, part, progress).await?;
         for table in &self.tables {
-            self.read(&mut tx, &mut types, table, &mut out).await?;
+            self.read(&mut tx, &mut types, table, generated, &mut out).await?;
         }
         tx.rollback().await?;
         db.close().await?;
@@ -135,10 +136,9 @@ impl Snapshot {
         db: &mut PgConnection,
         types: &mut Types,
         table: &Table,
+        generated: bool,
         out: &mut Rows,
     ) -> Result<(), CaptureError> {
-        // Before 18, and without the publication's consent, the stream doesn't have generated columns.
-        let generated = self.server.major >= 18;
         let relation = types.stored(db, table, &self.settings, generated).await?;
         let columns: Vec<String> = relation
             .columns

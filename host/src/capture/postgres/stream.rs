@@ -21,6 +21,7 @@ use super::super::waiting::Waiting;
 use super::catalog::{Table, Types};
 use super::connect::Address;
 use super::decode::{DecodeError, Message, decode};
+use super::parts::Parts;
 use super::place::place;
 use super::preflight::{self, Preflight, Server, Weight};
 use super::pulse::Pulse;
@@ -62,6 +63,11 @@ pub(crate) struct Session<'a, T> {
     pub(super) formed: HashSet<u32>,
     /// By OID, as the stream described them last; None for tables that aren't ours.
     pub(super) relations: HashMap<u32, Option<Arc<Relation>>>,
+    pub(super) parts: Parts,
+    /// No lock was in the way when the publication was looked at last: the next one may be waited for.
+    pub(super) patient: bool,
+    /// OIDs of tables that were watched and aren't: what still comes of them is not told.
+    pub(super) unwatched: HashSet<u32>,
     pub(super) transactions: Transactions,
     waiting: Waiting,
     /// What the journal is taking in while the stream is read on.
@@ -98,11 +104,13 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
     for finding in findings.iter().filter(|f| f.weight == Weight::Advice) {
         tracing::warn!(source = %settings.name, "{finding}");
     }
-    let problems = findings.iter().filter(|f| f.weight == Weight::Table).map(ToString::to_string).collect();
+    let mut problems: Vec<_> = findings.iter().filter(|f| f.weight == Weight::Table).map(ToString::to_string).collect();
     let publication = settings.publication();
-    let publish = slot::publish(&mut db, &publication, &tables, &server);
-    let added = within(patience, "the change of the publication", publish).await?;
-    let added: Vec<u32> = added.iter().map(|table| table.oid).collect();
+    let publish = slot::publish(&mut db, &publication, tables, &server, true);
+    let slot::Change { tables, added, problems: locked } =
+        within(patience, "the change of the publication", publish).await?;
+    let patient = locked.is_empty();
+    problems.extend(locked);
     let place = place(source, &mut db, &mut watcher, &server).await?;
     let wire = address.replication(&settings.slot(), &settings.publication(), place.start);
     let transport = Wire::start(wire).await?;
@@ -138,6 +146,9 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         types: Types::default(),
         formed: HashSet::new(),
         relations: HashMap::new(),
+        parts: Parts::default(),
+        patient,
+        unwatched: HashSet::new(),
         streamed: watch::Sender::new(transactions.streamed()),
         transactions,
         waiting: Waiting::default(),
@@ -311,7 +322,11 @@ impl<T: Transport> Session<'_, T> {
         Ok(())
     }
 
-    fn known(&self, id: u32) -> Result<Option<Arc<Relation>>, CaptureError> {
+    fn known(&mut self, id: u32) -> Result<Option<Arc<Relation>>, CaptureError> {
+        self.parts.behind();
+        if self.unwatched.contains(&id) {
+            return Ok(None);
+        }
         match self.relations.get(&id) {
             Some(relation) => Ok(relation.clone()),
             None => Err(DecodeError::Unknown("table", '?').into()),

@@ -27,7 +27,15 @@ impl<T: Transport> Session<'_, T> {
         let wanted =
             |entry: &Name| **entry == *message.table || entry.split_once('.') == Some((message.schema, message.table));
         let tables = &self.source.settings.tables;
-        if !self.tables.iter().any(|table| is_it(&table)) && (tables.is_empty() || tables.iter().any(wanted)) {
+        let behind = self.parts.behind();
+        let known = self.tables.iter().any(|table| is_it(&table));
+        if !known
+            && let Some(root) = behind
+            && self.partition(message, root).await?
+        {
+            return Ok(());
+        }
+        if !known && (tables.is_empty() || tables.iter().any(wanted)) {
             // One that is newer than our last look.
             self.look().await?;
         }
@@ -36,8 +44,10 @@ impl<T: Transport> Session<'_, T> {
             return Ok(());
         };
         let settings = &self.source.settings;
-        let relation = self.types.streamed(&mut self.db, message, &table, settings).await?;
+        let mut relation = self.types.streamed(&mut self.db, message, &table, settings).await?;
+        relation.mixed = self.parts.are_mixed(message.id);
         self.reshape(message, &table).await?;
+        self.parts.describe(message.id);
         self.relations.insert(message.id, Some(Arc::new(relation)));
         Ok(())
     }
@@ -81,13 +91,23 @@ impl<T: Transport> Session<'_, T> {
         let (journal, source) = (&self.source.journal, &self.source.settings.name);
         for table in &self.tables {
             let came = added.contains(&table.oid);
-            if self.formed.contains(&table.oid) && !came {
+            if self.formed.contains(&table.oid) && !came && !table.partitioned {
                 continue;
             }
             let before = Form::kept(journal, source, table).await?;
-            if came || before.as_ref().is_none_or(|before| !before.is_of(table)) {
-                let sql = format!("SELECT EXISTS (SELECT FROM {})", table.quoted());
-                let has_rows = sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(sql)).fetch_one(&mut self.db).await?;
+            if let (false, Some(before)) = (came, before.as_ref().filter(|before| before.is_of(table))) {
+                let moved = if tell { before.moved(&mut self.db, table).await? } else { Vec::new() };
+                for what in moved {
+                    self.source.tell_gap(&format!("table {}: {what}; no event tells of them", table.shown())).await?;
+                }
+                if let (true, Some(now)) = (table.partitioned, before.clone().with_parts(table)) {
+                    now.keep(journal, source, table).await?;
+                }
+                self.formed.insert(table.oid);
+                continue;
+            }
+            {
+                let has_rows = catalog::has_rows(&mut self.db, &table.quoted()).await?;
                 let reason = match (has_rows, before) {
                     (true, _) => Some("is watched from now on, and it has rows already"),
                     (false, Some(_)) => Some("was made anew, or is watched again"),
@@ -108,15 +128,20 @@ impl<T: Transport> Session<'_, T> {
     pub(super) async fn look(&mut self) -> Result<(), CaptureError> {
         let settings = &self.source.settings;
         let Preflight { tables, findings, .. } = preflight::look(&mut self.db, settings).await?;
-        let added = slot::publish(&mut self.db, &settings.publication(), &tables, &self.server).await?;
-        let added: Vec<u32> = added.iter().map(|table| table.oid).collect();
+        let publication = settings.publication();
+        let change = slot::publish(&mut self.db, &publication, tables, &self.server, self.patient).await?;
+        let slot::Change { tables, added, problems: locked } = change;
+        self.patient = locked.is_empty();
         for gone in self.tables.iter().filter(|known| tables.iter().all(|table| table.oid != known.oid)) {
             self.source.tell_gap(&format!("table {} was dropped, or is not watched any more", gone.shown())).await?;
+            self.unwatched.insert(gone.oid);
         }
+        self.unwatched.retain(|oid| tables.iter().all(|table| table.oid != *oid));
         self.tables = tables.into_iter().map(Arc::new).collect();
         self.watches();
         self.take_in(&added, true).await?;
-        let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).collect();
+        let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).chain(locked);
+        let problems = problems.collect();
         self.say_problems(problems);
         self.say();
         Ok(())

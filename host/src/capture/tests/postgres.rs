@@ -11,7 +11,9 @@ use super::super::SourceState;
 use super::LONG;
 use super::host::{changes, events};
 
+mod exclusions;
 mod forms;
+mod partitions;
 mod refusals;
 mod resets;
 mod silence;
