@@ -1,22 +1,50 @@
 //! Crash points for the kill tests, around append, commit, send and acknowledge.
 //!
 //! Compiled in with the feature `failpoints` only. `RELEVO_FAILPOINT=NAME=kill@N` kills the process
-//! with SIGKILL when the point is passed for the N-th time.
+//! with SIGKILL when the point is passed for the N-th time; `stop` in the place of `kill` stops it with SIGSTOP until
+//! somebody sends it SIGCONT; `full` has the point fail from the N-th time on, as where the disk is full, if it is one
+//! that can. Several are separated by commas.
 //!
 //! For the power tests: `RELEVO_SYNCED=FILE` keeps what of the journal's WAL is on the disk in a file, and
 //! `RELEVO_BOOT_ID` stands for the machine's own.
 
 pub const APPEND_BEFORE: &str = "append.before";
 pub const APPEND_AFTER: &str = "append.after";
+/// A chunk of a transaction of which more comes.
+pub const CHUNK_BEFORE: &str = "chunk.before";
+pub const CHUNK_AFTER: &str = "chunk.after";
 pub const COMMIT_BEFORE: &str = "commit.before";
 pub const COMMIT_AFTER: &str = "commit.after";
 pub const SEND_BEFORE: &str = "send.before";
 pub const SEND_AFTER: &str = "send.after";
 pub const ACKNOWLEDGE_BEFORE: &str = "acknowledge.before";
 pub const ACKNOWLEDGE_AFTER: &str = "acknowledge.after";
-/// A backup has the journal and not yet the rest; a restore has put everything but the journal.
+/// Before the journal's WAL is synced; it can fail.
+pub const SYNC: &str = "sync";
+/// A backup has the plugins and not yet the journal; it has the journal and not yet what came meanwhile.
+pub const BACKUP_BEGUN: &str = "backup.begun";
 pub const BACKUP_COPIED: &str = "backup.copied";
+/// A restore has copied and checked everything, and put nothing in its place; it has put everything but the journal;
+/// it has put the journal, too.
+pub const RESTORE_COPIED: &str = "restore.copied";
 pub const RESTORE_PLACED: &str = "restore.placed";
+pub const RESTORE_DONE: &str = "restore.done";
+
+/// A checkpoint of the journal's WAL has moved its first page into the file, and not synced it.
+pub const CHECKPOINT_AMID: &str = "checkpoint.amid";
+
+#[cfg(feature = "failpoints")]
+mod checkpoint;
+
+/// Kills in the midst of a checkpoint of this database, if [`CHECKPOINT_AMID`] is armed. Does nothing without the
+/// feature.
+#[inline]
+pub fn watch_checkpoints(database: &std::path::Path) {
+    #[cfg(feature = "failpoints")]
+    checkpoint::watch(database, CHECKPOINT_AMID);
+    #[cfg(not(feature = "failpoints"))]
+    let _ = database;
+}
 
 /// Passes a point. Does nothing without the feature.
 #[inline]
@@ -25,6 +53,20 @@ pub fn hit(point: &str) {
     armed::hit(point);
     #[cfg(not(feature = "failpoints"))]
     let _ = point;
+}
+
+/// Passes a point that can fail. Does nothing without the feature.
+///
+/// # Errors
+/// As a full disk's, where that is wanted.
+#[inline]
+pub fn pass(point: &str) -> std::io::Result<()> {
+    #[cfg(feature = "failpoints")]
+    if armed::is_full(point) {
+        return Err(std::io::ErrorKind::StorageFull.into());
+    }
+    hit(point);
+    Ok(())
 }
 
 /// How far the WAL of a database is written; taken before a sync, kept after it. Does nothing without the feature.
@@ -126,32 +168,63 @@ mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use rustix::process::{Signal, getpid, kill_process};
+
+    enum Act {
+        Send(Signal),
+        Full,
+    }
+
     struct Armed {
         point: String,
+        act: Act,
         at: u64,
         passed: AtomicU64,
     }
 
-    fn armed() -> Option<&'static Armed> {
-        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
-        ARMED
-            .get_or_init(|| {
-                let text = std::env::var("RELEVO_FAILPOINT").ok()?;
-                let parsed = text.split_once("=kill@").and_then(|(point, at)| Some((point, at.parse().ok()?)));
-                let Some((point, at)) = parsed else {
-                    // A kill test that doesn't kill proves nothing: stop at once.
-                    eprintln!("RELEVO_FAILPOINT={text}: allowed is NAME=kill@N");
-                    std::process::exit(2);
-                };
-                Some(Armed { point: point.into(), at, passed: AtomicU64::new(0) })
+    fn parse(text: &str) -> Option<Armed> {
+        let (point, (how, at)) = text.split_once('=').and_then(|(point, how)| Some((point, how.split_once('@')?)))?;
+        let act = match how {
+            "kill" => Act::Send(Signal::KILL),
+            "stop" => Act::Send(Signal::STOP),
+            "full" => Act::Full,
+            _ => return None,
+        };
+        Some(Armed { point: point.into(), act, at: at.parse().ok()?, passed: AtomicU64::new(0) })
+    }
+
+    fn armed() -> &'static [Armed] {
+        static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
+        ARMED.get_or_init(|| {
+            let Ok(text) = std::env::var("RELEVO_FAILPOINT") else { return Vec::new() };
+            text.split(',').map(parse).collect::<Option<_>>().unwrap_or_else(|| {
+                // A kill test that doesn't kill proves nothing: stop at once.
+                eprintln!("RELEVO_FAILPOINT={text}: allowed is NAME=kill@N, NAME=stop@N or NAME=full@N");
+                std::process::exit(2);
             })
-            .as_ref()
+        })
+    }
+
+    /// At which pass a point is armed.
+    pub(super) fn at(point: &str) -> Option<u64> {
+        armed().iter().find(|armed| armed.point == point).map(|armed| armed.at)
+    }
+
+    pub(super) fn kill() {
+        let _ = kill_process(getpid(), Signal::KILL);
+    }
+
+    pub(super) fn is_full(point: &str) -> bool {
+        let mut fails = armed().iter().filter(|armed| armed.point == point && matches!(armed.act, Act::Full));
+        fails.any(|armed| armed.passed.fetch_add(1, Ordering::Relaxed) + 1 >= armed.at)
     }
 
     pub(super) fn hit(point: &str) {
-        let Some(armed) = armed() else { return };
-        if armed.point == point && armed.passed.fetch_add(1, Ordering::Relaxed) + 1 == armed.at {
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        for armed in armed().iter().filter(|armed| armed.point == point) {
+            let Act::Send(signal) = armed.act else { continue };
+            if armed.passed.fetch_add(1, Ordering::Relaxed) + 1 == armed.at {
+                let _ = kill_process(getpid(), signal);
+            }
         }
     }
 }

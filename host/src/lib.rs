@@ -3,10 +3,11 @@
 //! Everything meets at the [`journal`] and moves one way. A room imports only from rooms further
 //! down this list.
 
-mod backup;
 pub mod cli;
 pub mod example;
 pub mod server;
+
+mod backup;
 
 pub mod notices;
 

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::auth::{Policy, Secret, SecretError, Tokens};
+use crate::backup;
 use crate::capture::{Capture, Handle, Ingest, SourceState};
 use crate::channel::FanOut;
 use crate::config::Config;
@@ -23,11 +24,17 @@ use crate::pipeline::{self, Pipelines, Status};
 use crate::sandbox::{LoadError, Sandbox};
 use crate::session::{self, census::Census};
 
+mod room;
+
+use room::Room;
+
 /// Why the server doesn't start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("the data folder {path}: {cause}; set RELEVO_DATA to a folder that relevo may write to")]
     Data { path: String, cause: std::io::Error },
+    #[error("{0}")]
+    Restore(String),
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
@@ -61,7 +68,7 @@ pub struct Server {
 
 impl Server {
     /// Starts everything. Clients may connect when this returns; `/readyz` says when capture and
-    /// pipelines run.
+    /// pipelines run. Where the disk is full it waits until it isn't, and `/readyz` says so.
     ///
     /// # Errors
     /// Says what stands in the way and what to do.
@@ -72,20 +79,30 @@ impl Server {
             .await
             .map_err(|cause| StartError::Listen { address: config.listen, cause })?;
         let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
+        let room = Room::new(&listener, address, &config.session);
         let data_error = |cause| StartError::Data { path: config.data.display().to_string(), cause };
-        std::fs::create_dir_all(&config.data).map_err(data_error)?;
-        let secret = Secret::load(&config)?;
+        let secret = room.wait(async || {
+            std::fs::create_dir_all(&config.data).map_err(data_error)?;
+            backup::interrupted(&config.data).map_err(|error| StartError::Restore(error.to_string()))?;
+            Ok(Secret::load(&config)?)
+        });
+        let secret = secret.await?;
         let tokens = Tokens::new(&secret, &config.auth);
         let (closing, closing_seen) = watch::channel(false);
         let (shutdown, shutdown_seen) = watch::channel(false);
-        let journal = Journal::open(&config.data, &config.journal, &config.channels).await?;
+        let journal = room.wait(async || Ok(Journal::open(&config.data, &config.journal, &config.channels).await?));
+        let journal = journal.await?;
         let fan_out = FanOut::start(&journal, &config.session, &config.channels).await?;
         let sandbox = Arc::new(Sandbox::new(&config.data.join("cache"))?);
         tell_unused(&config);
         let capture =
             Capture::start(&config.sources, &config.data, &journal, config.journal.record_bytes, &shutdown_seen);
         let capture = Arc::new(Mutex::new(Some(capture)));
-        let pipelines = Arc::new(Pipelines::start(config.clone(), sandbox, journal.clone(), shutdown_seen).await?);
+        let pipelines = room.wait(async || {
+            let (config, sandbox, journal) = (config.clone(), sandbox.clone(), journal.clone());
+            Ok(Pipelines::start(config, sandbox, journal, shutdown_seen.clone()).await?)
+        });
+        let pipelines = Arc::new(pipelines.await?);
 
         let ingest = Ingest::new(journal.clone());
         if config.notices.enabled {
@@ -152,6 +169,11 @@ impl Server {
     /// Becomes true when the server stops.
     pub fn closing(&self) -> watch::Receiver<bool> {
         self.closing.subscribe()
+    }
+
+    /// Returns when the journal can't go on, and so nothing can: stop, and start anew.
+    pub async fn failed(&self) {
+        self.journal.failed().await;
     }
 
     /// Stops in order. Returns false if that took longer than `shutdown_within`: what was left to

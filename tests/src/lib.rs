@@ -19,6 +19,7 @@ pub mod postgres;
 pub mod power;
 pub mod random;
 pub mod server;
+pub mod small_disk;
 pub mod steady;
 pub mod token;
 pub mod wait;

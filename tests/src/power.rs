@@ -1,7 +1,9 @@
 //! The power fails: what of the journal's files was not on the disk is gone, and the machine starts anew. The server
-//! keeps for it (with the feature `failpoints`) how far the WAL was synced.
+//! keeps for it (with the feature `failpoints`) how far the WAL was synced. The same is gone after a sync that failed.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,13 +16,18 @@ use crate::world::World;
 const HEADER: u64 = 32;
 const FRAME: u64 = 24 + 4096;
 
+/// A frame's own header.
+const FRAME_HEADER: u64 = 24;
+const PAGE: usize = 4096;
+
 /// Where the salts stand in the WAL's header.
 const SALTS: u64 = 16;
 
-/// In the shared index: how many frames are committed (`mxFrame`), and how many a checkpoint has begun to move, having
-/// synced them itself (`nBackfillAttempted`).
+/// In the shared index: how many frames are committed (`mxFrame`), how many are in the database file, synced
+/// (`nBackfill`), and how many a checkpoint moves there (`nBackfillAttempted`), which first syncs them in the WAL.
 const COMMITTED: u64 = 16;
-const MOVED: u64 = 128;
+const MOVED: u64 = 96;
+const MOVING: u64 = 128;
 
 /// A machine on which a world's server runs.
 #[derive(Debug, Default)]
@@ -36,6 +43,10 @@ pub struct Cut {
     pub gone: u64,
     /// Whether a checkpoint had moved frames of this filling of the WAL, or had begun a new one since the sync.
     pub moved: bool,
+    /// Pages that a checkpoint was about to move, how many of them it had written, and how many are torn.
+    pub moving: usize,
+    pub written: usize,
+    pub torn: usize,
     pub begun_anew: bool,
 }
 
@@ -43,6 +54,20 @@ impl Machine {
     /// Starts the server of a world on this boot of the machine.
     pub fn serve(&self, world: &World) -> Server {
         Server::listening(Process::start(self.command(world))).ready()
+    }
+
+    /// Starts the server on this boot; its syncs fail from the `nth` on, as where the disk is full.
+    pub fn serve_with_failing_sync(&self, world: &World, nth: u64) -> Server {
+        let mut command = self.command(world);
+        command.env("RELEVO_FAILPOINT", format!("sync=full@{nth}"));
+        Server::listening(Process::start(command)).ready()
+    }
+
+    /// Starts a server that dies in the midst of its `nth` checkpoint, or of a later one.
+    pub fn serve_into_checkpoint(&self, world: &World, nth: u64) -> Server {
+        let mut command = self.command(world);
+        command.env("RELEVO_FAILPOINT", format!("checkpoint.amid=kill@{nth}"));
+        Server::listening(Process::start(command)).ready()
     }
 
     fn command(&self, world: &World) -> Command {
@@ -59,6 +84,15 @@ impl Machine {
     pub fn power_fails(&mut self, world: &World, server: Server, random: &mut Random) -> Cut {
         server.kill();
         self.boots += 1;
+        let worst = self.boots % 2 == 1;
+        Self::lose(world, worst, random)
+    }
+
+    /// What was not synced is gone: all of it, or what is behind a random place. No server runs.
+    ///
+    /// # Panics
+    /// As [`Self::power_fails`].
+    pub fn lose(world: &World, all: bool, random: &mut Random) -> Cut {
         let wal = world.journal_file("journal.db-wal");
         let index = world.journal_file("journal.db-shm");
         let file = File::options().read(true).write(true).open(&wal).expect("the WAL");
@@ -73,21 +107,68 @@ impl Machine {
             File::open(&index).and_then(|index| index.read_exact_at(&mut count, at)).expect("the WAL's index");
             u64::from(u32::from_ne_bytes(count))
         };
-        let (committed, moved) = (count(COMMITTED), count(MOVED));
+        let (committed, moved, moving) = (count(COMMITTED), count(MOVED), count(MOVING));
+        let database = File::options().read(true).write(true).open(world.journal_file("journal.db"));
+        let pages = Pages::of(&file, moved..moving, database.expect("the journal"));
+        let written = pages.written();
+        // The checkpoint syncs the WAL before it writes its first page.
+        let synced_by_it = if written > 0 { moving } else { moved };
         // The WAL begins anew only when the database file has, synced, all that was in it.
         let begun_anew = !has_header || salts != kept[..8];
         let frames = if begun_anew { 0 } else { u64::from(u32::from_ne_bytes(kept[8..].try_into().expect("4 bytes"))) };
         // Behind what is committed stands what an earlier filling has left.
-        let synced = (HEADER + frames.max(moved) * FRAME).min(length);
+        let synced = (HEADER + frames.max(synced_by_it) * FRAME).min(length);
         let unsynced = (HEADER + committed * FRAME).min(length).saturating_sub(synced);
-        let gone = if self.boots % 2 == 1 { unsynced } else { random.below(unsynced + 1) };
+        let gone = if all { unsynced } else { random.below(unsynced + 1) };
         file.set_len(synced + unsynced - gone).expect("the WAL can be cut");
         // Memory of the machine that is off.
         std::fs::remove_file(index).expect("the WAL's index can go");
-        Cut { unsynced, gone, moved: moved > 0, begun_anew }
+        let torn = if written > 0 { pages.tear(random) } else { 0 };
+        Cut { unsynced, gone, moved: moving > 0, moving: pages.newest.len(), written, torn, begun_anew }
     }
 }
 
 fn synced(world: &World) -> PathBuf {
     world.data().with_file_name("synced")
+}
+
+/// The pages that a checkpoint was about to move when the power failed.
+struct Pages {
+    database: File,
+    /// By page: what its newest frame holds.
+    newest: BTreeMap<u32, Vec<u8>>,
+}
+
+impl Pages {
+    fn of(wal: &File, frames: Range<u64>, database: File) -> Self {
+        let mut newest = BTreeMap::new();
+        for frame in frames {
+            let (mut number, mut page) = ([0; 4], vec![0; PAGE]);
+            let at = HEADER + frame * FRAME;
+            wal.read_exact_at(&mut number, at)
+                .and_then(|()| wal.read_exact_at(&mut page, at + FRAME_HEADER))
+                .expect("a frame");
+            newest.insert(u32::from_be_bytes(number), page);
+        }
+        Self { database, newest }
+    }
+
+    fn place(page: u32) -> u64 {
+        u64::from(page - 1) * PAGE as u64
+    }
+
+    fn written(&self) -> usize {
+        let is_written = |(page, new): &(&u32, &Vec<u8>)| {
+            let mut there = vec![0; PAGE];
+            self.database.read_exact_at(&mut there, Self::place(**page)).is_ok() && there == **new
+        };
+        self.newest.iter().filter(is_written).count()
+    }
+
+    /// None of them was synced: behind its first sector every other one is anything.
+    fn tear(&self, random: &mut Random) -> usize {
+        let torn = self.newest.keys().filter(|_| random.below(2) == 0);
+        torn.map(|page| self.database.write_all_at(&[0xa5; PAGE - 512], Self::place(*page) + 512).expect("a page"))
+            .count()
+    }
 }

@@ -142,6 +142,18 @@ pub fn transactions(random: &mut Random, changes: usize) -> Vec<Vec<Op>> {
     transactions
 }
 
+/// One transaction of PostgreSQL with all these changes, numbered from `first` on, and its log.
+pub fn postgres_transaction(first: u64, ops: Vec<Op>) -> (String, Vec<Logged>) {
+    let mut sql = String::from("begin;\n");
+    let log: Vec<Logged> = (first..).zip(ops).map(|(n, op)| Logged { n, op }).collect();
+    for Logged { n, op } in &log {
+        sql.push_str(&op.postgres_statement().replace("(select n from orden)", &n.to_string()));
+        sql.push_str(";\n");
+    }
+    sql.push_str("commit;\n");
+    (sql, log)
+}
+
 /// A `sqlite3` process that writes; its output is its log.
 #[derive(Debug)]
 pub struct CliWriter {

@@ -118,7 +118,7 @@ impl World {
         self
     }
 
-    /// Adds a line to the built-in `[[source]]`, like `guard = "1s"`.
+    /// Adds a line to the built-in `[[source]]`, like `guard = "1s"`, in place of its own of that name.
     #[must_use]
     pub fn source(mut self, line: &str) -> Self {
         self.source.push(line.to_owned());
@@ -224,7 +224,12 @@ impl World {
         let kept = blocks.filter(|block| pattern(block).is_none() || !replaced.contains(&pattern(block)));
         let text = kept.collect::<Vec<_>>().join("\n[[");
         let text = text.replacen("[auth]\n", &format!("[auth]\n{}\n", self.auth.join("\n")), 1);
-        text.replacen("[[source]]\n", &format!("[[source]]\n{}\n", self.source.join("\n")), 1)
+        let (before, source) = text.split_once("[[source]]\n").expect("there is a source");
+        let (source, after) = source.split_once("\n\n").expect("there is more than a source");
+        let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let is_own = |line: &&str| !self.source.iter().any(|own| name(own) == name(line));
+        let lines: Vec<&str> = source.lines().filter(is_own).chain(self.source.iter().map(String::as_str)).collect();
+        format!("{before}[[source]]\n{}\n\n{after}", lines.join("\n"))
     }
 
     /// A command of the binary in this world.

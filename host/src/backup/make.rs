@@ -1,7 +1,7 @@
 //! Makes a backup, while the server may run.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Manifest};
@@ -9,7 +9,8 @@ use super::{BackupError, FOLDERS, JOURNAL, SECRET, SETTINGS, at, tree};
 use crate::event::Micros;
 use crate::failpoint;
 use crate::journal::{self, Copied};
-use crate::store::{VersionId, Versions};
+use crate::pipeline;
+use crate::store::{Package, VersionId, Versions};
 
 /// What was made.
 #[derive(Debug, Clone)]
@@ -22,7 +23,7 @@ pub(crate) struct Made {
 }
 
 /// Backs the data folder up into the folder `into`, which must not be there. Whatever stops it leaves `into` away:
-/// it is written beside, checked, and takes its name last.
+/// it is written beside, checked, and takes its name last. What is beside goes too, unless the process dies.
 ///
 /// # Errors
 /// What stands in the way, and what to do.
@@ -33,16 +34,28 @@ pub(crate) async fn make(data: &Path, settings: Option<&Path>, into: &Path) -> R
     // Without the slash at its end, if it has one.
     let into = &*into.components().collect::<PathBuf>();
     outside(data, into)?;
+    super::interrupted(data)?;
     let place = Place::take(into)?;
-    let beside = &*place.path;
+    match fill(data, settings, &place.path).await {
+        Ok(made) => place.finish(into).map(|()| made),
+        Err(error) => {
+            place.discard();
+            Err(error)
+        }
+    }
+}
+
+/// Copies everything, checks it, and writes down what it is.
+async fn fill(data: &Path, settings: Option<&Path>, beside: &Path) -> Result<Made, BackupError> {
     let now = Micros::now().rfc3339();
-    // Before the journal, for versions that are forgotten meanwhile, and after it, for those that come meanwhile: so
-    // whatever the copied journal names is there.
+    // Before the journal, for versions that are forgotten meanwhile, and after it, for those that come meanwhile.
     folders(data, beside)?;
+    failpoint::hit(failpoint::BACKUP_BEGUN);
     let copied = journal::copy(data, beside).await?.ok_or_else(|| BackupError::NoJournal(data.into()))?;
     failpoint::hit(failpoint::BACKUP_COPIED);
     folders(data, beside)?;
     drop_torn(&beside.join(FOLDERS[0]))?;
+    has_versions(data, beside).await?;
     let secret = beside.join(SECRET);
     if tree::file(&data.join(SECRET), &secret)? {
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).map_err(at(&secret))?;
@@ -70,7 +83,6 @@ pub(crate) async fn make(data: &Path, settings: Option<&Path>, into: &Path) -> R
     let (format, sha256) = (manifest::FORMAT, String::new());
     Manifest { format, relevo, at: now, epoch, offset: head.0, files, sha256 }.write(beside)?;
     tree::sync(beside)?;
-    place.finish(into)?;
     Ok(made)
 }
 
@@ -95,7 +107,21 @@ fn folders(data: &Path, beside: &Path) -> Result<(), BackupError> {
     FOLDERS.iter().try_for_each(|folder| tree::copy(&data.join(folder), &beside.join(folder)))
 }
 
-/// Takes versions away that were forgotten while they were copied: the journal names none of those.
+/// Whether all versions are there that the copied journal needs: many may come and go while it is copied.
+async fn has_versions(data: &Path, beside: &Path) -> Result<(), BackupError> {
+    let store = Versions::at(&beside.join(FOLDERS[0]));
+    for (plugin, id) in pipeline::needed(beside).await? {
+        // As when a pipeline begins: whoever lost the version may still have it in the plugins folder.
+        let in_folder = || Package::read(&beside.join(FOLDERS[1]), &plugin).is_ok_and(|package| package.id() == id);
+        if store.package(&plugin, &id).is_err() && !in_folder() {
+            let (plugin, version) = (plugin.to_string(), id.short().to_owned());
+            return Err(BackupError::VersionMissing { plugin, version, versions: data.join(FOLDERS[0]) });
+        }
+    }
+    Ok(())
+}
+
+/// Takes versions away that were forgotten while they were copied.
 fn drop_torn(versions: &Path) -> Result<(), BackupError> {
     let store = Versions::at(versions);
     for plugin in fs::read_dir(versions).into_iter().flatten().flatten() {
@@ -134,6 +160,11 @@ impl Place {
             Err(TryLockError::WouldBlock) => return Err(BackupError::Busy(path)),
             Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
         }
+        // Whoever had it may have given it its name, or taken it away, before we held it.
+        let same = |there: fs::Metadata| held.metadata().is_ok_and(|held| held.ino() == there.ino());
+        if !fs::metadata(&path).is_ok_and(same) {
+            return Err(BackupError::Busy(path));
+        }
         let ours = [JOURNAL, SECRET, SETTINGS, manifest::FILE].iter().chain(&FOLDERS);
         let is_ours = |name: &std::ffi::OsStr| {
             // SQLite's files beside the journal begin with its name.
@@ -146,14 +177,19 @@ impl Place {
             return Err(BackupError::Foreign { path, found: found.clone() });
         }
         for left in left {
-            let gone = if left.is_dir() { fs::remove_dir_all(&left) } else { fs::remove_file(&left) };
-            gone.map_err(at(&left))?;
+            tree::remove(&left)?;
         }
         Ok(Self { path, _held: held })
     }
 
+    /// As far as it goes: the next backup takes the rest away.
+    fn discard(self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+
     fn finish(self, into: &Path) -> Result<(), BackupError> {
         if into.symlink_metadata().is_ok() {
+            self.discard();
             return Err(BackupError::There(into.into()));
         }
         fs::rename(&self.path, into).map_err(at(into))?;

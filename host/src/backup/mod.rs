@@ -10,10 +10,11 @@ mod manifest;
 mod restore;
 mod tree;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub(crate) use make::{Made, make};
-pub(crate) use restore::{Restored, restore};
+pub(crate) use restore::{Restored, interrupted, restore};
 
 use crate::journal::{CopyError, JournalError};
 
@@ -54,6 +55,18 @@ pub(crate) enum BackupError {
          set RELEVO_DATA to another folder"
     )]
     Taken(PathBuf),
+    #[error(
+        "a restore into {0} was broken off: what is there is half of a backup; make it again with `relevo restore DIR`, or, \
+         to begin with nothing, empty the folder"
+    )]
+    Interrupted(PathBuf),
+    #[error(
+        "the journal's copy needs {plugin} {version}, which is not among the copied versions: versions came and went \
+         meanwhile; run the backup again. If it says so again, the version is lost from {versions}: deploy the plugin again"
+    )]
+    VersionMissing { plugin: String, version: String, versions: PathBuf },
+    #[error("{path}: there is no room for the copy; make room there, or choose another place")]
+    Room { path: PathBuf },
     #[error("the copy of the journal is damaged, so the journal is: `relevo journal check {0}` says what is wrong")]
     Unsound(PathBuf),
     #[error("{path}: {cause}")]
@@ -66,5 +79,8 @@ pub(crate) enum BackupError {
 
 /// Names the file that an error is about.
 fn at(path: &Path) -> impl Fn(std::io::Error) -> BackupError + use<'_> {
-    move |cause| BackupError::Io { path: path.into(), cause }
+    move |cause| match cause.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => BackupError::Room { path: path.into() },
+        _ => BackupError::Io { path: path.into(), cause },
+    }
 }

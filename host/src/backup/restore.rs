@@ -1,6 +1,6 @@
 //! Puts a backup into an empty data folder.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,8 @@ use super::{BackupError, FOLDERS, JOURNAL, SECRET, SETTINGS, at, tree};
 use crate::failpoint;
 use crate::journal;
 
-/// What is put beside until all of it is there.
+/// What is put beside until all of it is there. As long as the folder is there, what is in the data folder may be half
+/// of a backup, and no server starts.
 const BESIDE: &str = "restore.incomplete";
 
 /// What was put back.
@@ -27,22 +28,23 @@ pub(crate) struct Restored {
 ///
 /// # Errors
 /// A file of the backup that is damaged, a data folder that is in use or holds something of a server's, or what the
-/// storage says; the data folder is as it was then.
+/// storage says; the data folder is as it was then, or, if something was put into it already, a server refuses it.
 pub(crate) async fn restore(from: &Path, data: &Path) -> Result<Restored, BackupError> {
     let manifest = Manifest::read(from)?;
     fs::create_dir_all(data).map_err(at(data))?;
     let _lock = journal::Lock::take(data)?;
     let beside = data.join(BESIDE);
-    refuse_taken(data, beside.exists())?;
-    if beside.exists() {
-        fs::remove_dir_all(&beside).map_err(at(&beside))?;
+    // What a restore that was broken off has put there is replaced: no server has run on it since.
+    if !beside.exists() {
+        refuse_taken(data)?;
+        DirBuilder::new().mode(0o700).create(&beside).map_err(at(&beside))?;
+        tree::sync(data)?;
     }
-    DirBuilder::new().mode(0o700).create(&beside).map_err(at(&beside))?;
     let done = match fill(from, &manifest, &beside).await {
         Ok(()) => place(&beside, data),
         Err(error) => Err(error),
     };
-    if done.is_err() {
+    if done.is_err() && refuse_taken(data).is_ok() {
         let _ = fs::remove_dir_all(&beside);
     }
     done?;
@@ -51,12 +53,17 @@ pub(crate) async fn restore(from: &Path, data: &Path) -> Result<Restored, Backup
     Ok(Restored { at: manifest.at, bytes, offset: manifest.offset, settings })
 }
 
-/// `again`: a restore was broken off here. It puts the journal last, so without one the rest is from it.
-fn refuse_taken(data: &Path, again: bool) -> Result<(), BackupError> {
-    let journal = [JOURNAL, "journal.db-wal", "journal.db-shm"];
-    let rest = [FOLDERS[0], FOLDERS[1], SECRET];
-    let names = journal.iter().chain(rest.iter().filter(|_| !again));
-    match names.map(|name| data.join(name)).find(|path| path.symlink_metadata().is_ok()) {
+/// Says so, if a restore into the data folder was broken off.
+///
+/// # Errors
+/// `Interrupted`.
+pub(crate) fn interrupted(data: &Path) -> Result<(), BackupError> {
+    if data.join(BESIDE).exists() { Err(BackupError::Interrupted(data.into())) } else { Ok(()) }
+}
+
+fn refuse_taken(data: &Path) -> Result<(), BackupError> {
+    let names = [JOURNAL, "journal.db-wal", "journal.db-shm", FOLDERS[0], FOLDERS[1], SECRET];
+    match names.iter().map(|name| data.join(name)).find(|path| path.symlink_metadata().is_ok()) {
         Some(path) => Err(BackupError::Taken(path)),
         None => Ok(()),
     }
@@ -64,6 +71,10 @@ fn refuse_taken(data: &Path, again: bool) -> Result<(), BackupError> {
 
 /// Copies the files and checks what arrived: each one's hash, then the journal as a whole.
 async fn fill(from: &Path, manifest: &Manifest, beside: &Path) -> Result<(), BackupError> {
+    // What an earlier one left; the folder itself stays.
+    for entry in fs::read_dir(beside).map_err(at(beside))? {
+        tree::remove(&entry.map_err(at(beside))?.path())?;
+    }
     for (name, wanted) in &manifest.files {
         let (source, target) = (from.join(name), beside.join(name));
         if let Some(folder) = target.parent() {
@@ -89,21 +100,21 @@ async fn fill(from: &Path, manifest: &Manifest, beside: &Path) -> Result<(), Bac
 
 /// Puts everything where it belongs, the journal last: a server that finds it finds the rest.
 fn place(beside: &Path, data: &Path) -> Result<(), BackupError> {
+    failpoint::hit(failpoint::RESTORE_COPIED);
     for name in [FOLDERS[0], FOLDERS[1], SECRET, JOURNAL] {
         let (from, to) = (beside.join(name), data.join(name));
         if name == JOURNAL {
             tree::sync(data)?;
             failpoint::hit(failpoint::RESTORE_PLACED);
         }
-        if !from.exists() {
-            continue;
+        // What is there is from a restore that was broken off, maybe of another backup.
+        tree::remove(&to)?;
+        if from.exists() {
+            fs::rename(&from, &to).map_err(at(&to))?;
         }
-        if to.is_dir() {
-            fs::remove_dir_all(&to).map_err(at(&to))?;
-        }
-        fs::rename(&from, &to).map_err(at(&to))?;
     }
     tree::sync(data)?;
+    failpoint::hit(failpoint::RESTORE_DONE);
     fs::remove_dir_all(beside).map_err(at(beside))?;
-    File::open(data).and_then(|folder| folder.sync_all()).map_err(at(data))
+    tree::sync(data)
 }

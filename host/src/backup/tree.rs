@@ -36,6 +36,8 @@ pub(super) fn file(from: &Path, to: &Path) -> Result<bool, BackupError> {
     match fs::copy(from, to) {
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound && !from.exists() => return Ok(false),
+        // It is the target that has no room.
+        Err(error) if error.kind() == ErrorKind::StorageFull => return Err(at(to)(error)),
         Err(error) => return Err(at(from)(error)),
     }
     File::open(to).and_then(|file| file.sync_all()).map_err(at(to))?;
@@ -63,4 +65,13 @@ pub(super) fn list(folder: &Path) -> Result<Vec<String>, BackupError> {
     }
     found.sort();
     Ok(found)
+}
+
+/// A file or a folder, if it is there.
+pub(super) fn remove(path: &Path) -> Result<(), BackupError> {
+    let gone = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match gone {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(at(path)(error)),
+        _ => Ok(()),
+    }
 }

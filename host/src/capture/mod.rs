@@ -21,6 +21,7 @@ mod handle;
 pub mod ingest;
 mod json;
 pub mod postgres;
+mod progress;
 mod requests;
 mod rows;
 mod source;
@@ -38,6 +39,7 @@ pub use forget::reset;
 pub use handle::Handle;
 pub use ingest::{Ingest, IngestError};
 pub use postgres::SlotHealth;
+pub use progress::SnapshotHealth;
 
 /// Takes everything of capture's out of a source's database, and says what that was; empty: nothing was there.
 /// The server must be stopped: it would make all of it again.
@@ -89,6 +91,8 @@ pub struct SourceHealth {
     pub tables: Arc<[Name]>,
     /// PostgreSQL: the replication slot, as it was at the last look.
     pub slot: Option<SlotHealth>,
+    /// Those that are being taken.
+    pub snapshots: Vec<SnapshotHealth>,
     /// What went wrong last, even if it is well again, and when.
     pub last_error: Option<(Micros, Arc<str>)>,
 }
@@ -104,6 +108,7 @@ impl SourceHealth {
             behind: 0,
             tables: Arc::new([]),
             slot: None,
+            snapshots: Vec::new(),
             last_error: None,
         }
     }

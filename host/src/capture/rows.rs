@@ -6,6 +6,7 @@ use crate::event::{Body, Event, Micros, Name, Number, Position};
 use crate::journal::{Append, Journal, SnapshotPart, fit};
 
 use super::error::CaptureError;
+use super::progress::Progress;
 
 /// The most events in one append.
 pub(crate) const CHUNK_EVENTS: usize = 1_000;
@@ -20,6 +21,7 @@ pub(crate) struct Rows {
     journal: Journal,
     record_bytes: u64,
     part: SnapshotPart,
+    progress: Progress,
     committed_at: Micros,
     /// Of the last row; a streamed event at the same position has 0.
     index: u32,
@@ -36,6 +38,7 @@ impl Rows {
         journal: &Journal,
         record_bytes: u64,
         part: SnapshotPart,
+        progress: Progress,
     ) -> Result<Self, CaptureError> {
         journal.discard_snapshot(source, &part.pipeline).await?;
         Ok(Self {
@@ -44,6 +47,7 @@ impl Rows {
             journal: journal.clone(),
             record_bytes,
             part,
+            progress,
             committed_at: journal.now(),
             index: 0,
             events: Vec::new(),
@@ -84,7 +88,7 @@ impl Rows {
 
     async fn append(&mut self, complete: bool) -> Result<(), CaptureError> {
         let mut events = std::mem::take(&mut self.events);
-        self.weight = 0;
+        self.progress.read(events.len() as u64, std::mem::take(&mut self.weight) as u64);
         if complete && let Some(last) = events.last_mut() {
             last.last_of_transaction = true;
         }

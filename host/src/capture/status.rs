@@ -12,7 +12,7 @@ use crate::journal;
 
 use super::forget::{Forgotten, forgotten};
 use super::postgres::{self, SlotHealth};
-use super::{SourceHealth, SourceState, sqlite};
+use super::{SnapshotHealth, SourceHealth, SourceState, sqlite};
 
 /// How long a database may take to answer, where the server doesn't run.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,6 +46,8 @@ pub struct Status {
     pub publication: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<SlotHealth>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotHealth>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
 }
@@ -81,6 +83,7 @@ pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&
         watermark: (health.watermark.0 > 0).then(|| health.watermark.rfc3339()),
         tables: health.tables.to_vec(),
         slot: health.slot.clone(),
+        snapshots: health.snapshots.clone(),
         last_error: health.last_error.as_ref().map(|(at, what)| LastError { at: at.rfc3339(), what: what.to_string() }),
         ..blank(settings, known)
     }
@@ -129,6 +132,7 @@ fn blank(settings: &SourceSettings, known: Option<&journal::SourceState>) -> Sta
         tables: Vec::new(),
         publication: settings.is_postgres().then(|| settings.publication()),
         slot: None,
+        snapshots: Vec::new(),
         last_error: None,
     }
 }

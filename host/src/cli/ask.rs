@@ -35,6 +35,12 @@ pub(super) enum Content {
 /// Name and content of each file.
 pub(super) type Files = Vec<(&'static str, Vec<u8>)>;
 
+/// A name as one part of a path, or as a value in a query.
+pub(super) fn escaped(name: &str) -> String {
+    // It writes a space as a plus, which only a query takes for one.
+    url::form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
 impl Operator {
     pub(super) fn config(&self) -> anyhow::Result<Config> {
         Ok(self.settings.load()?)
@@ -134,4 +140,19 @@ fn form(boundary: &str, files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_one_part_of_a_path_and_one_value_of_a_query() {
+        let name = "año 1+1/../x?a=b&c#d%";
+        let uri: axum::http::Uri = format!("/api/v1/plugins/{0}/logs?of={0}", escaped(name)).parse().unwrap();
+        assert_eq!(uri.path().split('/').count(), 6, "{uri}");
+        let query: Vec<_> = url::form_urlencoded::parse(uri.query().unwrap().as_bytes()).collect();
+        assert_eq!(query, [("of".into(), name.into())]);
+        assert_eq!(escaped("tareas-2_b"), "tareas-2_b");
+    }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use axum::http::Method;
 use clap::Args;
 
-use super::ask::{Content, Operator};
+use super::ask::{Content, Operator, escaped};
 use super::say;
 
 #[derive(Args)]
@@ -18,7 +18,7 @@ pub(super) struct Rebuild {
 
 impl Rebuild {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let path = format!("/api/v1/pipelines/{}/rebuild", self.pipeline);
+        let path = format!("/api/v1/pipelines/{}/rebuild", escaped(&self.pipeline));
         self.operator.ask(Method::POST, &path, Content::Nothing)?;
         say(format_args!("pipeline {} will be rebuilt; /readyz tells when it runs again", self.pipeline));
         Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{Settings, demo, runtime, say};
 use crate::config::Config;
@@ -60,8 +60,16 @@ impl Serve {
             demo::start(&config, &started).await?;
         }
 
-        let name = signals.next().await;
-        info!("{name}: stopping");
+        let failed = tokio::select! {
+            name = signals.next() => {
+                info!("{name}: stopping");
+                false
+            }
+            () = started.failed() => {
+                error!("stopping, as the journal failed: start the server again");
+                true
+            }
+        };
         let in_order = tokio::select! {
             in_order = started.stop() => in_order,
             name = signals.next() => {
@@ -69,7 +77,7 @@ impl Serve {
                 false
             }
         };
-        Ok(if in_order { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if in_order && !failed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 

@@ -116,10 +116,9 @@ impl Config {
         self.channels.iter().find(|rule| rule.matches(channel))
     }
 
-    /// Whether a source watches a table; one that names none watches all.
+    /// Whether a source watches a table of this name.
     pub fn watches(&self, table: &str) -> bool {
-        let named = |watched: &str| watched.eq_ignore_ascii_case(table);
-        self.sources.iter().any(|source| source.tables.is_empty() || source.tables.iter().any(|name| named(name)))
+        self.sources.iter().any(|source| source.watches(table))
     }
 
     /// Where components and manifests are.

@@ -447,6 +447,9 @@ impl Default for Limits {
     }
 }
 
+/// Before a table of PostgreSQL's usual schema.
+const PUBLIC: &str = "public.";
+
 impl SourceSettings {
     /// The SQLite file that the URL names, a relative path taken from the data folder; None if the
     /// URL is for something else.
@@ -464,6 +467,17 @@ impl SourceSettings {
     /// Whether the URL is of a PostgreSQL database.
     pub fn is_postgres(&self) -> bool {
         ["postgres://", "postgresql://"].iter().any(|scheme| self.url.starts_with(scheme))
+    }
+
+    /// Whether it watches a table, by the name that events have; one that names none watches all. PostgreSQL's
+    /// `public` is no part of that name, also where the settings say it.
+    pub fn watches(&self, table: &str) -> bool {
+        let named = |entry: &str| -> bool {
+            let entry = if self.is_postgres() { entry.strip_prefix(PUBLIC).unwrap_or(entry) } else { entry };
+            entry.eq_ignore_ascii_case(table)
+        };
+        let never = self.is_postgres() && table.starts_with(PUBLIC);
+        !never && (self.tables.is_empty() || self.tables.iter().any(|entry| named(entry)))
     }
 
     /// The name of the replication slot.

@@ -324,3 +324,25 @@ fn a_file_that_is_not_there_is_called_a_file_and_no_setting() {
     assert!(load("listen = ").unwrap_err().to_string().starts_with("the file (line 1): "));
     assert!(load("listen = 7").unwrap_err().to_string().starts_with("setting listen"));
 }
+
+#[test]
+fn a_table_is_watched_by_the_name_that_events_have() {
+    let watches = |url: &str, tables: &str, table: &str| {
+        let source = format!("[[source]]\nname = \"s\"\nurl = \"{url}\"\ntables = {tables}");
+        with(&source, &[]).expect("it is right").watches(table)
+    };
+    for (tables, table, expected) in [
+        ("[]", "t", true),
+        ("[]", "ventas.t", true),
+        ("[]", "public.t", false),
+        (r#"["t"]"#, "t", true),
+        (r#"["public.t"]"#, "t", true),
+        (r#"["public.t"]"#, "public.t", false),
+        (r#"["t"]"#, "ventas.t", false),
+        (r#"["ventas.t"]"#, "t", false),
+        (r#"["ventas.t"]"#, "ventas.t", true),
+    ] {
+        assert_eq!(watches("postgres://x/y", tables, table), expected, "{tables} {table}");
+    }
+    assert!(watches("sqlite:x.db", "[]", "public.t"), "SQLite has no schemas: it is a name");
+}

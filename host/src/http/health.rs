@@ -8,7 +8,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use super::Parts;
+use super::{NO_ROOM, Parts, Refusal};
 
 /// One part of the server, and whether it does its work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,6 +32,19 @@ struct Report {
 
 pub(super) fn router() -> Router<Parts> {
     Router::new().route("/healthz", get(alive)).route("/readyz", get(ready))
+}
+
+/// What is answered for a server that can't start yet, because of one part.
+pub(crate) fn waiting(part: Part) -> Router {
+    let report = || async move {
+        let report = Report { ready: false, parts: vec![part] };
+        (StatusCode::SERVICE_UNAVAILABLE, Json(report))
+    };
+    let refuse = || async {
+        let message = "the server has no room to start; try again later";
+        Refusal(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM, message.into())
+    };
+    Router::new().route("/healthz", get(alive)).route("/readyz", get(report)).fallback(refuse)
 }
 
 async fn alive() -> &'static str {

@@ -19,7 +19,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{Parts, Refusal, guard};
-use crate::capture::{SlotHealth, SourceHealth, SourceState};
+use crate::capture::{SlotHealth, SnapshotHealth, SourceHealth, SourceState};
 use crate::pipeline::{Health, Noted, Status};
 use crate::sandbox::{Metric, Usage};
 
@@ -94,6 +94,18 @@ fn registry(parts: &Parts, numbers: &Numbers) -> Registry {
     gauge(&mut all, "source_slot_safe_bytes", "WAL that may be written until the slot is lost", safe);
     let lag = slot(|slot| Some(slot.lag_bytes));
     gauge(&mut all, "source_slot_lag_bytes", "WAL that was written and is not acknowledged", lag);
+    let snapshot = |of: fn(&SnapshotHealth) -> Option<u64>| {
+        let all = numbers.sources.iter().flat_map(|source| source.snapshots.iter().map(move |taking| (source, taking)));
+        all.filter_map(move |(source, taking)| {
+            let labels = vec![("source", source.name.to_string()), ("pipeline", taking.pipeline.to_string())];
+            Some((labels, of(taking)? as f64))
+        })
+    };
+    let (rows, bytes) = (snapshot(|taking| Some(taking.rows)), snapshot(|taking| Some(taking.bytes)));
+    gauge(&mut all, "source_snapshot_rows", "Rows that were read for a snapshot that is being taken", rows);
+    gauge(&mut all, "source_snapshot_bytes", "Bytes of these rows", bytes);
+    let about = snapshot(|taking| taking.estimate);
+    gauge(&mut all, "source_snapshot_estimated_rows", "About how many rows it will have", about);
 
     let pipeline = |of: fn(&Health) -> f64| {
         numbers.pipelines.iter().map(move |health| (vec![("pipeline", health.pipeline.to_string())], of(health)))

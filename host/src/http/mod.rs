@@ -28,6 +28,7 @@ mod requests;
 mod sources;
 mod stats;
 
+pub(crate) use health::waiting;
 pub use health::{Part, Readiness};
 pub use metrics::{AskNumbers, Numbers};
 pub use sources::Source;

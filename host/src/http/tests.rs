@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::auth::{Policy, Secret, Tokens};
-use crate::capture::{Ingest, SlotHealth, SourceHealth, SourceState};
+use crate::capture::{Ingest, SlotHealth, SnapshotHealth, SourceHealth, SourceState};
 use crate::channel::FanOut;
 use crate::config::{Config, SessionSettings};
 use crate::event::{Micros, Number};
@@ -82,6 +82,13 @@ fn numbers() -> Numbers {
             safe_bytes: Some(700),
             lag_bytes: 20,
         }),
+        snapshots: vec![SnapshotHealth {
+            pipeline: "panel".into(),
+            request: Number(9),
+            rows: 3000,
+            bytes: 70_000,
+            estimate: Some(9000),
+        }],
         ..SourceHealth::starting(&"gad".into())
     };
     let pipeline = Health {
@@ -370,6 +377,9 @@ async fn metrics_are_for_operators_and_every_one_is_documented() {
         r#"relevo_source_slot_retained_bytes{source="gad"} 300.0"#,
         r#"relevo_source_slot_safe_bytes{source="gad"} 700.0"#,
         r#"relevo_source_slot_lag_bytes{source="gad"} 20.0"#,
+        r#"relevo_source_snapshot_rows{source="gad",pipeline="panel"} 3000.0"#,
+        r#"relevo_source_snapshot_bytes{source="gad",pipeline="panel"} 70000.0"#,
+        r#"relevo_source_snapshot_estimated_rows{source="gad",pipeline="panel"} 9000.0"#,
         r#"relevo_pipeline_up{pipeline="panel"} 0.0"#,
         r#"relevo_pipeline_events_total{pipeline="panel"} 6"#,
         r#"relevo_pipeline_gaps_total{pipeline="panel"} 2"#,
@@ -382,7 +392,7 @@ async fn metrics_are_for_operators_and_every_one_is_documented() {
     }
     let documented = include_str!("../../../docs/metrics.md");
     let told: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    assert_eq!(told.len(), 29, "{told:?}");
+    assert_eq!(told.len(), 32, "{told:?}");
     for name in told {
         let suffix = if answer.contains(&format!("# TYPE {name} counter")) { "_total" } else { "" };
         assert!(documented.contains(&format!("`{name}{suffix}`")), "{name} is not in docs/metrics.md");

@@ -9,8 +9,22 @@ use super::apply::{Result, Visible, insert};
 use super::codec::{Piece, PreparedAppend};
 use super::index::{Index, Kept, Staged, StagedKey, sql, unsql};
 use super::rows::write_rows;
-use super::{Append, Appended, Record, RecordBody, SourceState, codec};
+use super::{Append, Appended, JournalError, Record, RecordBody, SourceState, codec};
 use crate::event::{Name, Number};
+
+/// Refuses an append of a source's stream that leads back within the same life of the source: it would make chunks
+/// visible before their last one, and what is read again from there would come twice.
+pub(super) fn fence(index: &Index, append: &PreparedAppend) -> Result<()> {
+    let head = &append.head;
+    match index.known.sources.get(&head.source) {
+        Some(known)
+            if head.snapshot.is_none() && known.incarnation == head.incarnation && head.position < known.position =>
+        {
+            Err(JournalError::Backwards { of: head.source.clone(), at: known.position, to: head.position })
+        }
+        _ => Ok(()),
+    }
+}
 
 /// `memory`: how many bytes of staged chunks stay in memory; `limit`: a record's.
 pub(super) async fn append(

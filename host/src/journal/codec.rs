@@ -1,29 +1,13 @@
-//! The records' stored form: a version byte, a checksum, then postcard, compressed where that is worth it. Cuts
-//! what is larger than a record may be into several.
+//! The records' stored form: postcard in a sealed body. Cuts what is larger than a record may be into several.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::seal::{self, open, unsealed};
 use super::{Append, Commit, Committed, Control, JournalError, PluginVersion, Record, RecordBody, StateChange};
 use crate::event::{Body, Event, Name, Number, Position};
 use crate::message::{ChannelKind, ChannelName, Message};
-
-/// The first byte of every body. The CRC-32 of what follows is behind it, little-endian.
-const VERSION: u8 = 2;
-
-/// Bodies of journals of format 1, which had no checksum.
-const UNCHECKED: u8 = 1;
-
-/// As [`VERSION`], with the postcard as an LZ4 block behind its length (four bytes, little-endian).
-const PACKED: u8 = 3;
-
-/// What is before the postcard, in bytes.
-const HEAD: usize = 5;
-
-/// Bodies from here on are compressed, in bytes: rows and messages repeat each other's names and values.
-const WORTH_PACKING: usize = 512;
 
 /// What a record's frame (names, positions, lengths) may take beside its items, in bytes.
 pub(super) const FRAME: usize = 4096;
@@ -98,46 +82,9 @@ fn encode_onto<T: Serialize + ?Sized>(bytes: Vec<u8>, value: &T) -> Result<Vec<u
     postcard::to_extend(value, bytes).map_err(|e| JournalError::Encode(e.to_string()))
 }
 
-impl Piece {
-    /// Compresses a body that is done, if that is worth it, and writes its checksum.
-    fn seal(mut body: Vec<u8>, numbers: u64, content: RecordBody) -> Self {
-        let size = body.len();
-        if size >= WORTH_PACKING
-            && let Some(postcard) = body.get(HEAD..)
-        {
-            let packed = lz4_flex::block::compress_prepend_size(postcard);
-            if packed.len() < postcard.len() {
-                body.clear();
-                body.extend_from_slice(&[PACKED, 0, 0, 0, 0]);
-                body.extend_from_slice(&packed);
-            }
-        }
-        let sum = body.get(HEAD..).map_or(0, crc32fast::hash);
-        if let Some(place) = body.get_mut(1..HEAD) {
-            place.copy_from_slice(&sum.to_le_bytes());
-        }
-        Self { body, size, numbers, content }
-    }
-}
-
-/// The postcard in a stored body; the error says what is wrong with it.
-fn open(body: &[u8]) -> Result<Cow<'_, [u8]>, String> {
-    match body {
-        [] => Err("it is empty".into()),
-        [UNCHECKED, rest @ ..] => Ok(rest.into()),
-        [version @ (VERSION | PACKED), a, b, c, d, rest @ ..] => {
-            if crc32fast::hash(rest) != u32::from_le_bytes([*a, *b, *c, *d]) {
-                return Err("its checksum is wrong".into());
-            }
-            if *version == VERSION {
-                return Ok(rest.into());
-            }
-            // Its length is what we wrote: the checksum is right.
-            lz4_flex::block::decompress_size_prepended(rest).map(Cow::Owned).map_err(|e| e.to_string())
-        }
-        [VERSION | PACKED, ..] => Err("its checksum is wrong".into()),
-        [version, ..] => Err(format!("its version is {version}, not {VERSION} or {PACKED}")),
-    }
+fn sealed(body: Vec<u8>, numbers: u64, content: RecordBody) -> Piece {
+    let (body, size) = seal::seal(body);
+    Piece { body, size, numbers, content }
 }
 
 fn too_large(bytes: usize, limit: usize) -> JournalError {
@@ -179,7 +126,7 @@ fn append_piece(head: &AppendHead, events: Vec<Arc<Event>>, filled: &[u8], last:
     let position = if last { head.position } else { events.last().map_or(head.position, |e| e.position) };
     let complete = head.complete && last;
     // The order of `Append`'s fields, so that it decodes as one.
-    let mut body = vec![VERSION, 0, 0, 0, 0];
+    let mut body = unsealed();
     body.extend(encode(&(&head.source, &head.incarnation, position, &head.token, events.len()))?);
     body.extend_from_slice(filled);
     body.extend(encode(&(complete, &head.snapshot))?);
@@ -193,7 +140,7 @@ fn append_piece(head: &AppendHead, events: Vec<Arc<Event>>, filled: &[u8], last:
         complete,
         snapshot: head.snapshot.clone(),
     };
-    Ok(Piece::seal(body, numbers, RecordBody::Append(append)))
+    Ok(sealed(body, numbers, RecordBody::Append(append)))
 }
 
 /// A commit as it is stored. Ephemeral messages are not, but they have numbers too, so that the
@@ -231,7 +178,7 @@ impl Filling {
     }
 
     fn finish(self, commit: &Commit) -> Result<Piece, JournalError> {
-        let mut body = vec![VERSION, 0, 0, 0, 0];
+        let mut body = unsealed();
         body.extend(encode(&(&commit.pipeline, commit.after, commit.cursor, commit.reset, &commit.plugins))?);
         body.extend(encode(&self.state.len())?);
         body.extend_from_slice(&self.state_bytes);
@@ -249,7 +196,7 @@ impl Filling {
             messages: self.messages,
             plugins: commit.plugins.clone(),
         };
-        Ok(Piece::seal(body, numbers, RecordBody::Commit(committed)))
+        Ok(sealed(body, numbers, RecordBody::Commit(committed)))
     }
 }
 
@@ -327,9 +274,9 @@ fn make_room(
 }
 
 pub(super) fn prepare_control(control: Control) -> Result<Piece, JournalError> {
-    let mut body = vec![VERSION, 0, 0, 0, 0];
+    let mut body = unsealed();
     body.extend(encode(&control)?);
-    Ok(Piece::seal(body, 1, RecordBody::Control(control)))
+    Ok(sealed(body, 1, RecordBody::Control(control)))
 }
 
 impl Piece {
@@ -368,16 +315,11 @@ pub(super) fn number(mut body: RecordBody, first: Number, last: Number, bytes: u
     Record { first, last, bytes, body }
 }
 
-/// What a stored body takes uncompressed, in bytes.
-fn size(body: &[u8], postcard: &[u8]) -> usize {
-    if body.first() == Some(&PACKED) { HEAD + postcard.len() } else { body.len() }
-}
-
 /// Reads a stored record; the error says what is wrong with it.
 pub(super) fn decode(kind: i64, first: Number, last: Number, body: &[u8]) -> Result<Record, String> {
     let wrong = |what: &dyn std::fmt::Display| format!("record {first}: {what}");
     let rest = open(body).map_err(|why| wrong(&why))?;
-    let (rest, bytes) = (&*rest, size(body, &rest));
+    let (rest, bytes) = (&*rest, seal::size(body, &rest));
     let damaged = |e: postcard::Error| wrong(&e);
     match kind {
         APPEND => {

@@ -46,12 +46,17 @@ pub(crate) async fn copy(folder: &Path, into: &Path) -> Result<Option<Copied>, C
     }
     let used = compact::used(&mut from.conn, &path).await?;
     let needed = used + (used >> 4);
-    let free = compact::free(into).map_err(JournalError::Io)?;
+    let room = || compact::free(into).map(|free| (free, CopyError::Room { folder: into.into(), free, needed }));
+    let (free, no_room) = room().map_err(JournalError::Io)?;
     if free < needed {
-        return Err(CopyError::Room { folder: into.into(), free, needed });
+        return Err(no_room);
     }
     let file = into.join(FILE);
-    compact::write(&mut from.conn, &path, &file).await?;
+    match compact::write(&mut from.conn, &path, &file).await {
+        // Others took it meanwhile; SQLite blames the journal.
+        Err(JournalError::NoRoom { .. }) => return Err(room().map_err(JournalError::Io)?.1),
+        written => written?,
+    }
     from.close().await?;
     mark(&file).await?;
     let Some(mut copy) = Outside::open(into).await? else {

@@ -12,10 +12,11 @@ use super::index::{Index, StagedKey};
 use super::lock::Lock;
 use super::reader::Reader;
 use super::shared::{Outcome, Shared};
-use super::sync::{self, Publisher};
+use super::sync::{self, Disk, Publisher};
 use super::writer::{Command, Work, Writer};
 use super::{
-    Append, Appended, Commit, Control, History, JournalError, PipelineState, Record, SourceState, codec, retention, wal,
+    Append, Appended, Commit, Control, History, JournalError, PipelineState, Record, SourceState, codec, retention,
+    room, wal,
 };
 use crate::config::Durability;
 use crate::event::{Name, Number};
@@ -43,7 +44,7 @@ struct Running {
     tasks: Vec<JoinHandle<()>>,
     writer: JoinHandle<()>,
     /// The lock against a second process, let go of last.
-    lock: Lock,
+    lock: Arc<Lock>,
 }
 
 impl Embedded {
@@ -56,17 +57,20 @@ impl Embedded {
         wal: Arc<File>,
         lock: Lock,
     ) -> Self {
+        let lock = Arc::new(lock);
+        let disk = Disk { shared: shared.clone(), wal: wal.clone(), lock: lock.clone() };
         let (commands, waiting) = mpsc::channel(WAITING);
         let stop = watch::Sender::new(false);
         let mut tasks = vec![
             tokio::spawn(wal::run(shared.clone(), checkpointer, stop.subscribe())),
             tokio::spawn(retention::run(shared.clone(), pool.clone(), commands.downgrade(), stop.subscribe())),
+            tokio::spawn(room::run(shared.clone(), commands.downgrade(), stop.subscribe())),
         ];
         let publisher = match shared.settings.durability {
-            Durability::Power => Publisher::synced(&shared, wal.clone()),
+            Durability::Power => Publisher::synced(disk),
             Durability::Process => {
                 let pause = shared.settings.sync_every;
-                tasks.push(tokio::spawn(sync::every(shared.clone(), wal.clone(), pause, stop.subscribe())));
+                tasks.push(tokio::spawn(sync::every(disk, pause, stop.subscribe())));
                 Publisher::Direct
             }
         };

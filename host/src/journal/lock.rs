@@ -12,6 +12,8 @@ const FILE: &str = "journal.lock";
 /// How the file says whether the last run came to a clean end.
 const OPEN: &str = "open  ";
 const CLOSED: &str = "closed";
+/// Not: a sync failed, and nobody has looked yet what the disk has.
+const FAILED: &str = "failed";
 
 /// Held for as long as the journal is open; the system lets go of it when the process ends.
 pub(crate) struct Lock {
@@ -75,10 +77,16 @@ impl Lock {
         !self.said.iter().take(2).any(|said| said == run) || (ended && !clean)
     }
 
+    /// Whether a sync failed in the last run.
+    pub(super) fn sync_failed(&self) -> bool {
+        self.said.get(2).is_some_and(|end| end == FAILED)
+    }
+
     /// Before the journal is written to: whether we are killed before or after the run stands in it, the
     /// next start knows it.
     pub(super) fn begin(&self, before: Option<&str>) -> std::io::Result<()> {
-        self.write(before.unwrap_or(&self.run), OPEN)
+        // A start that fails before it has a new epoch leaves that to the next one.
+        self.write(before.unwrap_or(&self.run), if self.sync_failed() { FAILED } else { OPEN })
     }
 
     /// After the run stands in the journal, durably.
@@ -89,6 +97,12 @@ impl Lock {
     /// After a clean stop.
     pub(super) fn end(&self) -> std::io::Result<()> {
         self.write(&self.run, CLOSED)
+    }
+
+    /// After a sync that failed. It is enough that this stands in the system's memory: where that is lost the
+    /// machine's boot is another one.
+    pub(super) fn fail(&self) -> std::io::Result<()> {
+        self.write(&self.run, FAILED)
     }
 
     /// Always of the same length, within one sector: never half written.

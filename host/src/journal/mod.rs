@@ -36,12 +36,16 @@ mod prune;
 mod reader;
 pub mod record;
 mod retention;
+mod room;
 mod rows;
+mod seal;
 mod shared;
+mod standing;
 mod sync;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod upgrade;
 mod wal;
 mod writer;
@@ -56,6 +60,8 @@ pub(crate) use inspect::{format, inspect, sources};
 pub(crate) use lock::{Lock, in_use};
 pub(crate) use open::FORMAT;
 pub use record::*;
+pub(crate) use shared::is_full;
+pub(crate) use standing::{Standing, standing};
 
 /// Which life of the journal an offset belongs to. A new one starts only when records were lost:
 /// a power failure under durability `process`, or a restored backup.
@@ -80,6 +86,11 @@ pub enum JournalError {
     Older { path: PathBuf, found: i64, becomes: i64 },
     #[error("pipeline {pipeline} stands at {found:?}, not at {expected:?}: another process commits for it")]
     Conflict { pipeline: Name, expected: Option<Number>, found: Option<Number> },
+    #[error(
+        "source {of} stands at {}/{}: an append that leads back to {}/{} is refused, and nothing of it was written; the source is read on from where it stands; this is a defect of relevo",
+        .at.commit, .at.index, .to.commit, .to.index
+    )]
+    Backwards { of: Name, at: Position, to: Position },
     #[error("a record of {bytes} bytes is over the limit of {limit}")]
     TooLarge { bytes: usize, limit: usize },
     #[error("a record can't be encoded: {0}")]
@@ -228,9 +239,14 @@ impl Journal {
         self.embedded.shared.used.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Nothing could be written for want of room, and nothing was since: what to do.
+    /// Something could not be written for want of room, and nothing as large could since: what to do.
     pub fn no_room(&self) -> Option<String> {
-        self.embedded.shared.no_room().clone()
+        self.embedded.shared.room.why()
+    }
+
+    /// Returns when the journal can't go on: a sync failed, say. Whoever opens it anew finds what is whole.
+    pub async fn failed(&self) {
+        let _ = self.embedded.shared.failed.subscribe().wait_for(|failed| *failed).await;
     }
 
     /// Whether retention took messages of one of the channels after a number.

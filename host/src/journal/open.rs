@@ -53,7 +53,7 @@ pub(super) async fn open(
     wal::truncate(&mut conn).await.map_err(wrap)?;
     check_length(&mut conn, &path).await?;
     let epoch = epoch(&mut conn, settings.durability, boot, &lock).await.map_err(wrap)?;
-    drop_snapshots(&mut conn).await.map_err(wrap)?;
+    drop_leftovers(&mut conn).await.map_err(wrap)?;
     let index = Index::load(&mut conn).await.map_err(wrap)?;
     let floors = floors(&mut conn).await.map_err(wrap)?;
     // SQLite keeps no lock on its WAL file itself, so that opening and closing it is safe; closing
@@ -108,6 +108,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
         .pragma("wal_autocheckpoint", "0")
+        // What a statement or savepoint would take back stays in memory: it is no more than a transaction.
+        .pragma("temp_store", "MEMORY")
         .busy_timeout(BUSY)
         .disable_statement_logging()
 }
@@ -182,8 +184,8 @@ async fn check_length(conn: &mut SqliteConnection, path: &Path) -> Result<(), Jo
     Ok(())
 }
 
-/// The epoch, a new one if a power failure may have taken records back, or a backup was put in the
-/// journal's place. Marks the journal as in use.
+/// The epoch, a new one if a power failure or a failed sync may have taken records back, or a backup was put in
+/// the journal's place. Marks the journal as in use.
 async fn epoch(
     conn: &mut SqliteConnection,
     durability: Durability,
@@ -198,7 +200,7 @@ async fn epoch(
     let is = |name: &str, value: &str| meta.get(name).is_some_and(|v| v == value);
     // Where the system doesn't tell one start from another, it may have been another one.
     let same_boot = boot.as_ref().is_some_and(|now| is("boot", now));
-    let cut = is("clean", "0") && is("durability", "process") && !same_boot;
+    let cut = is("clean", "0") && is("durability", "process") && (!same_boot || lock.sync_failed());
     // Journals of before runs were remembered have none.
     let run = meta.get("run").map(String::as_str);
     let restored = is("copy", "1") || run.is_some_and(|run| lock.other(run, is("clean", "1")));
@@ -211,7 +213,7 @@ async fn epoch(
                 );
             } else if known.is_some() {
                 tracing::warn!(
-                    "the machine stopped while the journal was in use: its last records may be gone, a new epoch begins"
+                    "the machine stopped while the journal was in use, or a sync failed: its last records may be gone, a new epoch begins"
                 );
             }
             uuid::Uuid::new_v4().simple().to_string()
@@ -244,11 +246,13 @@ async fn epoch(
     Ok(epoch.into())
 }
 
-/// Rows of an unfinished snapshot are read anew by capture, in another read transaction.
-async fn drop_snapshots(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+/// Rows of an unfinished snapshot are read anew by capture, in another read transaction; a probe for room may have
+/// been cut off.
+async fn drop_leftovers(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     for text in [
         "DELETE FROM chunk WHERE id IN (SELECT chunk FROM staged WHERE pipeline <> '')",
         "DELETE FROM staged WHERE pipeline <> ''",
+        "DELETE FROM meta WHERE name = 'room'",
     ] {
         sqlx::query(text).execute(&mut *conn).await?;
     }

@@ -157,7 +157,7 @@ impl Outside {
     }
 }
 
-fn stored(row: &sqlx::sqlite::SqliteRow) -> std::result::Result<Stored, sqlx::Error> {
+pub(super) fn stored(row: &sqlx::sqlite::SqliteRow) -> std::result::Result<Stored, sqlx::Error> {
     let number = |at: usize| row.try_get(at).map(unsql);
     let life: Option<i64> = row.try_get(6)?;
     let index = || row.try_get::<Option<i64>, _>(8).map(|i| u32::try_from(i.unwrap_or_default()).unwrap_or_default());

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::apply::Visible;
 use super::index::Known;
+use super::room::Room;
 use super::tail::Tail;
 use super::{Appended, Epoch, JournalError, Record};
 use crate::config::{ChannelSettings, JournalSettings};
@@ -49,9 +50,8 @@ pub(super) struct Shared {
     pub(super) head: watch::Sender<Number>,
     pub(super) durable: watch::Sender<Number>,
     /// A sync failed: what the disk has is unknown, so nothing more is taken.
-    failed: AtomicBool,
-    /// Why the last transaction found no room, until one does.
-    no_room: Mutex<Option<String>>,
+    pub(super) failed: watch::Sender<bool>,
+    pub(super) room: Room,
     /// Bytes written since the checkpointer, and since retention, last looked.
     pub(super) written: AtomicU64,
     pub(super) grown: AtomicU64,
@@ -93,8 +93,8 @@ impl Shared {
             floors: Mutex::new(floors),
             head: watch::Sender::new(head),
             durable: watch::Sender::new(head),
-            failed: AtomicBool::new(false),
-            no_room: Mutex::new(None),
+            failed: watch::Sender::new(false),
+            room: Room::default(),
             written: AtomicU64::new(0),
             grown: AtomicU64::new(0),
             wake_checkpointer: Notify::new(),
@@ -161,21 +161,17 @@ impl Shared {
         self.floors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn no_room(&self) -> MutexGuard<'_, Option<String>> {
-        self.no_room.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn fail(&self, why: &std::io::Error) {
-        if !self.failed.swap(true, Ordering::AcqRel) {
+        if !self.failed.send_replace(true) {
             // Wakes those who wait for a head that will never come.
             self.head.send_modify(|_| ());
-            tracing::error!(file = %self.path.display(), error = %why, "the journal can't be synced; restart when the disk is well");
+            tracing::error!(file = %self.path.display(), error = %why, "the journal can't go on: what the disk has of it is unknown; the next start reads it anew");
         }
     }
 
     pub(super) fn check(&self) -> Result<(), JournalError> {
-        if self.failed.load(Ordering::Acquire) {
-            let why = "an earlier sync failed, so nothing more is written; restart when the disk is well";
+        if *self.failed.borrow() {
+            let why = "an earlier sync failed, so nothing more is written before a restart";
             return Err(JournalError::Io(std::io::Error::other(why)));
         }
         Ok(())
@@ -199,11 +195,19 @@ impl Shared {
     }
 }
 
+/// Whether the file system, or what the user may have of it, is full.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 /// SQLite's own word for a damaged file (CORRUPT, NOTADB) becomes ours, with what to do.
 pub(super) fn classify(path: &std::path::Path, error: sqlx::Error) -> JournalError {
     let code = error.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<i32>().ok());
     let decode = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
     match code.map(|c| c & 0xff) {
+        _ if matches!(&error, sqlx::Error::Io(error) if is_full(error)) => {
+            JournalError::NoRoom { path: path.into(), why: error.to_string() }
+        }
         Some(11 | 26) => JournalError::Corrupt { path: path.into(), why: error.to_string() },
         // SQLite says FULL at its own limit, and where the file system has no room; the index of the WAL has a
         // code of its own (IOERR_SHMSIZE).

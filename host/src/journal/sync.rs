@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::lock::Lock;
 use super::shared::{Batch, Shared};
 use crate::failpoint;
 
@@ -24,10 +25,10 @@ pub(super) enum Publisher {
 }
 
 impl Publisher {
-    pub(super) fn synced(shared: &Arc<Shared>, wal: Arc<File>) -> Self {
+    pub(super) fn synced(disk: Disk) -> Self {
         // Bounded by those who wait for an answer.
         let (batches, waiting) = mpsc::unbounded_channel();
-        let task = tokio::spawn(publish_after_sync(shared.clone(), wal, waiting));
+        let task = tokio::spawn(publish_after_sync(disk, waiting));
         Self::Synced { batches, task }
     }
 
@@ -48,40 +49,63 @@ impl Publisher {
     }
 }
 
-async fn sync(shared: &Shared, wal: &Arc<File>) -> std::io::Result<()> {
-    let wal = wal.clone();
-    let written = failpoint::written(&shared.path);
-    tokio::task::spawn_blocking(move || wal.sync_data()).await.map_err(std::io::Error::other)??;
-    written.is_synced();
-    Ok(())
+/// What is synced.
+pub(super) struct Disk {
+    pub(super) shared: Arc<Shared>,
+    pub(super) wal: Arc<File>,
+    pub(super) lock: Arc<Lock>,
 }
 
-async fn publish_after_sync(shared: Arc<Shared>, wal: Arc<File>, mut waiting: mpsc::UnboundedReceiver<Batch>) {
+impl Disk {
+    /// Syncs the WAL. False: it failed, and the journal with it, for good, also where only room was wanting (as some
+    /// file systems say no earlier). After a failed sync Linux takes the pages for written: the next sync would
+    /// succeed without them, and what was appended behind the hole would be lost with the power though it was
+    /// promised. Only who reads the WAL anew knows: SQLite does at the next start, checksum by checksum, and moves
+    /// what is whole into the file. So nothing is written or moved from here on, and the server ends.
+    async fn sync(&self) -> bool {
+        let Err(error) = self.try_sync().await else { return true };
+        if let Err(error) = self.lock.fail() {
+            tracing::error!(%error, "the lock file can't be written");
+        }
+        self.shared.fail(&error);
+        false
+    }
+
+    async fn try_sync(&self) -> std::io::Result<()> {
+        let wal = self.wal.clone();
+        let written = failpoint::written(&self.shared.path);
+        failpoint::pass(failpoint::SYNC)?;
+        tokio::task::spawn_blocking(move || wal.sync_data()).await.map_err(std::io::Error::other)??;
+        written.is_synced();
+        Ok(())
+    }
+}
+
+async fn publish_after_sync(disk: Disk, mut waiting: mpsc::UnboundedReceiver<Batch>) {
     let mut batches = Vec::new();
     while waiting.recv_many(&mut batches, usize::MAX >> 8).await > 0 {
-        if let Err(error) = sync(&shared, &wal).await {
-            shared.fail(&error);
+        if !disk.sync().await {
             return;
         }
+        let shared = &disk.shared;
         batches.drain(..).for_each(|batch| shared.publish(batch));
         shared.durable.send_replace(shared.head());
     }
 }
 
 /// Durability `process`: syncs what is new every so often.
-pub(super) async fn every(shared: Arc<Shared>, wal: Arc<File>, pause: Duration, mut stop: watch::Receiver<bool>) {
-    let mut head = shared.head.subscribe();
+pub(super) async fn every(disk: Disk, pause: Duration, mut stop: watch::Receiver<bool>) {
+    let mut head = disk.shared.head.subscribe();
     loop {
         tokio::select! {
             moved = head.changed() => if moved.is_err() { return },
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let through = *head.borrow_and_update();
-        if let Err(error) = sync(&shared, &wal).await {
-            shared.fail(&error);
+        if !disk.sync().await {
             return;
         }
-        shared.durable.send_replace(through);
+        disk.shared.durable.send_replace(through);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.wait_for(|stop| *stop) => return,

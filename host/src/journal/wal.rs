@@ -8,6 +8,7 @@ use sqlx::{Row, SqliteConnection};
 use tokio::sync::watch;
 
 use super::shared::Shared;
+use crate::failpoint;
 
 /// A checkpoint is due after this much was written, in bytes; SQLite's own default is as much.
 const EVERY: u64 = 4 << 20;
@@ -24,12 +25,16 @@ pub(super) fn notice(shared: &Shared) {
 
 /// Runs until `stop`.
 pub(super) async fn run(shared: Arc<Shared>, mut conn: SqliteConnection, mut stop: watch::Receiver<bool>) {
+    failpoint::watch_checkpoints(&shared.path);
     loop {
         tokio::select! {
             () = shared.wake_checkpointer.notified() => {}
             _ = stop.wait_for(|stop| *stop) => break,
         }
         shared.written.store(0, Ordering::Relaxed);
+        if shared.check().is_err() {
+            continue;
+        }
         let _one = shared.checkpointing.lock().await;
         if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut conn).await {
             tracing::warn!(%error, "a checkpoint of the journal failed; trying again later");

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::apply::{self, Visible};
 use super::codec::{Piece, PreparedAppend, PreparedCommit};
-use super::index::{Cursor, Index, StagedKey, Unwritten};
+use super::index::{Cursor, Index, StagedKey};
 use super::prune::{self, Prune};
 use super::shared::{Batch, Outcome, Reply, Shared};
 use super::sync::Publisher;
@@ -32,6 +32,8 @@ pub(super) enum Work {
     /// Nothing: its answer says that all that was asked before is done.
     Turn,
     Prune(Prune),
+    /// Whether there is room for so many bytes.
+    Probe(usize),
     Close,
 }
 
@@ -71,6 +73,7 @@ impl Writer {
     /// Runs until it is told to close, or all handles are gone.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut closing = None;
+        let mut probing = None;
         while closing.is_none() {
             let save_at = self.unsaved.map(|since| since + SAVE_CURSORS_WITHIN);
             let first = tokio::select! {
@@ -90,6 +93,10 @@ impl Writer {
                         closing = Some(command.reply);
                         break;
                     }
+                    Work::Probe(bytes) => {
+                        probing = Some((bytes, command.reply));
+                        break;
+                    }
                     _ => {
                         bytes += command.work.bytes();
                         group.push(command);
@@ -102,6 +109,10 @@ impl Writer {
                 self.group(group, bytes).await;
                 self.bound_wal().await;
             }
+            if let Some((bytes, reply)) = probing.take() {
+                let probed = self.probe(bytes).await;
+                let _ = reply.send(probed.map(|()| Outcome::Done));
+            }
         }
         commands.close();
         self.finish(closing).await;
@@ -111,6 +122,7 @@ impl Writer {
     async fn group(&mut self, group: Vec<Command>, bytes: usize) {
         let before = self.index.unwritten();
         let alone = group.len() == 1;
+        let largest = group.iter().map(|command| command.work.bytes()).max().unwrap_or_default();
         let mut begun = false;
         let mut batch = Batch::default();
         let mut points = Vec::new();
@@ -128,7 +140,7 @@ impl Writer {
                     batch.replies.push((reply, outcome));
                 }
                 Err(Failure::Refused(error)) => {
-                    self.refused(&error);
+                    self.refused(&error, largest);
                     let _ = reply.send(Err(error));
                 }
                 Err(Failure::Broken(error)) => {
@@ -144,7 +156,7 @@ impl Writer {
             }
         }
         if let Some(error) = broken {
-            self.refused(&error);
+            self.refused(&error, largest);
             self.undo(before).await;
             for (reply, _) in batch.replies {
                 let _ = reply.send(Err(again(&error)));
@@ -152,10 +164,6 @@ impl Writer {
             return;
         }
         if begun {
-            // What retention deletes finds room where nothing else does.
-            if !points.is_empty() && self.shared.no_room().take().is_some() {
-                tracing::info!("the journal has room again");
-            }
             points.iter().for_each(|(_, after)| failpoint::hit(after));
             self.shared.written.fetch_add(bytes as u64, Ordering::Relaxed);
             self.shared.grown.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -177,6 +185,9 @@ impl Writer {
     /// One command inside the transaction, which it begins if it is the first that needs one.
     async fn one(&mut self, work: Work, begun: &mut bool, alone: bool) -> Result<(Outcome, Visible), Failure> {
         self.shared.check().map_err(Failure::Refused)?;
+        if let Work::Append(prepared) = &work {
+            append::fence(&self.index, prepared).map_err(Failure::Refused)?;
+        }
         if let Work::Commit(prepared) = &work {
             commit::fence(&self.index, prepared).map_err(Failure::Refused)?;
             if prepared.pieces.is_empty() {
@@ -207,16 +218,6 @@ impl Writer {
                 self.reload(before).await.map_err(Failure::Broken)?;
                 Err(Failure::Refused(error))
             }
-        }
-    }
-
-    /// Remembers that there was no room, and has retention look whether it can make some.
-    fn refused(&self, error: &JournalError) {
-        if matches!(error, JournalError::NoRoom { .. }) {
-            if self.shared.no_room().replace(error.to_string()).is_none() {
-                tracing::error!(%error, "the journal waits for room");
-            }
-            self.shared.wake_retention.notify_one();
         }
     }
 
@@ -264,54 +265,13 @@ impl Writer {
             Work::Prune(prune) => prune::step(conn, index, &self.shared, prune)
                 .await
                 .map(|more| (Outcome::Pruned(more), Visible::default())),
-            Work::Turn | Work::Close => Ok((Outcome::Done, Visible::default())),
+            Work::Turn | Work::Probe(_) | Work::Close => Ok((Outcome::Done, Visible::default())),
         };
         done.map_err(|error| self.shared.classified(error))
     }
 
-    async fn execute(&mut self, sql: &'static str) -> Result<(), JournalError> {
+    pub(super) async fn execute(&mut self, sql: &'static str) -> Result<(), JournalError> {
         sqlx::query(sql).execute(&mut self.conn).await.map_err(|e| self.shared.storage(e))?;
-        Ok(())
-    }
-
-    /// The transaction failed: what memory knows is read again. `before`: from before it.
-    async fn undo(&mut self, before: Unwritten) {
-        // Fails if SQLite has rolled back by itself already.
-        let _ = self.execute("ROLLBACK").await;
-        if let Err(error) = self.reload(before).await {
-            tracing::error!(%error, "the journal can't be read again after a failed transaction");
-            self.shared.fail(&std::io::Error::other(error.to_string()));
-        }
-    }
-
-    /// Reads the index again; what only memory has stays.
-    async fn reload(&mut self, before: Unwritten) -> Result<(), JournalError> {
-        let next = self.index.next;
-        self.index = Index::load(&mut self.conn).await.map_err(|e| self.shared.storage(e))?;
-        // Numbers of records that are gone were never seen; but never give one twice in any case
-        // while readers hold the tail: it must go on without a hole.
-        debug_assert!(self.index.next <= next);
-        for (name, before) in before.cursors {
-            if !before.is_saved() {
-                let saved = self.index.known.cursors.get(&name).map(|c| c.number);
-                self.index.known.cursors.insert(name, Cursor { saved, ..before });
-            }
-        }
-        let mut orphans = Vec::new();
-        for (key, staged) in self.index.staged.iter_mut().filter(|(key, _)| !key.pipeline.is_empty()) {
-            match before.snapshots.get(key) {
-                Some((life, snapshot)) if *life == staged.life => staged.snapshot = Some(*snapshot),
-                _ => orphans.push(key.clone()),
-            }
-        }
-        for key in orphans {
-            let discarded = append::discard(&mut self.conn, &mut self.index, &key).await;
-            match discarded.map_err(|error| self.shared.classified(error)) {
-                // Nobody completes it: it goes when the journal is opened next.
-                Err(JournalError::NoRoom { .. }) => drop(self.index.staged.remove(&key)),
-                other => other?,
-            }
-        }
         Ok(())
     }
 
@@ -320,7 +280,7 @@ impl Writer {
         self.unsaved = None;
         let waiting = self.index.known.cursors.iter().filter(|(_, c)| !c.is_saved());
         let waiting: Vec<(Name, Cursor)> = waiting.map(|(n, c)| (n.clone(), *c)).collect();
-        if waiting.is_empty() {
+        if waiting.is_empty() || self.shared.check().is_err() {
             return;
         }
         let saved = async {
@@ -331,6 +291,7 @@ impl Writer {
             self.execute("COMMIT").await
         };
         if let Err(error) = saved.await {
+            self.refused(&error, 0);
             tracing::warn!(%error, "cursors could not be saved; trying again");
             let _ = self.execute("ROLLBACK").await;
             self.unsaved = Some(Instant::now());
@@ -346,7 +307,7 @@ impl Writer {
     /// slower than we are, kept SQLite from starting it over.
     async fn bound_wal(&mut self) {
         let Ok(size) = self.wal.metadata().map(|m| m.len()) else { return };
-        if size <= self.wal_bound {
+        if size <= self.wal_bound || self.shared.check().is_err() {
             return;
         }
         let bound = self.shared.settings.wal_bytes;
@@ -367,9 +328,16 @@ impl Writer {
         self.save_cursors().await;
         let Self { mut conn, shared, publisher, .. } = self;
         publisher.finish().await;
+        if let Err(error) = shared.check() {
+            // The last connection moves what the WAL holds when it is closed: after a failed sync it must not.
+            std::mem::forget(conn);
+            if let Some(reply) = closing {
+                let _ = reply.send(Err(error));
+            }
+            return;
+        }
         let Some(reply) = closing else { return };
         let clean = async {
-            shared.check()?;
             sqlx::query("UPDATE meta SET value = '1' WHERE name = 'clean'").execute(&mut conn).await?;
             // Syncs the WAL, then the file.
             wal::truncate(&mut conn).await?;

@@ -58,6 +58,8 @@ pub(super) struct Edge {
 pub(super) struct Conditions {
     again_after: Duration,
     said: HashMap<Subject, Said>,
+    /// Why the journal had no room, until that is told: while there is none a notice may find none either.
+    untold: Option<String>,
 }
 
 /// What was told of a thing.
@@ -71,11 +73,12 @@ struct Said {
 impl Conditions {
     pub(super) fn new(again_after: Duration, told: &Told) -> Self {
         let said = told.troubles().map(|(subject, code)| (subject, Said { trouble: Some(code), at: None }));
-        Self { again_after, said: said.collect() }
+        Self { again_after, said: said.collect(), untold: None }
     }
 
     /// What is to be told. Say [`Self::told`] of what was.
-    pub(super) fn look(&self, at: Instant, watched: &Watched) -> Vec<Edge> {
+    pub(super) fn look(&mut self, at: Instant, watched: &Watched) -> Vec<Edge> {
+        let journal = self.journal(watched.journal.no_room(), watched.journal.used(), &watched.journal_settings);
         let pipelines = watched.pipelines.health().into_iter().filter_map(|health| pipeline(&health));
         let lag = watched.settings.capture_lag;
         let sources = (watched.sources)().into_iter().flat_map(|health| {
@@ -83,15 +86,19 @@ impl Conditions {
             let told = self.trouble(&Subject::Slot(health.name.clone())).is_some();
             source(&health, lag, lagged).into_iter().chain(slot(&health, told))
         });
-        let full = self.trouble(&Subject::Journal).is_some();
-        let journal = match watched.journal.no_room() {
-            Some(why) => Some(no_room(&why)),
-            None => journal(watched.journal.used(), &watched.journal_settings, full),
-        };
         let all = pipelines.chain(sources).chain(journal);
         all.filter(|(subject, now, _)| self.is_due(subject, now, at))
             .map(|(subject, _, notice)| Edge { subject, notice })
             .collect()
+    }
+
+    fn journal(&mut self, no_room: Option<String>, used: u64, settings: &JournalSettings) -> Option<Found> {
+        let full = self.trouble(&Subject::Journal).is_some();
+        self.untold = no_room.clone().or(self.untold.take()).filter(|_| !full);
+        match no_room.as_ref().or(self.untold.as_ref()) {
+            Some(why) => Some(self::no_room(why)),
+            None => journal(used, settings, full),
+        }
     }
 
     pub(super) fn told(&mut self, subject: Subject, code: Code, at: Instant) {
@@ -188,7 +195,7 @@ fn slot(health: &SourceHealth, told: bool) -> Option<Found> {
     Some((Subject::Slot(name.clone()), now, Notice::new(code, about, title, &content)))
 }
 
-/// It can be written only once there is room: trying it again is how that is found where nobody else writes.
+/// It may be written only when there is room again.
 fn no_room(why: &str) -> Found {
     let code = Code::JournalFull;
     let notice = Notice::new(code, About::default(), "The journal had no room".into(), why);
@@ -248,6 +255,23 @@ mod tests {
         conditions.told(subject.clone(), Code::PipelineRunning, began);
         assert!(!conditions.is_due(&subject, &bad, began + MINUTE / 2));
         assert!(conditions.is_due(&subject, &bad, began + MINUTE));
+    }
+
+    #[test]
+    fn that_there_was_no_room_is_told_though_there_is_some_again_and_then_its_end() {
+        let settings = JournalSettings::default();
+        let mut conditions = Conditions::new(MINUTE, &Told::default());
+        let mut now = |no_room: Option<&str>, told: Option<Code>| {
+            told.into_iter().for_each(|code| conditions.told(Subject::Journal, code, Instant::now()));
+            let (_, now, notice) = conditions.journal(no_room.map(str::to_owned), 0, &settings).unwrap();
+            (matches!(now, Now::Trouble(_)), notice.content)
+        };
+        assert_eq!(now(Some("full"), None), (true, "full".into()));
+        assert_eq!(now(None, None), (true, "full".into()), "it could not be written before");
+        assert!(!now(None, Some(Code::JournalFull)).0, "its end is to be told");
+        assert!(now(Some("full again"), Some(Code::JournalRoom)).0);
+        assert!(now(Some("full again"), Some(Code::JournalFull)).0, "it still has none");
+        assert!(!now(None, None).0, "it was told while there was none");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use super::context::Context;
 use super::failure::Stop;
-use super::worker::Context;
 use crate::event::Number;
 use crate::journal::{Control, Swap};
 

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::chain::{Chain, Memory};
+use super::context::Context;
 use super::failure::{Made, Sink, Stop};
 use super::letters::GivenUp;
-use super::worker::Context;
 use crate::event::Micros;
 use crate::journal::{DeadLetter, JournalError};
 use crate::message::{ChannelKind, ChannelName, Message};

@@ -7,6 +7,7 @@ use std::collections::btree_map::Entry;
 use super::ahead::Ahead;
 use super::chain::Chain;
 use super::commit::Live;
+use super::context::Context;
 use super::failure::Stop;
 use super::feed::Feed;
 use super::first::First;
@@ -14,7 +15,7 @@ use super::health::Status;
 use super::meta::{Meta, Paused, Rebuild};
 use super::swap::{self, Place};
 use super::wants::Wants;
-use super::worker::{Asked, Context, Worker, take_memory};
+use super::worker::{Asked, Worker, take_memory};
 use crate::event::{Name, Number};
 use crate::journal::{Commit, Control, PipelineState, StateChange, Swap};
 use crate::store::VersionId;
@@ -34,6 +35,7 @@ impl<'a> Worker<'a> {
             let remedy = "run the relevo version that wrote it, or restore a backup of the data folder";
             Stop::Broken { plugin: None, reason: format!("pipeline {}: {reason}; {remedy}", context.name) }
         })?;
+        context.probations.take_up(&meta);
         context.board.write(|health| health.cursor = stored.cursor);
         if let Some(paused) = meta.paused.clone() {
             return Err(wait_while_paused(context, meta, stored.cursor, &paused));

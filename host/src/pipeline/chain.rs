@@ -11,11 +11,11 @@ use crate::store::VersionId;
 
 use super::batch::Item;
 use super::builtin;
+use super::context::Context;
 use super::failure::{Blame, Stop};
 use super::outputs::{self, Made};
 use super::patch;
 use super::wants::{Mask, Wants};
-use super::worker::Context;
 
 /// One plugin of the chain.
 struct Stage {

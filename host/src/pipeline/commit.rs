@@ -9,10 +9,10 @@ use crate::journal::{Commit, Committing, JournalError, StateChange};
 use crate::message::ChannelKind;
 
 use super::chain::{Chain, Memory};
+use super::context::Context;
 use super::failure::{Made, Sink, Stop};
 use super::letters::GivenUp;
-use super::meta::{Active, Meta};
-use super::worker::Context;
+use super::meta::Meta;
 
 /// How often a cursor that moved without output is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -162,8 +162,8 @@ impl Sink for Live {
         !self.replaying
     }
 
-    fn on_probation(&self, plugin: &Name) -> bool {
-        self.meta.versions.get(plugin).is_some_and(Active::on_probation)
+    fn on_probation(&self, context: &Context, plugin: &Name) -> bool {
+        self.meta.versions.get(plugin).is_some_and(|active| context.probations.holds(plugin, active))
     }
 
     fn accept(&mut self, context: &Context, chain: &Chain, made: Made<'_>) -> Result<(), JournalError> {

@@ -10,12 +10,13 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::ahead::Ahead;
 use super::breaker::Breaker;
+use super::context::{Context, Crash};
 use super::failure::Stop;
 use super::health::{Board, Health};
 use super::library::{Library, Unfit};
 use super::meta::Meta;
+use super::probation::Probations;
 use super::swaps::{Swaps, TookOver};
-use super::worker::{Context, Crash};
 use crate::config::Config;
 use crate::event::{Name, Number};
 use crate::journal::{Control, Journal, JournalError, LetterEnd, StoredLetter};
@@ -178,6 +179,7 @@ impl Inner {
             stopping: self.stopping.clone(),
             bell: Arc::default(),
             breaker: Breaker::new(u32::MAX),
+            probations: Probations::new(self.config.plugins.probation),
             notes: BTreeMap::new(),
             skips: Mutex::new(BTreeSet::new()),
             crash: Crash::default(),

@@ -8,7 +8,7 @@ use crate::sandbox::{Fault, OnFault};
 
 use super::batch::Item;
 use super::chain::{Chain, Memory};
-use super::worker::Context;
+use super::context::Context;
 
 /// Why a batch failed, and who did it.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub(super) trait Sink {
         false
     }
     /// Whether a fault of the plugin's rolls its version back, rather than cost an event.
-    fn on_probation(&self, _plugin: &Name) -> bool {
+    fn on_probation(&self, _context: &Context, _plugin: &Name) -> bool {
         false
     }
     /// Takes the messages over, and what the states and reference tables changed, all or nothing.
@@ -198,7 +198,7 @@ impl<S: Sink> Run<'_, S> {
     /// Takes the event that is to blame out of the piece, or halves it to find that event.
     fn divide(&mut self, mut piece: Piece, blame: &Blame, todo: &mut Vec<Piece>) -> Result<(), Stop> {
         piece.retried = true;
-        if let Some(plugin) = blame.plugin.as_ref().filter(|plugin| self.sink.on_probation(plugin)) {
+        if let Some(plugin) = blame.plugin.as_ref().filter(|plugin| self.sink.on_probation(self.context, plugin)) {
             return Err(Stop::Broken { plugin: Some(plugin.clone()), reason: blame.fault.in_brief() });
         }
         let guilty = blame.item.or((piece.items.len() == 1).then_some(0));

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use super::ahead::Ahead;
 use super::chain::Chain;
+use super::context::Context;
 use super::failure::Stop;
 use super::meta::Active;
 use super::swap;
 use super::wants::Wants;
-use super::worker::Context;
 use crate::event::{Name, Number};
 use crate::journal::Swap;
 use crate::store::VersionId;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::ahead::PAGE;
 use super::batch::Item;
+use super::context::Context;
 use super::failure::{Stop, settle};
 use super::meta::{Meta, Replayed};
 use super::outputs::replay_origin;
 use super::wants::Mask;
-use super::worker::{Context, Worker};
+use super::worker::Worker;
 use crate::event::{Event, Number};
 use crate::journal::{Control, DeadLetter, LetterEnd};
 use crate::sandbox::{By, Level};

@@ -11,7 +11,7 @@ use crate::journal::{PipelineState, StateChange, Swap};
 use crate::sandbox::Plugin;
 use crate::store::VersionId;
 
-const META: &str = "@meta";
+pub(super) const META: &str = "@meta";
 /// What it keeps of its source's rows: [`Kept`].
 const KEPT: &str = "kept";
 /// [`Rebuild`]; absent if the state is good.
@@ -67,7 +67,7 @@ pub(super) struct Active {
     pub(super) layout: u32,
     /// The newest wish for a swap that was heeded: older ones, met later in the journal, are over.
     pub(super) asked: Number,
-    /// A fault before this moment rolls it back.
+    /// A fault before this moment rolls it back: see [`super::probation`].
     pub(super) probation_until: Micros,
     /// Those that served before, the newest last.
     pub(super) former: Vec<Former>,
@@ -84,11 +84,6 @@ impl Active {
             probation_until: Micros::default(),
             former: Vec::new(),
         }
-    }
-
-    /// Whether a fault now rolls it back.
-    pub(super) fn on_probation(&self) -> bool {
-        !self.former.is_empty() && Micros::now() < self.probation_until
     }
 }
 

@@ -14,6 +14,7 @@ use crate::telemetry::milliseconds;
 use super::ahead::PAGE;
 use super::anew::Anew;
 use super::batch::{Item, Next, View, cut};
+use super::context::Context;
 use super::failure::{Stop, settle};
 use super::feed::Feed;
 use super::health::Status;
@@ -21,7 +22,7 @@ use super::meta::{Contained, Meta};
 use super::outputs::{rebuild_origin, tombstone_id};
 use super::reference;
 use super::swap::{self, Place};
-use super::worker::{Context, Worker};
+use super::worker::Worker;
 
 /// Which snapshot it is.
 struct Snapshot {
@@ -108,6 +109,9 @@ impl Worker<'_> {
             self.replay(&mut anew, beyond, cursor, &contained, &origin)?;
         }
         self.replace(anew, &origin, former, cursor, contained, None)?;
+        if former.is_none() {
+            context.wait_durable()?;
+        }
         tracing::info!(
             pipeline = %context.name, %cursor, duration_ms = milliseconds(begun.elapsed()), "the state is made of the source's rows"
         );

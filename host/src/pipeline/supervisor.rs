@@ -9,11 +9,13 @@ use tokio::sync::{Notify, watch};
 
 use super::breaker::Breaker;
 use super::builtin::PUBLICATIONS;
+use super::context::{Context, Crash};
 use super::desk::{Desk, Inner, Known};
 use super::folder;
 use super::health::{Board, Health, Status};
 use super::library::Library;
-use super::worker::{self, Context, Crash};
+use super::probation::Probations;
+use super::worker;
 use crate::config::{Config, PipelineSettings};
 use crate::event::Name;
 use crate::journal::{Journal, JournalError};
@@ -101,6 +103,7 @@ impl Pipelines {
                 stopping: stopping.clone(),
                 bell,
                 breaker: Breaker::new(config.plugins.quarantine_after),
+                probations: Probations::new(config.plugins.probation),
                 notes,
                 skips: Mutex::default(),
                 crash: crash.clone(),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::ahead::PAGE;
 use super::chain::Chain;
+use super::context::Context;
 use super::failure::Stop;
 use super::meta::{Active, Former, Meta, Pending};
 use super::wants::Wants;
-use super::worker::{Context, take_memory};
+use super::worker::take_memory;
 use crate::event::{Micros, Name, Number};
 use crate::journal::{Commit, Control, LetterEnd, StateChange, Swap, SwapReason};
 use crate::sandbox::{By, Fault, Level, Plugin};
@@ -200,7 +201,7 @@ pub(super) fn take_over(
         active,
         Active {
             probation_until: match swap.why {
-                SwapReason::Deploy => Micros::now().plus(settings.probation),
+                SwapReason::Deploy => context.probations.begin(&swap.plugin, plugin.id()),
                 // What served before has nothing to prove.
                 SwapReason::Rollback | SwapReason::Probation => Micros::default(),
             },

@@ -149,7 +149,7 @@ fn source_of(kept: &Kept, config: &Config) -> Result<Option<Name>, String> {
         let source = config
             .sources
             .iter()
-            .find(|source| source.tables.is_empty() || source.tables.contains(&table))
+            .find(|source| source.watches(&table))
             .ok_or_else(|| format!("no [[source]] watches table {table}, whose rows it wants"))?;
         match &found {
             Some(other) if *other != source.name => {

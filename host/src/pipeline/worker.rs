@@ -1,118 +1,24 @@
 //! The work of one pipeline, on a thread of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
-
-use super::batch::{Batch, Next, Size, View, cut};
-use super::breaker::Breaker;
+use super::batch::{Batch, Next, View, cut};
 use super::chain::{Chain, Memory};
 use super::commit::Live;
+use super::context::Context;
 use super::failure::{Stop, settle};
 use super::feed::Feed;
-use super::health::{Board, Status};
-use super::library::Library;
-use super::meta::{Active, Meta, Paused};
+use super::health::Status;
+use super::meta::{Meta, Paused};
 use super::reference;
 use super::swap::{self, Place};
 use super::wants::Wants;
-use crate::config::Config;
 use crate::event::{Name, Number};
-use crate::journal::{Control, Journal, JournalError, PipelineState, Record, RecordBody, Swap};
-use crate::sandbox::Notes;
+use crate::journal::{Control, JournalError, PipelineState, Record, RecordBody, Swap};
 
 /// The longest wait before a pipeline that stands still tries again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// What a pipeline's thread is given.
-pub(super) struct Context {
-    pub(super) name: Name,
-    /// In order; the built-in pipeline has none.
-    pub(super) plugins: Vec<Name>,
-    pub(super) config: Arc<Config>,
-    pub(super) library: Arc<Library>,
-    pub(super) journal: Journal,
-    /// For the journal's async calls, made from this thread.
-    pub(super) handle: Handle,
-    pub(super) board: Board,
-    pub(super) stopping: watch::Receiver<bool>,
-    /// Rings when somebody wished for something that a pipeline which stands still should look at.
-    pub(super) bell: Arc<Notify>,
-    pub(super) breaker: Breaker,
-    /// By plugin: its log, its metrics, what it used up.
-    pub(super) notes: BTreeMap<Name, Notes>,
-    /// Events that operators let go, of those that lie ahead.
-    pub(super) skips: Mutex<BTreeSet<Number>>,
-    pub(super) crash: Crash,
-}
-
-/// Lets tests break a pipeline off around its commits, as if the process had died there.
-#[derive(Clone, Default)]
-pub(super) struct Crash(#[cfg(test)] pub(super) Option<Arc<dyn Fn() -> bool + Send + Sync>>);
-
-impl Crash {
-    #[inline]
-    pub(super) fn point(&self) {
-        #[cfg(test)]
-        if self.0.as_ref().is_some_and(|crash| crash()) {
-            std::panic::resume_unwind(Box::new("crash"));
-        }
-    }
-}
-
-impl Context {
-    /// Where it is noted what a plugin of the pipeline leaves.
-    pub(super) fn notes(&self, plugin: &Name) -> Notes {
-        self.notes.get(plugin).cloned().unwrap_or_default()
-    }
-
-    /// Waits, unless the pipeline is to stop.
-    pub(super) fn pause(&self, time: Duration) -> Result<(), Stop> {
-        let mut stopping = self.stopping.clone();
-        let stopped =
-            self.handle.block_on(async { tokio::time::timeout(time, stopping.wait_for(|stop| *stop)).await.is_ok() });
-        if stopped { Err(Stop::Quiet) } else { Ok(()) }
-    }
-
-    /// Waits for a while, or until the bell rings; unless the pipeline is to stop.
-    pub(super) fn rest(&self, time: Duration) -> Result<(), Stop> {
-        let mut stopping = self.stopping.clone();
-        self.handle.block_on(async {
-            tokio::select! {
-                _ = stopping.wait_for(|stop| *stop) => Err(Stop::Quiet),
-                () = self.bell.notified() => Ok(()),
-                () = tokio::time::sleep(time) => Ok(()),
-            }
-        })
-    }
-
-    /// Remembers events that operators let go.
-    pub(super) fn let_go(&self, events: BTreeSet<Number>) {
-        *self.skips.lock().unwrap_or_else(PoisonError::into_inner) = events;
-    }
-
-    /// Whether an operator let the event go.
-    pub(super) fn may_skip(&self, event: Number) -> bool {
-        self.skips.lock().unwrap_or_else(PoisonError::into_inner).contains(&event)
-    }
-
-    pub(super) fn go_on(&self) -> Result<(), Stop> {
-        if *self.stopping.borrow() { Err(Stop::Quiet) } else { Ok(()) }
-    }
-
-    pub(super) fn control(&self, control: Control) -> Result<Number, JournalError> {
-        self.handle.block_on(self.journal.control(control))
-    }
-
-    pub(super) fn size(&self) -> Size {
-        let plugins = &self.config.plugins;
-        Size { events: plugins.batch_events.max(1), bytes: usize::try_from(plugins.batch_bytes).unwrap_or(usize::MAX) }
-    }
-}
 
 /// A request for a snapshot that isn't answered yet.
 #[derive(Clone)]
@@ -186,7 +92,7 @@ fn rolled_back(context: &Context, plugin: &Name, reason: &str) -> bool {
             return Ok(false);
         };
         let Ok(meta) = Meta::take(&mut stored) else { return Ok(false) };
-        if !meta.versions.get(plugin).is_some_and(Active::on_probation) {
+        if !meta.versions.get(plugin).is_some_and(|active| context.probations.holds(plugin, active)) {
             return Ok(false);
         }
         let place = Place { meta: &meta, committed: stored.cursor, cursor: stored.cursor };

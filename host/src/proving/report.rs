@@ -139,6 +139,19 @@ mod tests {
     use crate::message::ChannelName;
 
     #[test]
+    fn each_check_is_a_line_and_what_to_do_stands_below_it() {
+        let mut report = Report::new("orders", 7);
+        report.add(Check::ok("runs", "3 events"));
+        report.add(Check::note("samples", "there are none", "write some"));
+        let passed = "ok      runs     3 events\nnote    samples  there are none\n                 → write some\n";
+        assert_eq!(report.to_string(), format!("{passed}orders passed 2 checks (seed 7)"));
+        report.add(Check::failed("odd", "no key", "look"));
+        let failed = "FAILED  odd      no key\n                 → look\n";
+        let last = "orders failed 1 of 3 checks; --seed 7 makes the same events again";
+        assert_eq!(report.to_string(), format!("{passed}{failed}{last}"));
+    }
+
+    #[test]
     fn one_cause_is_told_once_and_names_the_checks_that_met_it() {
         let stray = Fault::Undeclared(ChannelName::new("sales").unwrap());
         let mut report = Report::new("orders", 7);

@@ -238,6 +238,11 @@ impl Session {
             Err(IngestError::Journal(error @ JournalError::TooLarge { .. })) => {
                 self.refuse(id, ErrorCode::NotPublished, &error.to_string());
             }
+            // The journal says itself, once, that it waits.
+            Err(IngestError::Journal(JournalError::NoRoom { .. })) => {
+                let message = "the server has no room to keep it now; try again later";
+                self.refuse(id, ErrorCode::NotPublished, message);
+            }
             Err(error) => {
                 tracing::error!(%error, "a publication was not taken in");
                 self.refuse(id, ErrorCode::NotPublished, "the server can't take it now; try again later");

@@ -74,6 +74,9 @@ fn change(event: &Event<'_>, operation: Operation) -> Result<bool, Error> {
     if operation == Operation::Truncate {
         return tally.clear();
     }
+    if operation == Operation::Update && !tally.columns().iter().any(|column| event.has_changed(column)) {
+        return Ok(false);
+    }
     let (before, after) = (tally.read(&event.before()), tally.read(&event.after()));
     let changed = tally.replace(before.as_ref(), after.as_ref())?;
     if let Some(at) = completed(event, operation, tally, before.as_ref(), after.as_ref()) {

@@ -28,9 +28,14 @@ pub(crate) struct Count {
 }
 
 impl Tally {
+    /// The columns that decide under what a row counts.
+    pub(crate) fn columns(&self) -> [&'static str; 3] {
+        [self.label, self.group, "deleted_at"]
+    }
+
     /// A row as it counts; none where it doesn't.
     pub(crate) fn read<'a>(&self, row: &Json<'a>) -> Option<Counted<'a>> {
-        let [deleted_at, label, group] = row.fields(["deleted_at", self.label, self.group]);
+        let [label, group, deleted_at] = row.fields(self.columns());
         let counts = !row.is_missing() && deleted_at.is_null();
         counts.then(|| Counted { label: label.as_text().unwrap_or_default(), group: group.as_text() })
     }

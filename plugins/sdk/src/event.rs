@@ -192,7 +192,8 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Of a change: the table's name; empty for other kinds.
+    /// Of a change: the table's name, as the manifest has it: `SCHEMA.TABLE` of a PostgreSQL table outside
+    /// `public`. Empty for other kinds.
     ///
     /// ```
     /// use relevo_plugin::test::{see, truncate};
@@ -259,6 +260,18 @@ impl<'a> Event<'a> {
         }
         let list = Json::new(self.head.changed.of(self.arena)).items();
         list.iter().filter_map(|name| name.as_text().map(Into::into)).collect()
+    }
+
+    /// Of an update: whether this column's value differs.
+    ///
+    /// ```
+    /// # use relevo_plugin::Event;
+    /// fn moved(event: &Event<'_>) -> bool {
+    ///     event.has_changed("lat") || event.has_changed("lon")
+    /// }
+    /// ```
+    pub fn has_changed(&self, column: &str) -> bool {
+        self.head.kind == 0 && Json::new(self.head.changed.of(self.arena)).lists(column)
     }
 
     /// Of a change: the columns that were too large for the journal, so that the rows lack them, with

@@ -169,6 +169,11 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// Whether this is a list that has this text.
+    pub(crate) fn lists(&self, text: &str) -> bool {
+        scan::elements(&self.text).into_iter().any(|element| scan::text(element).is_some_and(|found| found == text))
+    }
+
     /// There is no such field.
     ///
     /// ```

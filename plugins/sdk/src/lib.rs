@@ -40,6 +40,7 @@
 //! [`BTreeMap`] and [`BTreeSet`]; the order of a `HashMap` depends on how old the instance is.
 #![deny(missing_docs)]
 
+mod arena;
 mod backend;
 pub mod columns;
 mod error;

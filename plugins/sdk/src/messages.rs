@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::arena::Arena;
 use crate::types::{self, Span, message_flag};
 use crate::{Error, Mark};
 
@@ -168,7 +169,7 @@ impl Draft<'_> {
     /// Poison, if the data can't be written as JSON, like a map whose keys are no texts.
     pub fn data<T: Serialize + ?Sized>(mut self, data: &T) -> Result<(), Error> {
         let start = self.out.inner.arena.len();
-        serde_json::to_writer(&mut self.out.inner.arena, data)?;
+        serde_json::to_writer(Arena(&mut self.out.inner.arena), data)?;
         self.head.data = span(start, self.out.inner.arena.len());
         if self.head.kind.len == 0 {
             self.head.kind = self.write("event");
@@ -183,7 +184,7 @@ impl Draft<'_> {
 
     fn write(&mut self, text: &str) -> Span {
         let start = self.out.inner.arena.len();
-        self.out.inner.arena.extend_from_slice(text.as_bytes());
+        Arena(&mut self.out.inner.arena).put(text.as_bytes());
         span(start, self.out.inner.arena.len())
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::Error;
+use crate::arena::Arena;
 use crate::messages::span;
 use crate::types::{self, patch_flag};
 
@@ -39,9 +40,10 @@ impl Patch {
     /// # Errors
     /// Poison, if the value can't be written as JSON.
     pub fn set<T: Serialize + ?Sized>(&mut self, field: &str, value: &T) -> Result<(), Error> {
-        let written = serde_json::to_vec(value)?;
+        let mut written = Vec::new();
+        serde_json::to_writer(Arena(&mut written), value)?;
         self.body.push(if self.body.is_empty() { b'{' } else { b',' });
-        serde_json::to_writer(&mut self.body, field)?;
+        serde_json::to_writer(Arena(&mut self.body), field)?;
         self.body.push(b':');
         self.body.extend_from_slice(&written);
         Ok(())

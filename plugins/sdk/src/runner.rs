@@ -1,5 +1,6 @@
 //! Runs a batch through a plugin: the same loop on wasm and in tests.
 
+use crate::lookup::Remembering;
 use crate::role::Role;
 use crate::types::{self, Batch, Table};
 use crate::{Error, Event, Migrate, Setup};
@@ -38,6 +39,7 @@ impl<R: Role> Runner<R> {
         let text = std::str::from_utf8(&arena).map_err(|why| types::Error::Fatal(format!("the batch: {why}")))?;
         let mut out = R::Out::default();
         *R::arena(&mut out) = std::mem::take(&mut self.spare);
+        let _rows = Remembering::begin();
         let mut index = 0;
         for head in &events {
             // Only changes have a table; for others the index is 0 and means nothing.

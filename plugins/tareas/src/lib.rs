@@ -20,7 +20,7 @@ mod tests;
 use relevo_plugin::{Error, Event, Json, Kind, Messages, Operation, Route, Setup, state};
 use serde::Serialize;
 
-use crate::task::{Brief, Task};
+use crate::task::{Brief, Row, Task};
 
 /// The type of all messages.
 const KIND: &str = "task_event";
@@ -57,42 +57,45 @@ impl Route for Tareas {
         }
         let (before, after) = (event.before(), event.after());
         match operation {
-            Operation::Insert => created(&Brief::read(&after), &after, out),
-            Operation::Update => updated(event, &before, &after, out),
-            Operation::Delete => deleted(&Brief::read(&before), &before, out),
+            Operation::Insert => created(&Row::read(&after), out),
+            Operation::Update => updated(event, &before, &Row::read(&after), out),
+            Operation::Delete => deleted(&Brief::read(&before), &Row::read(&before), out),
             Operation::Truncate => truncated(out),
-            Operation::Snapshot if !Brief::read(&after).is_open() => Ok(()),
-            Operation::Snapshot => come_to_board(&Task::read(&after)?, out),
+            Operation::Snapshot => {
+                let row = Row::read(&after);
+                if row.brief().is_open() { come_to_board(&row.task()?, out) } else { Ok(()) }
+            }
         }
     }
 }
 
 relevo_plugin::export!(Tareas as route);
 
-fn created(brief: &Brief<'_>, row: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
+fn created(row: &Row<'_>, out: &mut Messages) -> Result<(), Error> {
+    let brief = row.brief();
     if brief.deleted {
         return Ok(());
     }
-    let mut task = Task::read(row)?;
+    let mut task = row.task()?;
     tell(&task, "created", out)?;
-    assigned(&Brief::default(), brief, &mut task, out)?;
+    assigned(&Brief::default(), &brief, &mut task, out)?;
     if brief.is_open() { come_to_board(&task, out) } else { Ok(()) }
 }
 
-fn updated(event: &Event<'_>, before: &Json<'_>, after: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
-    let (old, new) = (Brief::read(before), Brief::read(after));
+fn updated(event: &Event<'_>, before: &Json<'_>, after: &Row<'_>, out: &mut Messages) -> Result<(), Error> {
+    let (old, new) = (Brief::read(before), after.brief());
     if old.id.is_some() && old.id != new.id {
         // Another key is another task.
-        deleted(&old, before, out)?;
-        return created(&new, after, out);
+        deleted(&old, &Row::read(before), out)?;
+        return created(after, out);
     }
     match (old.deleted, new.deleted) {
         (true, true) => Ok(()),
-        (true, false) => created(&new, after, out),
+        (true, false) => created(after, out),
         (false, true) => deleted(&old, after, out),
         (false, false) if event.changed().is_empty() => Ok(()),
         (false, false) => {
-            let mut task = Task::read(after)?;
+            let mut task = after.task()?;
             task.status = new.status_since(&old);
             tell(&task, if task.status.is_some() { "status_changed" } else { "updated" }, out)?;
             task.status = None;
@@ -108,11 +111,11 @@ fn updated(event: &Event<'_>, before: &Json<'_>, after: &Json<'_>, out: &mut Mes
 }
 
 /// `shown` is the row that is left by a soft deletion, else the row that was.
-fn deleted(before: &Brief<'_>, shown: &Json<'_>, out: &mut Messages) -> Result<(), Error> {
+fn deleted(before: &Brief<'_>, shown: &Row<'_>, out: &mut Messages) -> Result<(), Error> {
     if before.deleted {
         return Ok(());
     }
-    let task = Task::read(shown)?;
+    let task = shown.task()?;
     tell(&task, "deleted", out)?;
     if before.is_open() { off_board(&key_of(&task), out) } else { Ok(()) }
 }

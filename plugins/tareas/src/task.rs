@@ -80,21 +80,36 @@ pub(crate) struct Brief<'a> {
     efectivos: Vec<i64>,
 }
 
-impl<'a> Task<'a> {
-    /// Reads a row.
-    pub(crate) fn read(row: &Json<'a>) -> Result<Self, Error> {
-        // In one pass over the row.
+/// A row's columns, found in one pass over it.
+pub(crate) struct Row<'a>([Json<'a>; COLUMNS.len()]);
+
+/// In the order of the table, in which rows come.
+#[rustfmt::skip]
+const COLUMNS: [&str; 21] = [
+    "id", "uuid", "codigo", "titulo", "descripcion", "tipo", "prioridad", "inicio_programado", "fin_programado",
+    "inicio_real", "fin_real", "estado", "delegado_usuario_id", "creado_por_usuario_id", "ubicacion_lat",
+    "ubicacion_lon", "ubicacion_descripcion", "efectivos_asignados", "created_at", "updated_at", "deleted_at",
+];
+
+impl<'a> Row<'a> {
+    pub(crate) fn read(row: &Json<'a>) -> Self {
+        Self(row.fields(COLUMNS))
+    }
+
+    pub(crate) fn brief(&self) -> Brief<'a> {
+        let Self([id, .., estado, delegate, _, _, _, _, efectivos, _, _, deleted_at]) = self;
+        Brief::of(id, deleted_at, estado, delegate, efectivos)
+    }
+
+    /// # Errors
+    /// Poison, if it has no id.
+    pub(crate) fn task(&self) -> Result<Task<'a>, Error> {
         #[rustfmt::skip]
-        let [
-            id, uuid, codigo, titulo, descripcion, tipo, prioridad, estado, efectivos, planned_from, planned_to, began,
-            ended, delegate, creator, lat, lon, place, created_at, updated_at,
-        ] = row.fields([
-            "id", "uuid", "codigo", "titulo", "descripcion", "tipo", "prioridad", "estado", "efectivos_asignados",
-            "inicio_programado", "fin_programado", "inicio_real", "fin_real", "delegado_usuario_id",
-            "creado_por_usuario_id", "ubicacion_lat", "ubicacion_lon", "ubicacion_descripcion", "created_at",
-            "updated_at",
-        ]);
-        Ok(Self {
+        let Self([
+            id, uuid, codigo, titulo, descripcion, tipo, prioridad, planned_from, planned_to, began, ended, estado,
+            delegate, creator, lat, lon, place, efectivos, created_at, updated_at, _,
+        ]) = self;
+        Ok(Task {
             id: Some(id.as_integer().ok_or_else(|| Error::poison("a task without an id"))?),
             uuid: uuid.as_text(),
             codigo: codigo.as_text(),
@@ -110,7 +125,7 @@ impl<'a> Task<'a> {
             delegado: delegate.as_integer().map(Person::of),
             creado_por: creator.as_integer().map(Person::of),
             ubicacion: Place { lat: lat.as_float(), lon: lon.as_float(), descripcion: place.as_text() },
-            efectivos: ids(&efectivos).into_iter().map(Efectivo::of).collect(),
+            efectivos: ids(efectivos).into_iter().map(Efectivo::of).collect(),
             created_at: created_at.as_text(),
             updated_at: updated_at.as_text(),
             status: None,
@@ -121,14 +136,18 @@ impl<'a> Task<'a> {
 
 impl<'a> Brief<'a> {
     pub(crate) fn read(row: &Json<'a>) -> Self {
-        let [id, deleted_at, estado, delegado, efectivos] =
-            row.fields(["id", "deleted_at", "estado", "delegado_usuario_id", "efectivos_asignados"]);
+        let [id, estado, delegate, efectivos, deleted_at] =
+            row.fields(["id", "estado", "delegado_usuario_id", "efectivos_asignados", "deleted_at"]);
+        Self::of(&id, &deleted_at, &estado, &delegate, &efectivos)
+    }
+
+    fn of(id: &Json<'a>, deleted_at: &Json<'a>, estado: &Json<'a>, delegate: &Json<'a>, efectivos: &Json<'a>) -> Self {
         Self {
             id: id.as_integer(),
             deleted: !deleted_at.is_null(),
             estado: estado.as_text(),
-            delegado: delegado.as_integer(),
-            efectivos: ids(&efectivos),
+            delegado: delegate.as_integer(),
+            efectivos: ids(efectivos),
         }
     }
 
@@ -179,8 +198,8 @@ impl Person {
 impl Efectivo {
     fn of(efectivo_id: i64) -> Self {
         let row = lookup::row("efectivos", &efectivo_id.to_string()).unwrap_or_else(|| Json::new(""));
-        let usuario_id = row.field("usuario_id").as_integer();
-        let codigo_interno = row.field("codigo_interno").as_text().map(Into::into);
+        let [usuario_id, codigo] = row.fields(["usuario_id", "codigo_interno"]);
+        let (usuario_id, codigo_interno) = (usuario_id.as_integer(), codigo.as_text().map(Into::into));
         Self { efectivo_id, usuario_id, codigo_interno, nombre: usuario_id.and_then(name) }
     }
 }
@@ -188,8 +207,8 @@ impl Efectivo {
 /// First name and surname of a user.
 fn name(usuario_id: i64) -> Option<String> {
     let row = lookup::row("usuarios", &usuario_id.to_string())?;
-    let parts = [row.field("nombre").as_text(), row.field("apellido").as_text()];
-    let name = parts.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let parts = row.fields(["nombre", "apellido"]);
+    let name = parts.iter().filter_map(Json::as_text).collect::<Vec<_>>().join(" ");
     Some(name).filter(|name| !name.is_empty())
 }
 

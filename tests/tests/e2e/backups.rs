@@ -17,30 +17,30 @@ use relevo_tests::workload::{CliWriter, Logged, OwnWriter, PREPARE, in_order, tr
 use relevo_tests::world::World;
 use serde_json::Value;
 
-fn stop(server: Server) {
+pub(super) fn stop(server: Server) {
     let ended = server.stop(SOON);
     assert!(ended.status.success(), "{}", ended.log);
 }
 
 /// The folder's path as text, for arguments.
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// Where a test keeps its backups: beside the data folder.
-fn place(world: &World, name: &str) -> PathBuf {
+pub(super) fn place(world: &World, name: &str) -> PathBuf {
     world.data().with_file_name(name)
 }
 
 /// Runs a command that must succeed.
-fn done(world: &World, arguments: &[&str]) -> String {
+pub(super) fn done(world: &World, arguments: &[&str]) -> String {
     let ended = world.run(arguments);
     assert!(ended.status.success(), "{arguments:?} ended with {}:\n{}", ended.status, ended.log);
     ended.log
 }
 
 /// Runs a command that must fail, and say this.
-fn refused(world: &World, arguments: &[&str], why: &str) -> Ended {
+pub(super) fn refused(world: &World, arguments: &[&str], why: &str) -> Ended {
     let ended = world.run(arguments);
     assert_eq!(ended.status.code(), Some(1), "{arguments:?}:\n{}", ended.log);
     assert!(ended.log.contains(why), "{arguments:?} should say {why:?}:\n{}", ended.log);
@@ -48,13 +48,13 @@ fn refused(world: &World, arguments: &[&str], why: &str) -> Ended {
 }
 
 /// The same world with an empty data folder; its database stays where it is.
-fn elsewhere(world: World) -> World {
+pub(super) fn elsewhere(world: World) -> World {
     let (database, data) = (format!("sqlite:{}", world.database().display()), place(&world, "restored"));
     world.set_environment("RELEVO_DATABASE_URL", &database).set_environment("RELEVO_DATA", text(&data))
 }
 
 /// A client's place after it has seen a change with this title.
-fn place_after_change(world: &World, server: &Server, title: &str) -> Place {
+pub(super) fn place_after_change(world: &World, server: &Server, title: &str) -> Place {
     let mut client = Client::connect(server.address, &Connect::admin().to("tasks"));
     world.sql(&format!("update tareas set titulo = '{title}' where id = 1"));
     client.expect(title, |f| f.is_of("tasks") && f.data()["task_data"]["titulo"] == title);

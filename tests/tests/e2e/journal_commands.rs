@@ -65,14 +65,28 @@ fn check_says_by_its_exit_code_whether_the_journal_is_sound() {
     assert!(server.stop(SOON).status.success());
     let (code, out, _) = run(&world, &["journal", "check"]);
     assert_eq!(code, 0);
-    assert!(out.contains("the journal is sound") && out.contains("no server has it open"), "{out}");
+    let text: Vec<&str> = out.lines().collect();
+    let journal = world.data().join("journal.db");
+    let head = format!("{}: format 3, epoch {}, newest record 20", journal.display(), place.epoch);
+    assert!(text[0].starts_with(&head) && text[0].ends_with("Z; no server has it open"), "{out}");
+    assert!(
+        text[1].starts_with("numbers up to ") && text[1].contains("; events and controls are kept after "),
+        "{out}"
+    );
+    let (parts, rest) = text[2..].split_at(text.len() - 4);
+    assert!(parts.len() > 3 && parts.iter().all(|part| part.starts_with("ok       ") && part.contains(": ")), "{out}");
+    assert_eq!(rest, ["", "the journal is sound"]);
 
     damage(&world);
     let (code, out, _) = run(&world, &["journal", "check", "--json"]);
     assert_eq!((code, &lines(&out)[0]["sound"]), (1, &false.into()), "{out}");
     let (code, out, _) = run(&world, &["journal", "check"]);
     assert_eq!(code, 1);
-    assert!(out.contains("DAMAGED") && out.contains("relevo restore"), "{out}");
+    let damaged = out.lines().filter(|line| line.starts_with("DAMAGED  ")).count();
+    assert!(damaged > 0 && out.contains(&format!("\n\n{damaged} problems: the journal is damaged. Stop")), "{out}");
+    for what_to_do in ["\n-> `relevo restore` a backup", "\n-> move journal.db and journal.db-wal away"] {
+        assert!(out.contains(what_to_do), "{out}");
+    }
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! The journal has no room while tasks are written: the server says so and waits, and goes on by itself when there
 //! is room again; everything comes once and in order.
 
+use relevo_tests::client::{Client, Connect};
+use relevo_tests::frame::Frame;
 use relevo_tests::postgres::Postgres;
-use relevo_tests::server::{Process, Server, wait_for};
+use relevo_tests::server::{Process, Server};
+use relevo_tests::small_disk::SmallDisk;
 use relevo_tests::token::token;
 use relevo_tests::wait::SOON;
 use relevo_tests::witness::Witness;
 use relevo_tests::world::World;
+use serde_json::json;
 
 /// Begins a server that may have no room, so that it need not become ready.
 fn begin(world: &World) -> Server {
@@ -17,13 +21,11 @@ fn begin(world: &World) -> Server {
 fn says_that_there_is_no_room(server: &Server) {
     let why = server.wait_readyz("no room", |status, body| status == 503 && body.contains("no room for the journal"));
     assert!(why.contains("journal.max_bytes") && why.contains("make room"), "it says what to do: {why}");
-    // What is small may still find room in between.
-    wait_for("the metric", || {
-        server.get_as("/metrics", "900", "ADMIN").1.contains("relevo_journal_no_room 1").then_some(())
-    });
+    let metrics = server.get_as("/metrics", "900", "ADMIN").1;
+    assert!(metrics.contains("relevo_journal_no_room 1"), "the metric stays too");
     let headers = [format!("Authorization: Bearer {}", token("900", "ADMIN")), "Content-Type: application/json".into()];
     // Larger than what a page's rest may still take.
-    let body = serde_json::json!({"level": "info", "title": "x", "content": noise(12_000)}).to_string();
+    let body = json!({"level": "info", "title": "x", "content": noise(12_000)}).to_string();
     let answer = server.http("POST", "/api/v1/events", &headers, &body);
     assert_eq!(answer.status, 503, "{}", answer.body);
     assert!(answer.body.contains("no_room"), "{}", answer.body);
@@ -66,53 +68,112 @@ fn a_journal_at_its_largest_waits_even_when_killed_and_goes_on_when_it_may_be_la
     witness.judge(&world, &server);
 }
 
-/// A small file system as the data folder; gone with the value.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    /// None: this user may not mount one.
-    fn mounted(world: &World, size: &str) -> Option<Self> {
-        let data = world.data();
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "relevo-test"]).arg(&data);
-        let done = mount.output().is_ok_and(|output| output.status.success());
-        for plugin in ["tareas", "efectivos", "panel"].iter().filter(|_| done) {
-            world.install(plugin);
-        }
-        done.then(|| Self(data))
-    }
+/// What fills the data folder.
+fn ballast(world: &World) -> std::path::PathBuf {
+    world.data().join("ballast")
 }
 
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
+/// Ends where there is no room any more.
+fn fill(world: &World) {
+    let filled = std::fs::write(ballast(world), vec![1; 128 << 20]);
+    assert!(filled.is_err(), "the file system is full");
+}
+
+fn make_room(world: &World) {
+    std::fs::remove_file(ballast(world)).expect("the ballast goes");
+}
+
+/// A world over a PostgreSQL whose data folder is a small file system of its own. None: this user may not mount one.
+fn small_world() -> Option<(World, SmallDisk)> {
+    let mut small = None;
+    let world = World::over(Postgres::start(), |world| {
+        small = SmallDisk::mount(&world.data(), "128m");
+        for plugin in ["tareas", "efectivos", "panel"].iter().filter(|_| small.is_some()) {
+            world.install(plugin);
+        }
+        world
+    });
+    if small.is_none() {
+        println!("file system full: NOT TESTED, as this user may not mount a small file system");
     }
+    small.map(|small| (world, small))
+}
+
+/// Publishes more than what a page's rest may still take.
+fn publish(client: &mut Client) -> Frame {
+    client.ask(json!({"type": "publish", "channel": "system", "event_type": "alert", "data": noise(12_000)}))
 }
 
 #[test]
 fn a_full_file_system_is_waited_for_and_what_came_meanwhile_comes_when_there_is_room() {
-    let mut small = None;
-    let world = World::over(Postgres::start(), |world| {
-        small = Small::mounted(&world, "128m");
-        world
-    });
-    let Some(small) = small else {
-        println!("file system full: NOT TESTED, as this user may not mount a small file system");
-        return;
-    };
-    let ballast = small.0.join("ballast");
+    let Some((world, _small)) = small_world() else { return };
     let server = world.serve();
     let mut witness = Witness::of("file system full", &world, &server);
+    let mut operator = Client::connect(server.address, &Connect::admin().to("system:operators"));
     witness.sees(20);
-    // Ends where there is no room any more.
-    let filled = std::fs::write(&ballast, vec![1; 128 << 20]);
-    assert!(filled.is_err(), "the file system is full");
+    fill(&world);
     says_that_there_is_no_room(&server);
+    let refused = publish(&mut operator);
+    assert_eq!((refused.kind(), refused.text("name")), ("error", "not_published"), "{}", refused.raw);
+    assert!(refused.text("message").contains("no room"), "{}", refused.raw);
     let connections = witness.follower.connections();
     witness.fault("full while it runs");
-    std::fs::remove_file(&ballast).expect("the ballast goes");
+    make_room(&world);
     server.wait_readyz("room again", |status, _| status == 200);
+    let published = publish(&mut operator);
+    assert_eq!(published.kind(), "published", "{}", published.raw);
+    for code in ["journal_full", "journal_room"] {
+        let told = |frame: &Frame| frame.is_of("system:operators") && frame.data()["code"] == code;
+        if !operator.frames.iter().any(told) {
+            operator.expect(code, told);
+        }
+    }
     witness.sees(50);
     assert_eq!(witness.follower.connections(), connections, "who was connected stays so");
+    witness.judge(&world, &server);
+}
+
+/// Starts a server that can't before there is room.
+fn wait_to_start(world: &World) -> Server {
+    let mut process = Process::start(world.command(&["serve"]));
+    let said = process.wait_for_line("the start waits for room", SOON);
+    let said = said.unwrap_or_else(|| panic!("the server doesn't wait:\n{}", process.log.text()));
+    let address = said.split("http://").nth(1).and_then(|rest| rest.split('/').next()?.parse().ok());
+    let address = address.unwrap_or_else(|| panic!("no address in {said:?}"));
+    Server { process, address }
+}
+
+#[test]
+fn a_start_on_a_full_file_system_waits_and_goes_on_by_itself() {
+    let Some((world, _small)) = small_world() else { return };
+    fill(&world);
+    println!("the first start of all");
+    let server = wait_to_start(&world);
+    server.wait_readyz("why it waits", |status, body| status == 503 && body.contains("make room"));
+    assert_eq!(server.get("/healthz").0, 200);
+    let answer = server.http("GET", "/api/v1/ws/connect", &[], "");
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{}", answer.body);
+    make_room(&world);
+    server.wait_readyz("room", |status, _| status == 200);
+    let mut witness = Witness::of("start while full", &world, &server);
+    witness.sees(20);
+    server.stop(SOON);
+    fill(&world);
+    witness.fault("started while full");
+    let server = wait_to_start(&world);
+    make_room(&world);
+    server.wait_readyz("room", |status, _| status == 200);
+    witness.server_is_at(server.address);
+    witness.sees(20);
+    fill(&world);
+    says_that_there_is_no_room(&server);
+    server.kill();
+    witness.fault("kill -9 while full");
+    // What the killed one held may be room enough.
+    let process = Process::start(world.command(&["serve"]));
+    make_room(&world);
+    let server = Server::listening(process).ready();
+    witness.server_is_at(server.address);
+    witness.sees(50);
     witness.judge(&world, &server);
 }

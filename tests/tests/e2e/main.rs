@@ -2,6 +2,7 @@
 //! builds what is needed.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backup_faults;
 mod backups;
 mod beginnings;
 mod changes;
@@ -33,6 +34,7 @@ mod postgres_slot;
 mod power;
 mod process;
 mod resuming;
+mod schemas;
 mod slow_clients;
 mod swaps;
 mod tail;

@@ -1,5 +1,5 @@
-//! The power fails under writes, again and again. Under durability `power` nothing is lost that anybody saw; under
-//! `process` what is lost is told as a new epoch, and comes again.
+//! The power fails under writes, again and again; or a sync does, as where the disk is full. Under durability `power`
+//! nothing is lost that anybody saw; under `process` what is lost is told as a new epoch, and comes again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use relevo_tests::frame::{Frame, Place};
 use relevo_tests::oracle::{Expected, assert_same, expected, seen};
 use relevo_tests::panel;
 use relevo_tests::postgres::Postgres;
-use relevo_tests::power::Machine;
+use relevo_tests::power::{Cut, Machine};
 use relevo_tests::random::Random;
 use relevo_tests::server::Server;
 use relevo_tests::steady::{self, SteadyWriter};
-use relevo_tests::wait::SOON;
+use relevo_tests::wait::{SOON, until};
 use relevo_tests::witness::rounds;
 use relevo_tests::workload::{self, CliWriter, Logged, Op, in_order, transactions};
 use relevo_tests::world::World;
@@ -31,6 +31,22 @@ const CHECKPOINTS: &str = "journal.wal_bytes = \"512KiB\"";
 fn under_durability_power_a_power_failure_takes_nothing_that_anybody_saw() {
     let world = World::configured(|world| world.set("journal.durability = \"power\"").set(CHECKPOINTS));
     Story::of("power lost, durability power", world, rounds(6)).assert_nothing_was_lost();
+}
+
+#[test]
+fn a_power_failure_in_the_midst_of_a_checkpoint_takes_nothing_that_anybody_saw() {
+    let world = World::configured(|world| world.set("journal.durability = \"power\"").set(CHECKPOINTS));
+    let story = Story::told("power lost amid checkpoints, durability power", world, rounds(5), Fault::Checkpoint);
+    assert!(story.cuts.iter().any(|cut| cut.torn > 0), "no page was torn: {:?}", story.cuts);
+    story.assert_nothing_was_lost();
+}
+
+#[test]
+fn in_the_midst_of_a_checkpoint_under_durability_process_it_is_a_new_epoch_too() {
+    let world = World::configured(|world| world.set("journal.sync_every = \"300ms\"").set(CHECKPOINTS));
+    let story = Story::told("power lost amid checkpoints, durability process", world, rounds(5), Fault::Checkpoint);
+    assert!(story.cuts.iter().any(|cut| cut.torn > 0), "no page was torn: {:?}", story.cuts);
+    story.assert_new_epochs();
 }
 
 #[test]
@@ -52,6 +68,31 @@ fn what_comes_again_comes_from_postgres_too() {
     Story::of("power lost, durability process, PostgreSQL", world, rounds(5)).assert_new_epochs();
 }
 
+#[test]
+fn a_sync_that_fails_ends_the_server_and_under_durability_power_takes_nothing_that_anybody_saw() {
+    let world = World::configured(|world| world.set("journal.durability = \"power\"").set(CHECKPOINTS));
+    Story::told("sync failed, durability power", world, rounds(4), Fault::Sync { between: (40, 80) })
+        .assert_nothing_was_lost();
+}
+
+#[test]
+fn under_durability_process_what_a_failed_sync_takes_is_a_new_epoch_and_comes_again() {
+    let world = World::over(Postgres::start(), |world| world.set("journal.sync_every = \"300ms\""));
+    Story::told("sync failed, durability process, PostgreSQL", world, rounds(4), Fault::Sync { between: (5, 15) })
+        .assert_new_epochs();
+}
+
+/// What fails.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// The machine's power.
+    Power,
+    /// The machine's power, in the midst of a checkpoint.
+    Checkpoint,
+    /// One of these syncs of a start, and all behind it. The machine goes on.
+    Sync { between: (u64, u64) },
+}
+
 /// User 2 is efectivo 1: assignments come over a channel that the session joined by itself.
 const CHANNELS: [&str; 2] = ["tasks", "user:2"];
 
@@ -63,20 +104,32 @@ struct Story {
     how: Connect,
     frames: Vec<Frame>,
     log: Vec<Logged>,
-    failures: usize,
+    cuts: Vec<Cut>,
     began: Instant,
 }
 
 impl Story {
     fn of(name: &'static str, world: World, rounds: usize) -> Self {
+        Self::told(name, world, rounds, Fault::Power)
+    }
+
+    fn told(name: &'static str, world: World, rounds: usize, fault: Fault) -> Self {
         let (began, mut random, mut machine) = (Instant::now(), Random::from_environment(name), Machine::default());
         world.sql(if world.postgres.is_some() { steady::PREPARE } else { workload::PREPARE });
         let how = Connect::by("2", "LEVEL_1").to("tasks");
         let follower = Follower::start(how.clone());
         let mut steady: Vec<SteadyWriter> = Vec::new();
-        let mut log = Vec::new();
+        let (mut log, mut cuts) = (Vec::new(), Vec::new());
+        // Enough for several checkpoints: one that is too quick is not caught.
+        let changes = if matches!(fault, Fault::Checkpoint) { 3 * CHANGES } else { CHANGES };
         for round in 0..rounds {
-            let server = machine.serve(&world);
+            let mut server = match fault {
+                Fault::Power => machine.serve(&world),
+                Fault::Checkpoint => machine.serve_into_checkpoint(&world, 1),
+                Fault::Sync { between: (least, most) } => {
+                    machine.serve_with_failing_sync(&world, random.between(least, most))
+                }
+            };
             follower.server_is_at(server.address);
             follower.wait_connected(round + 1, SOON);
             // The first start takes the snapshot: what is written from there on comes as changes.
@@ -85,12 +138,28 @@ impl Story {
             }
             let before = follower.count("tasks");
             let writer =
-                steady.is_empty().then(|| CliWriter::start(&world.database(), transactions(&mut random, CHANGES)));
-            let more = usize::try_from(random.between(1, 250)).expect("a small number");
-            follower.wait_messages("tasks", before + more, CATCH_UP);
-            let cut = machine.power_fails(&world, server, &mut random);
+                steady.is_empty().then(|| CliWriter::start(&world.database(), transactions(&mut random, changes)));
+            let cut = match fault {
+                Fault::Power => {
+                    // The first one comes at once: the pipelines have only just begun.
+                    let more = if round == 0 { 1 } else { random.between(1, 250) };
+                    let more = usize::try_from(more).expect("a small number");
+                    follower.wait_messages("tasks", before + more, CATCH_UP);
+                    machine.power_fails(&world, server, &mut random)
+                }
+                Fault::Checkpoint => {
+                    until("the server to die", CATCH_UP, || (!server.process.runs()).then_some(()));
+                    machine.power_fails(&world, server, &mut random)
+                }
+                Fault::Sync { .. } => {
+                    let ended = server.process.wait(CATCH_UP);
+                    assert!(!ended.status.success() && ended.log.contains("the journal failed"), "{}", ended.log);
+                    Machine::lose(&world, round % 2 == 0, &mut random)
+                }
+            };
             log.extend(writer.into_iter().flat_map(CliWriter::finish));
-            println!("{name}: after {more} messages: {cut:?}");
+            println!("{name}: after {} messages: {cut:?}", follower.count("tasks") - before);
+            cuts.push(cut);
         }
         let server = machine.serve(&world);
         follower.server_is_at(server.address);
@@ -108,7 +177,7 @@ impl Story {
         let last = all.iter().rev().find(|e| e.channel == "tasks").expect("messages");
         follower.wait_for("the last change", CATCH_UP, |frame| frame.is_of("tasks") && seen(frame) == *last);
         let frames = follower.frames();
-        Self { name, world, server, how, frames, log, failures: rounds, began }
+        Self { name, world, server, how, frames, log, cuts, began }
     }
 
     /// Durability `power`.
@@ -127,9 +196,9 @@ impl Story {
     /// Durability `process`.
     fn assert_new_epochs(&self) {
         let epochs: BTreeSet<&str> = self.epochs().collect();
-        assert_eq!(epochs.len(), self.failures + 1, "each power failure is a new epoch: {epochs:?}");
+        assert_eq!(epochs.len(), self.cuts.len() + 1, "each power failure is a new epoch: {epochs:?}");
         let gaps = self.frames.iter().filter(|f| f.kind() == "gap").count();
-        assert_eq!(gaps, self.failures, "whoever comes back with a place of the old epoch is told");
+        assert_eq!(gaps, self.cuts.len(), "whoever comes back with a place of the old epoch is told");
         for life in self.lives() {
             assert_rising_without_doubles(life);
         }
@@ -199,7 +268,7 @@ impl Story {
             "{}: {} power failures, {} changes, {} messages kept: lost 0, doubled 0, out of order 0; a client saw {again} of \
              them, and {anew} at offsets of an epoch that is over; {:.0?}",
             self.name,
-            self.failures,
+            self.cuts.len(),
             self.log.len(),
             kept.len(),
             self.began.elapsed()

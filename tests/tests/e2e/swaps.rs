@@ -22,7 +22,7 @@ const VERSIONS: usize = 20;
 /// From one version's deployment to the next one's: 20 in 10 seconds.
 const BETWEEN: Duration = Duration::from_millis(500);
 
-fn world() -> World {
+pub(super) fn world() -> World {
     World::configured(|world| {
         let world = world
             .set("plugins.limits.cpu = \"200ms\"")
@@ -34,7 +34,7 @@ fn world() -> World {
 }
 
 /// Writes the two files of a version into a folder of its own; gives the component's path.
-fn version(world: &World, stamp: &str, how: &str) -> PathBuf {
+pub(super) fn version(world: &World, stamp: &str, how: &str) -> PathBuf {
     let folder = world.data().join("to-deploy").join(stamp);
     std::fs::create_dir_all(&folder).expect("a folder for a version");
     let file = folder.join("stamp.wasm");
@@ -75,7 +75,7 @@ fn writer(database: &Path, task: u32, stop: &Arc<AtomicBool>, written: &Arc<Atom
 }
 
 /// What the server says of the plugin.
-fn view(server: &Server) -> Value {
+pub(super) fn view(server: &Server) -> Value {
     let (status, body) = server.get_as("/api/v1/plugins/stamp", "900", "ADMIN");
     assert_eq!(status, 200, "{body}");
     serde_json::from_str(&body).expect("JSON")

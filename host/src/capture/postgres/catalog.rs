@@ -81,7 +81,7 @@ impl Table {
         format!("{}.{}", quote(&self.schema), quote(&self.name))
     }
 
-    /// As people name it: without `public`.
+    /// As settings, manifests and events name it: without `public`.
     pub(crate) fn shown(&self) -> String {
         if &*self.schema == "public" { self.name.to_string() } else { format!("{}.{}", self.schema, self.name) }
     }
@@ -302,12 +302,12 @@ impl Types {
     ) -> Result<Relation, CaptureError> {
         let named: Vec<_> = named.collect();
         let excluded = table.excluded(settings);
-        let absent = |column: &&Box<str>| named.iter().all(|(name, ..)| *name != &***column);
-        let absent: Vec<&Box<str>> = excluded.iter().filter(absent).collect();
+        let absent = |column: &&str| named.iter().all(|(name, ..)| name != column);
+        let absent: Vec<&str> = excluded.iter().map(|column| &**column).filter(absent).collect();
         // What the stream lacks is younger than these rows, or generated: the catalog has it. If that lacks it,
         // too, it may have another name.
         let known = if absent.is_empty() { Vec::new() } else { names(db, table.oid).await? };
-        if let Some(gone) = absent.into_iter().find(|absent| !known.iter().any(|known| **known == ***absent)) {
+        if let Some(gone) = absent.into_iter().find(|absent| !known.iter().any(|known| known == absent)) {
             return Err(CaptureError::Excluded { table: table.shown(), column: gone.to_string() });
         }
         let mut columns = Vec::new();
@@ -318,6 +318,6 @@ impl Types {
             let out = gone || excluded.iter().any(|excluded| **excluded == *name);
             columns.push(Column::new(name, oid, kind, key, out));
         }
-        Ok(Relation::new(Name::clone(&table.schema), Name::clone(&table.name), columns, identity, &table.primary))
+        Ok(Relation::new(Name::clone(&table.schema), table.shown().into(), columns, identity, &table.primary))
     }
 }

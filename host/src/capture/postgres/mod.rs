@@ -20,6 +20,8 @@ mod connect;
 mod decode;
 mod detach;
 mod form;
+#[cfg(test)]
+mod fuzz;
 mod guard;
 mod judge;
 mod parts;

@@ -37,6 +37,7 @@ impl Column {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Relation {
     pub schema: Name,
+    /// As events name it: with its schema, but for `public`.
     pub table: Name,
     pub columns: Vec<Column>,
     /// A part of it has no full replica identity although it has: see [`Self::believed`].

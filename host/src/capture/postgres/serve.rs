@@ -37,7 +37,7 @@ impl<T: Transport> Session<'_, T> {
     /// The tables that a request names, or why it can't be answered.
     fn tables_of(&self, request: &Request) -> Result<Vec<Arc<Table>>, String> {
         let watched = |wanted: &Name| {
-            let found = self.tables.iter().find(|table| *table.name == **wanted);
+            let found = self.tables.iter().find(|table| *table.shown() == **wanted);
             found.cloned().ok_or_else(|| self.why_not(&request.pipeline, wanted))
         };
         request.tables.iter().map(watched).collect()
@@ -45,7 +45,7 @@ impl<T: Transport> Session<'_, T> {
 
     fn why_not(&self, pipeline: &Name, table: &Name) -> String {
         let settings = &self.source.settings;
-        let help = if settings.tables.is_empty() || settings.tables.contains(table) {
+        let help = if settings.watches(table) {
             format!("which does not exist or can't be watched: {}", settings.make_it())
         } else {
             format!("which isn't watched: add \"{table}\" to the `tables` of source {}", settings.name)
@@ -64,6 +64,7 @@ impl<T: Transport> Session<'_, T> {
             record_bytes: self.source.record_bytes,
             streamed: self.streamed.subscribe(),
             beat: Arc::clone(&self.beat),
+            health: self.source.health.clone(),
         };
         let task = self.tasks.spawn(async move {
             let taken = snapshot.take(&request).await;

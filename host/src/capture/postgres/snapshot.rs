@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use pgwire_replication::{PgWireError, ReplicationClient};
+use sqlx::postgres::types::Oid;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row, ValueRef as _};
 use tokio::sync::{Notify, watch};
 
@@ -23,7 +24,9 @@ use crate::config::SourceSettings;
 use crate::event::{Body, Name, Operation, Position};
 use crate::journal::{Journal, JournalError, SnapshotPart};
 
+use super::super::SourceHealth;
 use super::super::error::CaptureError;
+use super::super::progress::Progress;
 use super::super::requests::Request;
 use super::super::rows::Rows;
 use super::catalog::{Table, Types, literal, quote};
@@ -44,12 +47,15 @@ pub(crate) struct Snapshot {
     pub streamed: watch::Receiver<u64>,
     /// Asks for a heartbeat.
     pub beat: Arc<Notify>,
+    pub health: watch::Sender<SourceHealth>,
 }
 
 impl Snapshot {
     /// Takes the snapshot that a pipeline asked for.
     pub(crate) async fn take(&self, request: &Request) -> Result<(), CaptureError> {
+        let progress = Progress::begin(&self.health, &request.pipeline, request.number);
         let mut db = self.address.connect().await?;
+        progress.expects(self.estimate(&mut db).await?);
         let (exporter, point, name) = self.export(&mut db, request).await?;
         // As the stream has them.
         let published = slot::published(&mut db, &self.settings.publication()).await?;
@@ -63,7 +69,7 @@ impl Snapshot {
         let contains = Position { commit: point - 1, index: u32::MAX };
         let part = SnapshotPart { pipeline: Name::clone(&request.pipeline), request: request.number, contains };
         let source = &self.settings.name;
-        let mut out = Rows::begin(source, &self.incarnation, &self.journal, self.record_bytes, part).await?;
+        let mut out = Rows::begin(source, &self.incarnation, &self.journal, self.record_bytes, part, progress).await?;
         for table in &self.tables {
             self.read(&mut tx, &mut types, table, generated, &mut out).await?;
         }
@@ -77,6 +83,17 @@ impl Snapshot {
             return Err(JournalError::Closed.into());
         }
         out.finish().await
+    }
+
+    /// About how many rows there are; `None` where a table was never analyzed.
+    async fn estimate(&self, db: &mut PgConnection) -> Result<Option<u64>, CaptureError> {
+        let oids: Vec<Oid> = self.tables.iter().map(|table| Oid(table.oid)).collect();
+        let sql = "WITH RECURSIVE part(oid) AS (SELECT unnest($1) UNION SELECT i.inhrelid FROM part \
+                     JOIN pg_class p ON p.oid = part.oid AND p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = p.oid) \
+                   SELECT CASE WHEN min(c.reltuples) >= 0 THEN sum(c.reltuples)::int8 END \
+                   FROM part JOIN pg_class c ON c.oid = part.oid WHERE c.relkind = 'r'";
+        let rows: Option<i64> = sqlx::query_scalar(sql).bind(oids).fetch_one(db).await?;
+        Ok(rows.and_then(|rows| u64::try_from(rows).ok()))
     }
 
     /// Makes a temporary slot, and returns its session, its consistent point, and its snapshot's name.

@@ -203,7 +203,8 @@ impl<T: Transport> Session<'_, T> {
                     tokio::select! {
                         biased;
                         _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
-                        received = self.transport.next() => received?,
+                        // Not for each message while the journal is busy: they gather, and are taken together.
+                        received = self.transport.next(), if self.appending.is_none() => received?,
                         appended = appended(&mut self.appending), if self.appending.is_some() => {
                             self.appended(appended)?;
                             continue;
@@ -372,9 +373,9 @@ impl<T: Transport> Session<'_, T> {
             && let Some(chunk) = self.transactions.take_chunk()
         {
             self.settle_append().await?;
-            failpoint::hit(failpoint::APPEND_BEFORE);
+            failpoint::hit(failpoint::CHUNK_BEFORE);
             self.silence.while_busy(self.source.journal.append(chunk)).await?;
-            failpoint::hit(failpoint::APPEND_AFTER);
+            failpoint::hit(failpoint::CHUNK_AFTER);
         }
         Ok(())
     }
@@ -447,5 +448,5 @@ fn fits(relation: &Relation, values: &[super::decode::Datum<'_>]) -> Result<(), 
 }
 
 fn untold(relation: &Relation, lsn: String) -> CaptureError {
-    CaptureError::Untold { table: format!("{}.{}", relation.schema, relation.table), lsn }
+    CaptureError::Untold { table: relation.table.to_string(), lsn }
 }

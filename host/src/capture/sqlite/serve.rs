@@ -44,8 +44,7 @@ impl Session<'_> {
 
     fn why_not(&self, pipeline: &Name, table: &Name) -> String {
         let settings = &self.source.settings;
-        let chosen = settings.tables.is_empty() || settings.tables.iter().any(|t| t.eq_ignore_ascii_case(table));
-        let help = if chosen {
+        let help = if settings.watches(table) {
             format!("which does not exist or can't be watched: {}", settings.make_it())
         } else {
             format!("which isn't watched: add \"{table}\" to the `tables` of source {}", settings.name)
@@ -63,6 +62,7 @@ impl Session<'_> {
             journal: self.source.journal.clone(),
             record_bytes: self.source.record_bytes,
             streamed: self.streamed.subscribe(),
+            health: self.source.health.clone(),
         };
         let task = self.tasks.spawn(async move {
             let taken = snapshot.take(&request).await;

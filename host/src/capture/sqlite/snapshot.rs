@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use crate::event::{Body, Name, Operation, Position};
 use crate::journal::{Journal, JournalError, SnapshotPart};
 
+use super::super::SourceHealth;
+use super::super::progress::Progress;
 use super::super::requests::Request;
 use super::change::change;
 use super::connect;
@@ -30,11 +32,13 @@ pub(crate) struct Snapshot {
     pub record_bytes: u64,
     /// How far the stream of changes is appended, whole transactions only; the session holds the other end.
     pub streamed: watch::Receiver<u64>,
+    pub health: watch::Sender<SourceHealth>,
 }
 
 impl Snapshot {
     /// Takes the snapshot that a pipeline asked for.
     pub(crate) async fn take(&self, request: &Request) -> Result<(), CaptureError> {
+        let progress = Progress::begin(&self.health, &request.pipeline, request.number);
         let mut db = connect::open_reader(&self.path).await?;
         // All from here on sees the database as it is at the first read.
         let mut tx = db.begin().await?;
@@ -42,7 +46,8 @@ impl Snapshot {
             sqlx::query_scalar("SELECT max(seq) FROM _relevo_changes").fetch_one(&mut *tx).await?;
         let contains = Position { commit: contains.unwrap_or_default().cast_unsigned(), index: 0 };
         let part = SnapshotPart { pipeline: Name::clone(&request.pipeline), request: request.number, contains };
-        let mut out = Rows::begin(&self.source, &self.incarnation, &self.journal, self.record_bytes, part).await?;
+        let mut out =
+            Rows::begin(&self.source, &self.incarnation, &self.journal, self.record_bytes, part, progress).await?;
         for watched in &self.tables {
             let form = &watched.form;
             let sql = watched.writer().snapshot();

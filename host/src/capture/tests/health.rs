@@ -12,7 +12,7 @@ async fn a_file_that_is_missing_is_waited_for() {
     host.begin();
     failed(&host, "does not exist; make it, or give another path").await;
     assert!(!host.running.as_ref().unwrap().0.ready());
-    sqlite3(&host.database, TABLE);
+    sqlite3(&host.database.path, TABLE);
     host.health(|health| health.state == SourceState::Running).await;
     assert!(host.running.as_ref().unwrap().0.ready());
     host.sql("insert into t values (1, 0)");
@@ -21,25 +21,12 @@ async fn a_file_that_is_missing_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_that_is_missing_is_waited_for() {
-    let mut host = Host::stopped("tables = [\"t\", \"later\"]").await;
-    sqlite3(&host.database, TABLE);
-    host.begin();
-    failed(&host, "table later does not exist").await;
-    host.sql("insert into t values (1, 0)");
-    assert_eq!(host.changes_until(1).await.len(), 1, "the others go on");
-    host.sql("create table later(id integer primary key)");
-    host.health(|health| health.state == SourceState::Running).await;
-    host.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_locked_is_waited_for() {
     let mut host = Host::stopped("").await;
-    sqlite3(&host.database, &format!("pragma journal_mode = wal; {TABLE}"));
+    sqlite3(&host.database.path, &format!("pragma journal_mode = wal; {TABLE}"));
     use std::io::Write as _;
     let mut lock =
-        Command::new("sqlite3").arg(&host.database).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Command::new("sqlite3").arg(&host.database.path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = lock.stdin.take().unwrap();
     input.write_all(b"begin immediate; insert into t values (1, 1); select 'locked';\n").unwrap();
     let mut said = [0; 6];
@@ -72,7 +59,7 @@ async fn a_rollback_journal_becomes_a_wal() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watermark_waits_for_every_source() {
     let mut host = Host::stopped("").await;
-    sqlite3(&host.database, TABLE);
+    sqlite3(&host.database.path, TABLE);
     let mut absent = host.settings[0].clone();
     absent.name = "absent".into();
     absent.url = "sqlite:absent.db".into();
@@ -90,7 +77,7 @@ async fn a_watermark_waits_for_every_source() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_in_another_encoding_is_said() {
     let mut host = Host::stopped("").await;
-    sqlite3(&host.database, &format!("pragma encoding = 'UTF-16'; {TABLE}"));
+    sqlite3(&host.database.path, &format!("pragma encoding = 'UTF-16'; {TABLE}"));
     host.begin();
     failed(&host, "UTF-16").await;
     host.stop().await;

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::capture::Ingest;
+use crate::config::JournalSettings;
 use crate::event::{Micros, Published};
+use crate::journal::Journal;
 
 fn alert(data: &str, key: Option<&str>) -> Published {
     Published {

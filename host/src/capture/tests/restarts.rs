@@ -3,24 +3,6 @@
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_committed_while_it_was_down_comes_once() {
-    let mut host = Host::new(TABLE).await;
-    host.sql("insert into t values (1, 0)");
-    host.changes_until(1).await;
-    host.stop().await;
-    host.sql("insert into t values (2, 0); replace into t values (1, 1)");
-    host.start().await;
-    host.sql("insert into t values (3, 0)");
-    let changes = host.changes_until(3).await;
-    assert_eq!(changes.len(), 4);
-    let mut folded = BTreeMap::new();
-    fold(&mut folded, &changes);
-    assert_eq!(folded, table(&host.database));
-    assert!(host.gaps().await.is_empty());
-    host.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_change_has_the_same_place_after_a_crash() {
     let mut host = Host::new(TABLE).await;
     host.stop().await;
@@ -33,7 +15,7 @@ async fn the_same_change_has_the_same_place_after_a_crash() {
         tokio::task::yield_now().await;
         sources = host.journal.source("s").await.unwrap();
     }
-    host.kill();
+    host.kill().await;
     // It would belong to the same read, had there been no crash.
     host.sql("insert into t values (9999, 0)");
     host.start().await;
@@ -68,13 +50,13 @@ async fn thirty_crashes_under_two_writers_lose_and_double_nothing() {
         }
         sql
     };
-    let mut writers = [1_200, 60_000].map(|from| sqlite3_meanwhile(&host.database, &writer(from)));
+    let mut writers = [1_200, 60_000].map(|from| host.database.meanwhile(&writer(from)));
     let mut seed = 7_u64;
     for _ in 0..30 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         // A moment of any length: that is what is tried here.
         tokio::time::sleep(Duration::from_millis(seed >> 33 & 63)).await;
-        host.kill();
+        host.kill().await;
         host.begin();
     }
     for writer in &mut writers {
@@ -85,7 +67,7 @@ async fn thirty_crashes_under_two_writers_lose_and_double_nothing() {
     assert!(changes.len() > 2_000, "{}", changes.len());
     let mut folded = BTreeMap::new();
     fold(&mut folded, changes.iter().filter(|change| &*change.table == "t"));
-    assert_eq!(folded, table(&host.database));
+    assert_eq!(folded, table(&host.database.path));
     let hot: Vec<_> = changes.iter().filter(|change| &*change.table == "hot").collect();
     for (counter, change) in hot.iter().enumerate() {
         assert_eq!(change.after.as_deref(), Some(format!(r#"{{"id":1,"v":{counter}}}"#).as_str()));
@@ -106,9 +88,9 @@ async fn a_backup_that_is_put_in_the_files_place_is_a_gap() {
     host.changes_until(2).await;
     let before = host.journal.source("s").await.unwrap().unwrap();
     // While it runs, as an operator would do it.
-    std::fs::remove_file(format!("{}-wal", host.database.display())).unwrap();
-    std::fs::remove_file(format!("{}-shm", host.database.display())).unwrap();
-    std::fs::rename(&backup, &host.database).unwrap();
+    std::fs::remove_file(format!("{}-wal", host.database.path.display())).unwrap();
+    std::fs::remove_file(format!("{}-shm", host.database.path.display())).unwrap();
+    std::fs::rename(&backup, &host.database.path).unwrap();
     host.records(|record| matches!(&record.body, RecordBody::Control(Control::Gap { .. }))).await;
     host.health(|health| health.state == SourceState::Running).await;
     // It has two rows less than nothing: the next change may get a number that was there before.
@@ -120,75 +102,6 @@ async fn a_backup_that_is_put_in_the_files_place_is_a_gap() {
     host.stop().await;
     // And it isn't told again.
     host.start().await;
-    assert_eq!(host.gaps().await.len(), 1);
-    host.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_restored_while_it_was_down_is_a_gap_even_if_it_went_on() {
-    let mut host = Host::new(TABLE).await;
-    let backup = host.folder.path().join("backup.db");
-    host.sql(&format!(".backup {}", backup.display()));
-    host.sql("insert into t values (1, 'a')");
-    host.changes_until(1).await;
-    host.stop().await;
-    // Restored in place, and then written to until the numbers are beyond what was read.
-    host.sql(&format!(".restore {}", backup.display()));
-    host.sql("insert into t values (1, 'b'); insert into t values (2, 'b'); insert into t values (3, 'b')");
-    host.start().await;
-    let gaps = host.gaps().await;
-    assert!(gaps.len() == 1 && gaps[0].contains("restored"), "{gaps:?}");
-    host.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_detached_database_is_a_gap() {
-    let mut host = Host::new(TABLE).await;
-    host.stop().await;
-    let detach = async || super::super::detach(&host.settings[0], host.folder.path()).await.unwrap();
-    let done = detach().await;
-    assert_eq!(done.len(), 2, "triggers and tables: {done:?}");
-    let again = detach().await;
-    assert_eq!(again, Vec::<String>::new());
-    assert_eq!(host.sql("select count(*) from sqlite_schema where name like '%relevo%'"), "0");
-    host.sql("alter table t drop column v; insert into t values (7)");
-    host.start().await;
-    assert_eq!(host.gaps().await.len(), 1);
-    host.sql("insert into t values (8)");
-    assert_eq!(host.changes_until(8).await.len(), 1, "what was unseen stays so: the rebuild reads it");
-    host.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_journal_begins_with_what_is_changed_from_now_on() {
-    let mut host = Host::new(TABLE).await;
-    host.sql("insert into t values (1, 0)");
-    host.changes_until(1).await;
-    host.stop().await;
-    let mut other = Host::stopped("").await;
-    let url = format!("sqlite:{}", host.database.display());
-    other.settings[0].url = url;
-    other.start().await;
-    host.sql("insert into t values (2, 0)");
-    assert_eq!(other.changes_until(2).await.len(), 1);
-    assert!(other.gaps().await.is_empty());
-    other.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_source_that_is_reset_begins_anew_with_one_gap_even_if_it_is_killed_right_after() {
-    let mut host = Host::new(TABLE).await;
-    host.sql("insert into t values (1, 0)");
-    host.changes_until(1).await;
-    let handle = host.running.as_ref().unwrap().0.handles().remove(0);
-    handle.reset("ana").await.unwrap();
-    host.kill();
-    host.sql("insert into t values (2, 0)");
-    assert_eq!(host.gaps().await, ["ana reset the source"]);
-    host.start().await;
-    host.sql("insert into t values (3, 0)");
-    let all = host.changes_until(3).await;
-    assert!(all.iter().all(|change| &*change.key != "2"), "it begins now, and the rows have the rest");
     assert_eq!(host.gaps().await.len(), 1);
     host.stop().await;
 }

@@ -47,7 +47,7 @@ async fn a_column_that_is_renamed_is_a_gap_and_no_change_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_column_can_be_dropped_only_after_detach() {
     let mut host = Host::new("create table t(id integer primary key, v, w)").await;
-    let why = refused(&host.database, "alter table t drop column w");
+    let why = refused(&host.database.path, "alter table t drop column w");
     assert!(why.contains("error in trigger _relevo_"), "{why}");
     host.sql("insert into t values (1, 'a', 'b')");
     assert_eq!(host.changes_until(1).await[0].after.as_deref(), Some(r#"{"id":1,"v":"a","w":"b"}"#), "it goes on");
@@ -73,7 +73,7 @@ async fn a_database_of_an_earlier_format_is_said_and_can_be_detached() {
         insert into _relevo_meta values ('format', '1'), ('incarnation', 'x'), ('table:t', '[\"id\",\"v\"]');
         insert into _relevo_changes(tbl, op) values ('', '=')";
     let mut host = Host::stopped("").await;
-    sqlite3(&host.database, earlier);
+    sqlite3(&host.database.path, earlier);
     host.begin();
     let failed = host.health(|health| matches!(&health.state, SourceState::Failed { .. })).await;
     let SourceState::Failed { reason } = failed.state else { unreachable!() };

@@ -12,7 +12,7 @@ async fn how_long_from_commit_to_journal() {
         let mut host = Host::new(TABLE).await;
         let bell = host.running.as_ref().unwrap().0.bell("s").unwrap();
         let mut db = SqliteConnectOptions::new()
-            .filename(&host.database)
+            .filename(&host.database.path)
             .synchronous(sqlx::sqlite::SqliteSynchronous::Normal)
             .connect()
             .await

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::sources;
 use crate::capture;
-use crate::cli::ask::{Content, Operator};
+use crate::cli::ask::{Content, Operator, escaped};
 use crate::cli::{runtime, say};
 use crate::journal::{self, Journal};
 
@@ -27,7 +27,8 @@ impl Reset {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.operator.config()?;
         if self.operator.is_elsewhere() || journal::in_use(&config.data) {
-            self.operator.ask(Method::POST, &format!("/api/v1/sources/{}/reset", self.source), Content::Nothing)?;
+            let path = format!("/api/v1/sources/{}/reset", escaped(&self.source));
+            self.operator.ask(Method::POST, &path, Content::Nothing)?;
             say(format_args!("source {} begins anew; its pipelines are rebuilt (see /readyz)", self.source));
             return Ok(ExitCode::SUCCESS);
         }

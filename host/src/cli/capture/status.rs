@@ -78,6 +78,12 @@ fn shown(source: &Value) -> Vec<String> {
         add("until lost", Some(of("safe_bytes")));
         add("unread", Some(of("lag_bytes")));
     }
+    for snapshot in source["snapshots"].as_array().into_iter().flatten() {
+        let mib = snapshot["bytes"].as_f64().unwrap_or_default() / f64::from(1 << 20);
+        let about = snapshot.get("estimated_rows").map_or_else(String::new, |rows| format!(" of about {rows}"));
+        let rows = text(&snapshot["rows"]);
+        add("snapshot", Some(format!("for {}: {rows}{about} rows, {mib:.1} MiB", text(&snapshot["pipeline"]))));
+    }
     add(
         "last error",
         source.get("last_error").map(|error| format!("{}: {}", text(&error["at"]), text(&error["what"]))),
@@ -93,7 +99,8 @@ mod tests {
     fn people_get_a_line_for_each_fact() {
         let slot = json!({"name": "relevo_gad", "wal_status": "extended", "active": true, "retained_bytes": 3 << 20, "lag_bytes": 0});
         let source = json!({"name": "gad", "kind": "postgres", "state": "running", "position": "0/16B3748 2", "lag_ms": 70,
-            "behind": 3, "tables": ["a", "b"], "slot": slot});
+            "behind": 3, "tables": ["a", "b"], "slot": slot,
+            "snapshots": [{"pipeline": "panel", "rows": 3000, "bytes": 3 << 19, "estimated_rows": 9000}, {"pipeline": "p", "rows": 0, "bytes": 0}]});
         let lines = shown(&source).join("\n");
         for line in [
             "gad (postgres): running",
@@ -103,6 +110,8 @@ mod tests {
             "slot         relevo_gad, extended",
             "retained     3.0 MiB",
             "until lost   no limit",
+            "snapshot     for panel: 3000 of about 9000 rows, 1.5 MiB",
+            "snapshot     for p: 0 rows, 0.0 MiB",
         ] {
             assert!(lines.contains(line), "{line} is not in\n{lines}");
         }

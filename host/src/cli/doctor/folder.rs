@@ -8,10 +8,12 @@ use rustix::fs::{Access, access, statvfs};
 
 use super::Finding;
 use crate::auth::{Secret, SecretError};
+use crate::backup;
 use crate::config::Config;
 
 pub(super) fn all(config: &Config) -> Vec<Finding> {
     let mut findings = vec![usable(&config.data)];
+    findings.extend(restored(&config.data));
     findings.extend(room(config));
     findings.extend(disk("data folder", &config.data));
     findings.push(secret(config));
@@ -38,6 +40,13 @@ fn usable(data: &Path) -> Finding {
     } else {
         Finding::ok(check, format!("{shown} isn't there yet; the first start makes it"))
     }
+}
+
+/// The server refuses a folder with half of a backup in it.
+fn restored(data: &Path) -> Option<Finding> {
+    let found = backup::interrupted(data).err()?.to_string();
+    let (found, remedy) = found.split_once("; ").unwrap_or((&found, "make it again"));
+    Some(Finding::problem("restore", found, remedy))
 }
 
 /// What the journal may still grow to must have room.

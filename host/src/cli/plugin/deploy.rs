@@ -8,7 +8,7 @@ use axum::http::Method;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::ask::{Content, Files, Operator};
+use crate::cli::ask::{Content, Files, Operator, escaped};
 use crate::cli::{one_line, say};
 
 #[derive(Args)]
@@ -22,7 +22,8 @@ pub(super) struct Deploy {
 impl Deploy {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (name, files) = read(&self.file)?;
-        let answer = self.operator.ask(Method::PUT, &format!("/api/v1/plugins/{name}"), Content::Files(files))?;
+        let path = format!("/api/v1/plugins/{}", escaped(&name));
+        let answer = self.operator.ask(Method::PUT, &path, Content::Files(files))?;
         Ok(told(&answer))
     }
 }

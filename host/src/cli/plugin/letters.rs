@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use axum::http::Method;
 use clap::Args;
 
-use crate::cli::ask::{Content, Operator};
+use crate::cli::ask::{Content, Operator, escaped};
 use crate::cli::{one_line, say};
 
 #[derive(Args)]
@@ -43,7 +43,7 @@ impl DeadLetters {
         loop {
             let mut path = format!("/api/v1/dead-letters?limit=200&after={after}");
             if let Some(pipeline) = &self.pipeline {
-                path.push_str(&format!("&pipeline={pipeline}"));
+                path.push_str(&format!("&pipeline={}", escaped(pipeline)));
             }
             let answer = self.operator.ask(Method::GET, &path, Content::Nothing)?;
             let page = answer["letters"].as_array().cloned().unwrap_or_default();

@@ -6,7 +6,7 @@ use axum::http::Method;
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::ask::{Content, Operator};
+use crate::cli::ask::{Content, Operator, escaped};
 use crate::cli::{one_line, say};
 use crate::event::Micros;
 
@@ -67,7 +67,7 @@ pub(super) struct Versions {
 
 impl Versions {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let path = format!("/api/v1/plugins/{}", self.plugin);
+        let path = format!("/api/v1/plugins/{}", escaped(&self.plugin));
         let answer = self.operator.ask(Method::GET, &path, Content::Nothing)?;
         let serving: Vec<&str> = answer["pipelines"]
             .as_array()

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use axum::http::Method;
 use clap::{Args, ValueEnum};
 
-use crate::cli::ask::{Content, Operator};
+use crate::cli::ask::{Content, Operator, escaped};
 use crate::cli::{one_line, say};
 
 #[derive(Args)]
@@ -39,7 +39,7 @@ enum Level {
 impl Logs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let level = self.level.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        let base = format!("/api/v1/plugins/{}/logs?level={level}", self.plugin);
+        let base = format!("/api/v1/plugins/{}/logs?level={level}", escaped(&self.plugin));
         let mut after = 0;
         loop {
             // The first answer is what is there; the next ones wait for what comes.

@@ -6,7 +6,7 @@ use axum::http::Method;
 use clap::Args;
 
 use super::deploy::told;
-use crate::cli::ask::{Content, Operator};
+use crate::cli::ask::{Content, Operator, escaped};
 use crate::cli::say;
 
 #[derive(Args)]
@@ -21,10 +21,9 @@ pub(super) struct Rollback {
 
 impl Rollback {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut path = format!("/api/v1/plugins/{}/rollback", self.plugin);
+        let mut path = format!("/api/v1/plugins/{}/rollback", escaped(&self.plugin));
         if let Some(version) = &self.version {
-            // In a query, a plus is a space.
-            path.push_str(&format!("?version={}", version.replace('+', "%2B")));
+            path.push_str(&format!("?version={}", escaped(version)));
         }
         Ok(told(&self.operator.ask(Method::POST, &path, Content::Nothing)?))
     }
@@ -57,7 +56,8 @@ impl Resume {
 }
 
 fn wish(operator: &Operator, plugin: &str, what: &str, outcome: &str) -> anyhow::Result<ExitCode> {
-    let answer = operator.ask(Method::POST, &format!("/api/v1/plugins/{plugin}/{what}"), Content::Nothing)?;
+    let path = format!("/api/v1/plugins/{}/{what}", escaped(plugin));
+    let answer = operator.ask(Method::POST, &path, Content::Nothing)?;
     for wish in answer["wishes"].as_array().into_iter().flatten() {
         say(format_args!("pipeline {} {outcome}", wish["pipeline"].as_str().unwrap_or_default()));
     }
@@ -75,7 +75,7 @@ pub(super) struct Skip {
 
 impl Skip {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let path = format!("/api/v1/pipelines/{}/skip/{}", self.pipeline, self.event);
+        let path = format!("/api/v1/pipelines/{}/skip/{}", escaped(&self.pipeline), self.event);
         self.operator.ask(Method::POST, &path, Content::Nothing)?;
         say(format_args!("event {} becomes a dead letter, and {} goes on", self.event, self.pipeline));
         Ok(ExitCode::SUCCESS)

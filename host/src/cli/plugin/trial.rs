@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::deploy::read;
-use crate::cli::ask::{Content, Operator};
+use crate::cli::ask::{Content, Operator, escaped};
 use crate::cli::{duration, say};
 
 /// How often a live trial says how it goes, if it goes on.
@@ -41,7 +41,7 @@ pub(super) struct Trial {
 impl Trial {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (name, files) = read(&self.file)?;
-        let mut path = format!("/api/v1/plugins/{name}/trial?pipeline={}", self.pipeline);
+        let mut path = format!("/api/v1/plugins/{}/trial?pipeline={}", escaped(&name), escaped(&self.pipeline));
         let whole = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
         let live = self.live.map(|time| time.map_or(0, whole));
         for (key, value) in [("from", self.from), ("to", self.to), ("live", live)] {

@@ -126,6 +126,35 @@ async fn chunks_of_another_life_of_the_source_are_dropped() {
 }
 
 #[tokio::test]
+async fn an_append_from_before_where_its_source_stands_is_refused_and_does_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).await;
+    journal.append(append(1..=2)).await.unwrap();
+    journal.append(chunk(5..=6)).await.unwrap();
+    let stands = journal.source("gad").await.unwrap();
+    // Alone in its transaction, and among others.
+    let (early, neighbour, chunks) = tokio::join!(
+        journal.append(nothing(3)),
+        journal.append(Append { source: "other".into(), ..append(1..=1) }),
+        journal.append(chunk(3..=4))
+    );
+    neighbour.unwrap();
+    for refused in [early, chunks, journal.append(nothing(5)).await] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, JournalError::Backwards { .. }), "{error}");
+        assert!(error.to_string().starts_with("source gad stands at 6/0"), "{error}");
+    }
+    assert_eq!(journal.source("gad").await.unwrap(), stands, "the source has not moved");
+    assert_eq!(shape(&all(&journal).await), [(1, 2, vec![1, 2]), (3, 3, vec![3])], "no chunk can be seen");
+    // It goes on where it stood; and the next life of the source begins where it likes.
+    journal.append(append(7..=7)).await.unwrap();
+    assert_eq!(shape(&all(&journal).await)[2..], [(4, 5, vec![4, 5]), (6, 6, vec![6])]);
+    journal.append(Append { incarnation: "two".into(), ..append(1..=1) }).await.unwrap();
+    journal.close().await;
+    assert!(check(folder.path()).await.unwrap().is_some_and(|report| report.sound));
+}
+
+#[tokio::test]
 async fn a_snapshot_doesnt_move_its_source_and_begins_anew_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path()).await;

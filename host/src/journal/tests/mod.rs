@@ -23,6 +23,7 @@ mod kills;
 mod letters;
 mod log;
 mod retention;
+mod room;
 mod speed;
 mod upgrades;
 

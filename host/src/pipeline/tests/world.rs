@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
-use super::super::worker::Crash;
+use super::super::context::Crash;
 use super::super::{Health, Pipelines};
 use crate::config::{Config, JournalSettings};
 use crate::event::{Body, Change, Event, Micros, Number, Operation, Position, Published};

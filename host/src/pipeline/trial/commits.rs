@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::super::context::Context;
 use super::super::failure::Stop;
 use super::super::feed::Feed;
-use super::super::worker::Context;
 use crate::event::{Body, Number};
 use crate::journal::{Committed, Control, LetterEnd, Record, RecordBody};
 

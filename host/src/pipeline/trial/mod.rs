@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::batch::{Next, View, cut};
 use super::chain::Chain;
+use super::context::Context;
 use super::failure::{Stop, settle};
 use super::feed::Feed;
 use super::health::Board;
@@ -13,7 +14,7 @@ use super::meta::Meta;
 use super::reference;
 use super::swap;
 use super::wants::Wants;
-use super::worker::{Context, take_memory};
+use super::worker::take_memory;
 use crate::event::{Name, Number};
 use crate::journal::{Control, JournalError, RecordBody};
 use crate::sandbox::State;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::super::chain::{Chain, Memory};
+use super::super::context::Context;
 use super::super::failure::{Made, Sink, Stop};
 use super::super::outputs::Ids;
-use super::super::worker::Context;
 use super::comparison::Comparison;
 use crate::event::{Name, Number};
 use crate::journal::{DeadLetter, JournalError};

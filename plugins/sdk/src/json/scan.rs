@@ -8,6 +8,8 @@ use std::borrow::Cow;
 pub(super) fn members<'a, const N: usize>(text: &'a str, names: &[&str; N]) -> [&'a str; N] {
     let mut found = [""; N];
     let mut left = N;
+    // Rows mostly have their columns in the order in which they are asked for: look there first.
+    let mut next = 0;
     let mut at = Cursor::new(text);
     if at.open(b'{').is_none() {
         return found;
@@ -18,15 +20,26 @@ pub(super) fn members<'a, const N: usize>(text: &'a str, names: &[&str; N]) -> [
             Text { raw, plain: true } => raw.get(1..raw.len() - 1).map(Cow::Borrowed),
             Text { raw, plain: false } => self::text(raw),
         };
-        for (name_wanted, place) in names.iter().zip(&mut found) {
+        let wanted = |at: &usize| name.as_deref() == Some(names[*at]);
+        if let Some(at) = (next..N).chain(0..next).find(wanted) {
+            next = at + 1;
             // A value is never empty, so an empty place was not found before.
-            if name.as_deref() == Some(name_wanted) && place.is_empty() {
-                *place = value;
+            if found[at].is_empty() {
+                found[at] = value;
                 left -= 1;
             }
         }
         if left == 0 || at.open(b',').is_none() {
             break;
+        }
+    }
+    if left > 0 {
+        // A name that is asked for twice was given its value once.
+        for (place, name) in names.iter().enumerate() {
+            if let Some(same) = names[..place].iter().position(|other| other == name) {
+                let value = [found[same], found[place]].into_iter().find(|value| !value.is_empty()).unwrap_or("");
+                (found[same], found[place]) = (value, value);
+            }
         }
     }
     found

@@ -2,6 +2,7 @@
 
 use super::refusals::finding;
 use super::*;
+use crate::config::SourceSettings;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_whose_key_must_not_enter_is_not_watched() {

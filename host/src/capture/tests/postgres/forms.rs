@@ -72,21 +72,6 @@ async fn a_change_that_brings_values_is_a_gap_also_while_nobody_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_was_made_anew_while_nobody_read_is_a_gap() {
-    let mut host = Host::new(TABLE).await;
-    host.sql("insert into t values (1, 'a')");
-    host.changes_until("1").await;
-    host.end().await;
-    host.sql(&format!("drop table t; {TABLE}"));
-    host.start().await;
-    let gaps = host.gaps().await;
-    assert!(gaps.len() == 1 && gaps[0].contains("made anew"), "{gaps:?}");
-    host.sql("insert into t values (2, 'b')");
-    host.changes_until("2").await;
-    assert_eq!(host.gaps().await.len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_virtual_generated_column_never_makes_the_applications_updates_fail() {
     let mut host = Host::over(Postgres::start(), "").await;
     if host.sql("show server_version_num").parse::<u32>().unwrap() < 180_000 {

@@ -1,6 +1,7 @@
 //! What the preflight finds about tables and roles, and that the statement it gives mends it.
 
 use super::*;
+use crate::capture::SourceHealth;
 use crate::capture::postgres::{Finding, preflight};
 
 /// The finding with this text.

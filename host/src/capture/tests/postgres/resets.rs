@@ -3,36 +3,6 @@
 use super::super::super::status;
 use super::*;
 
-async fn reset(host: &Host) {
-    let handle = host.running.as_ref().unwrap().0.handles().remove(0);
-    handle.reset("ana").await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_is_reset_begins_anew_with_one_gap_even_if_it_is_killed_right_after() {
-    let mut host = Host::new(TABLE).await;
-    host.sql("insert into t values (1, 'a')");
-    host.changes_until("1").await;
-    let before = host.journal.source("s").await.unwrap().unwrap().incarnation;
-    reset(&host).await;
-    host.end().await;
-    assert_eq!(host.gaps().await, ["ana reset the source"]);
-    host.sql("insert into t values (2, 'is in the rows, and no event')");
-    host.start().await;
-    host.sql("insert into t values (3, 'c')");
-    let all = host.changes_until("3").await;
-    assert!(all.iter().all(|change| &*change.key != "2"), "it begins now");
-    assert_ne!(host.journal.source("s").await.unwrap().unwrap().incarnation, before);
-    // While it runs, and twice.
-    reset(&host).await;
-    reset(&host).await;
-    host.health(|health| health.state == SourceState::Running).await;
-    host.sql("insert into t values (4, 'd')");
-    host.changes_until("4").await;
-    let gaps = host.gaps().await;
-    assert!((2..=3).contains(&gaps.len()), "a second reset finds nothing to forget, or a place: {gaps:?}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gap_is_told_once_however_often_the_new_slot_fails() {
     let mut host = Host::new(TABLE).await;

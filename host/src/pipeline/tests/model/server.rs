@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use super::super::super::worker::Crash;
+use super::super::super::context::Crash;
 use super::super::super::{DeployError, Desk, Health, Outcome, Pipelines, Status};
 use super::super::world::{World, sandbox};
 use super::operations::{Operation, Setting};
