@@ -130,7 +130,7 @@ pub(crate) async fn place(
         }
     }
     let start = match slot {
-        Some(Slot { confirmed, lost: None, .. }) if lost_before != Some(Forgotten::Reset) => confirmed,
+        Some(Slot { confirmed, lost: None, .. }) if matches!(lost_before, None | Some(Forgotten::Gap)) => confirmed,
         lost => {
             if lost.is_some() {
                 within(patience, "the drop of the slot", slot::drop(db, &name)).await?;

@@ -16,6 +16,7 @@ use super::super::{Capture, SourceHealth, SourceState};
 use super::{LONG, appends, changes, fold};
 
 mod forms;
+mod refusals;
 mod resets;
 mod silence;
 
