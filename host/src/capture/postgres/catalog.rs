@@ -43,6 +43,11 @@ pub(crate) struct TableColumn {
     pub is_virtual: bool,
 }
 
+/// A table as people name it: without `public`.
+pub(crate) fn shown(schema: &str, name: &str) -> String {
+    if schema == "public" { name.to_owned() } else { format!("{schema}.{name}") }
+}
+
 impl Table {
     /// As statements name it.
     pub(crate) fn quoted(&self) -> String {
@@ -51,7 +56,7 @@ impl Table {
 
     /// As people name it: without `public`.
     pub(crate) fn shown(&self) -> String {
-        if &*self.schema == "public" { self.name.to_string() } else { format!("{}.{}", self.schema, self.name) }
+        shown(&self.schema, &self.name)
     }
 
     /// Whether an entry of the settings' `tables` means it.

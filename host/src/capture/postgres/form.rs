@@ -17,6 +17,9 @@ use super::super::error::CaptureError;
 use super::catalog::Table;
 use super::decode::RelationMessage;
 
+/// In the place of a form that isn't kept any more.
+const FORGOTTEN: &str = "";
+
 /// A table's form.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Form {
@@ -174,30 +177,20 @@ impl Form {
 
     /// The form that the journal has of a table.
     pub(crate) async fn kept(journal: &Journal, source: &str, table: &Table) -> Result<Option<Self>, CaptureError> {
-        let kept = journal.source(&place(source, table)).await?;
+        let kept = journal.source(&place(source, &table.schema, &table.name)).await?;
         // What another version wrote is as if it weren't there.
         Ok(kept.and_then(|kept| serde_json::from_str(&kept.token).ok()))
     }
 
     pub(crate) async fn keep(&self, journal: &Journal, source: &str, table: &Table) -> Result<(), CaptureError> {
-        let append = Append {
-            source: place(source, table),
-            incarnation: "form".into(),
-            position: Position { commit: 0, index: 0 },
-            // Texts and numbers alone: nothing that can't be written.
-            token: serde_json::to_string(self).unwrap_or_default().into(),
-            events: Vec::new(),
-            complete: true,
-            snapshot: None,
-        };
-        journal.append(append).await?;
-        Ok(())
+        // Texts and numbers alone: nothing that can't be written.
+        write(journal, place(source, &table.schema, &table.name), serde_json::to_string(self).unwrap_or_default()).await
     }
 }
 
 /// Where the journal keeps it: as the place of a source that no setting can name.
-fn place(source: &str, table: &Table) -> Name {
-    format!("{source}:{}.{}", table.schema, table.name).into()
+fn place(source: &str, schema: &str, name: &str) -> Name {
+    format!("{source}:{schema}.{name}").into()
 }
 
 #[cfg(test)]
@@ -207,6 +200,39 @@ mod tests {
 
     const BIGINT: u32 = 20;
     const TEXT: u32 = 25;
+/// Schema and name of a source's tables whose form the journal has.
+pub(crate) async fn known(journal: &Journal, source: &str) -> Result<Vec<(String, String)>, CaptureError> {
+    let prefix = format!("{source}:");
+    let kept = journal.sources(&prefix).await?;
+    let kept = kept.iter().filter(|(_, kept)| *kept.token != *FORGOTTEN);
+    let table = |name: &str| {
+        let (schema, name) = name.strip_prefix(&prefix)?.split_once('.')?;
+        Some((schema.to_owned(), name.to_owned()))
+    };
+    let mut tables: Vec<_> = kept.filter_map(|(name, _)| table(name)).collect();
+    tables.sort();
+    Ok(tables)
+}
+
+/// Forgets the form of a table: if it is watched again, it is a new one.
+pub(crate) async fn forget(journal: &Journal, source: &str, schema: &str, name: &str) -> Result<(), CaptureError> {
+    write(journal, place(source, schema, name), FORGOTTEN.into()).await
+}
+
+async fn write(journal: &Journal, place: Name, token: String) -> Result<(), CaptureError> {
+    let append = Append {
+        source: place,
+        incarnation: "form".into(),
+        position: Position { commit: 0, index: 0 },
+        token: token.into(),
+        events: Vec::new(),
+        complete: true,
+        snapshot: None,
+    };
+    journal.append(append).await?;
+    Ok(())
+}
+
 
     fn column(name: &str, number: i16) -> Column {
         let kind = if name == "id" { BIGINT } else { TEXT };

@@ -89,6 +89,36 @@ async fn a_table_that_was_made_anew_while_nobody_read_is_a_gap() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_virtual_generated_column_never_makes_the_applications_updates_fail() {
     let mut host = Host::over(Postgres::start(), "").await;
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_went_while_nobody_read_is_one_gap_and_may_come_back() {
+    let more = "create table u (id bigint primary key); alter table u replica identity full";
+    let mut host = Host::new(&format!("{TABLE}; {more}")).await;
+    host.sql("insert into u values (1); insert into t values (1, 'a')");
+    host.changes_until("1").await;
+    host.end().await;
+    host.sql("update t set v = 'nobody was told'; drop table t");
+    host.start().await;
+    let gone = "table t was dropped, or is not watched any more";
+    assert_eq!(host.gaps().await, [gone]);
+    host.end().await;
+    host.start().await;
+    assert_eq!(host.gaps().await, [gone], "it is told once");
+    // Taken out of the settings, and put back.
+    host.sql(TABLE);
+    host.end().await;
+    host.start().await;
+    host.sql("insert into t values (2, 'b')");
+    host.changes_until("2").await;
+    let before = host.gaps().await.len();
+    for (tables, told) in [(vec!["u"], gone), (vec![], "table t is watched from now on, and it has rows already")] {
+        host.end().await;
+        host.settings[0].tables = tables.into_iter().map(Into::into).collect();
+        host.start().await;
+        assert_eq!(host.gaps().await.last().map(String::as_str), Some(told));
+    }
+    assert_eq!(host.gaps().await.len() - before, 2, "{:?}", host.gaps().await);
+}
+
     if host.sql("show server_version_num").parse::<u32>().unwrap() < 180_000 {
         println!("not before PostgreSQL 18: nothing to see");
         return;
