@@ -1,4 +1,4 @@
-//! What the server refuses to stream.
+//! What the server refuses to stream, and rows that can't be told of.
 
 use super::*;
 
@@ -45,4 +45,23 @@ async fn a_publication_that_was_dropped_is_a_gap_and_the_source_begins_anew_with
     host.sql("insert into t values (3, 'seen')");
     let keys: Vec<_> = host.changes_until("3").await.iter().map(|change| change.key.to_string()).collect();
     assert_eq!(keys, ["1", "2", "3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wide_key_under_the_default_identity_is_told_when_another_column_changes() {
+    let mut host = Host::over(Postgres::start(), "").await;
+    host.sql("create table t (id text primary key, v text, big text); alter table t alter id set storage external");
+    host.begin();
+    // There is advice about the identity.
+    host.failed("is not FULL").await;
+    host.sql(
+        "insert into t select string_agg(md5(n::text), ''), 'a', repeat('x', 9000) from generate_series(1, 70) as n",
+    );
+    host.sql("update t set v = 'b'; insert into t values ('end')");
+    let all = host.changes_until("end").await;
+    let key = host.sql("select id from t where v = 'b'");
+    let told: Vec<_> = all.iter().map(|change| (change.operation, &*change.key)).collect();
+    let (insert, update) = ((Operation::Insert, key.as_str()), (Operation::Update, key.as_str()));
+    assert_eq!(told, [insert, update, (Operation::Insert, "end")]);
+    assert!(all[1].after.as_ref().unwrap().starts_with(&format!("{{\"id\":\"{key}\",\"v\":\"b\"")), "{:?}", all[1]);
 }
