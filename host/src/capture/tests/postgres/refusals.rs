@@ -65,3 +65,28 @@ async fn a_wide_key_under_the_default_identity_is_told_when_another_column_chang
     assert_eq!(told, [insert, update, (Operation::Insert, "end")]);
     assert!(all[1].after.as_ref().unwrap().starts_with(&format!("{{\"id\":\"{key}\",\"v\":\"b\"")), "{:?}", all[1]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cant_be_told_of_stands_in_the_way_until_one_of_the_two_ways_out_is_taken() {
+    let mut host = Host::new(&format!("{TABLE}; create table u (v text); alter table u replica identity full")).await;
+    for (key, way_out) in [("1", "list all other tables in `tables`"), ("2", "`relevo capture reset`")] {
+        host.sql("insert into u values (repeat('x', 300000))");
+        let reason = host.failed("can't be told of").await;
+        assert!(reason.contains(way_out), "{reason}");
+        if key == "1" {
+            host.end().await;
+            host.settings[0].tables = vec!["t".into()];
+            host.start().await;
+        } else {
+            host.running.as_ref().unwrap().0.handles().remove(0).reset("ana").await.unwrap();
+            host.health(|health| health.state == SourceState::Running).await;
+        }
+        host.sql(&format!("insert into t values ({key}, 'goes on')"));
+        host.changes_until(key).await;
+        if key == "1" {
+            host.end().await;
+            host.settings[0].tables = Vec::new();
+            host.start().await;
+        }
+    }
+}
