@@ -43,6 +43,9 @@ struct Column {
     filled: bool,
     /// The stream may not have it.
     generated: bool,
+    /// The transaction that wrote it into the catalog last. None: an earlier version kept it.
+    #[serde(default)]
+    written: Option<u32>,
 }
 
 /// What became of a table.
@@ -59,7 +62,7 @@ impl Form {
     pub(crate) async fn read(db: &mut PgConnection, table: &Table) -> Result<Self, CaptureError> {
         let columns = sqlx::query(
             "SELECT attname::text, attnum, atttypid, atttypmod, \
-               atthasdef OR atthasmissing OR attidentity <> '' OR attgenerated <> '', attgenerated <> '' \
+               atthasdef OR atthasmissing OR attidentity <> '' OR attgenerated <> '', attgenerated <> '', xmin::text \
              FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         );
         let columns = columns.bind(Oid(table.oid)).fetch_all(&mut *db).await?;
@@ -72,6 +75,7 @@ impl Form {
                 modifier: row.try_get(3)?,
                 filled: row.try_get(4)?,
                 generated: row.try_get(5)?,
+                written: row.try_get::<String, _>(6)?.parse().ok(),
             })
         };
         let columns = columns.iter().map(column).collect::<sqlx::Result<_>>()?;
@@ -105,6 +109,8 @@ impl Form {
         excluded: &[Box<str>],
     ) -> (Self, Option<Reshaped>) {
         let rewritten = catalog.files.iter().any(|(part, file)| self.files.get(part).is_some_and(|f| f != file));
+        // While rows of a former form come, the catalog's is a later one.
+        let described = catalog.is_described(message);
         let mut columns = Vec::new();
         let (mut changes, mut unseen) = (Vec::new(), false);
         if self.oid != catalog.oid {
@@ -120,6 +126,7 @@ impl Form {
                 modifier: streamed.modifier,
                 filled: there.is_none_or(|column| column.filled),
                 generated: there.is_some_and(|column| column.generated),
+                written: if described { there } else { self.column(streamed.name) }.and_then(|column| column.written),
             };
             if let Some((change, values)) = self.change(&column, rewritten) {
                 changes.push(change);
@@ -132,8 +139,7 @@ impl Form {
             self.columns.iter().filter(|column| !streams(&column.name)).partition(|column| column.generated);
         changes.extend(gone.iter().map(|column| format!("column {} is gone", column.name)));
         columns.extend(unstreamed.into_iter().filter(|column| catalog.column(&column.name).is_some()).cloned());
-        // While rows of a former form come, the files are those of a later one.
-        let files = if catalog.is_described(message) { &catalog.files } else { &self.files };
+        let files = if described { &catalog.files } else { &self.files };
         let widest = columns.iter().filter_map(|column| column.number).max().unwrap_or_default();
         let form = Self { oid: catalog.oid, width: self.width.max(widest), columns, files: files.clone() };
         (form, (!changes.is_empty()).then(|| Reshaped { what: changes.join("; "), unseen }))
@@ -163,6 +169,8 @@ impl Form {
                 Some(_) => (format!("column {name} is new"), false),
             });
         };
+        let differs =
+            |before: Option<u32>, now: Option<u32>| before.zip(now).is_some_and(|(before, now)| before != now);
         let other = matches!((before.number, now.number), (Some(before), Some(now)) if before != now);
         if other {
             Some((format!("column {name} was made anew"), true))
@@ -170,6 +178,10 @@ impl Form {
             Some((format!("column {name} has another type"), true))
         } else if before.modifier != now.modifier {
             Some((format!("column {name} has another size"), rewritten))
+        } else if rewritten && differs(before.written, now.written) {
+            // As `ALTER COLUMN … TYPE`, of the same type, `USING` something does it. (So does `VACUUM FULL` if the
+            // column had come with a default that rows didn't have in them.)
+            Some((format!("column {name} may have been altered: the rows were written anew"), true))
         } else {
             None
         }
@@ -188,18 +200,6 @@ impl Form {
     }
 }
 
-/// Where the journal keeps it: as the place of a source that no setting can name.
-fn place(source: &str, schema: &str, name: &str) -> Name {
-    format!("{source}:{schema}.{name}").into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::decode::RelationColumn;
-    use super::*;
-
-    const BIGINT: u32 = 20;
-    const TEXT: u32 = 25;
 /// Schema and name of a source's tables whose form the journal has.
 pub(crate) async fn known(journal: &Journal, source: &str) -> Result<Vec<(String, String)>, CaptureError> {
     let prefix = format!("{source}:");
@@ -233,10 +233,30 @@ async fn write(journal: &Journal, place: Name, token: String) -> Result<(), Capt
     Ok(())
 }
 
+/// Where the journal keeps it: as the place of a source that no setting can name.
+fn place(source: &str, schema: &str, name: &str) -> Name {
+    format!("{source}:{schema}.{name}").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decode::RelationColumn;
+    use super::*;
+
+    const BIGINT: u32 = 20;
+    const TEXT: u32 = 25;
 
     fn column(name: &str, number: i16) -> Column {
         let kind = if name == "id" { BIGINT } else { TEXT };
-        Column { name: name.into(), number: Some(number), kind, modifier: -1, filled: false, generated: false }
+        Column {
+            name: name.into(),
+            number: Some(number),
+            kind,
+            modifier: -1,
+            filled: false,
+            generated: false,
+            written: Some(50),
+        }
     }
 
     fn form(columns: Vec<Column>) -> Form {
@@ -309,6 +329,20 @@ async fn write(journal: &Journal, place: Name, token: String) -> Result<(), Capt
         unseen(becomes(&other(1700, -1)), "column v has another type");
         seen(becomes(&other(TEXT, 20)), "column v has another size");
         unseen(becomes(&Form { files: [(7, 71)].into(), ..other(TEXT, 20) }), "column v has another size");
+    }
+
+    #[test]
+    fn a_column_that_was_altered_is_a_gap_where_rows_were_written_anew() {
+        let altered = |written| form(vec![column("id", 1), Column { written, ..column("v", 2) }]);
+        let rewritten = |form: Form| Form { files: [(7, 71)].into(), ..form };
+        let told = "column v may have been altered: the rows were written anew";
+        unseen(becomes(&rewritten(altered(Some(51)))), told);
+        assert_eq!(becomes(&altered(Some(51))), None, "its statistics, say");
+        assert_eq!(becomes(&rewritten(altered(None))), None, "another version kept it");
+        // An excluded one brings nothing that anybody saw.
+        let secret = |written| form(vec![column("id", 1), Column { written, ..column("secret", 2) }]);
+        let rewritten = rewritten(secret(Some(51)));
+        seen(described(&secret(Some(50)), &rewritten, &rewritten).1, &told.replace(" v ", " secret "));
     }
 
     #[test]
