@@ -44,7 +44,14 @@ pub(crate) use transaction::lsn;
 
 /// One session with the source's database, until told to stop.
 pub(crate) async fn session(source: &Source, shutdown: &mut watch::Receiver<bool>) -> Result<(), CaptureError> {
-    let ended = async { stream::open(source).await?.run(shutdown).await };
+    let mut stopped = shutdown.clone();
+    let opened = tokio::select! {
+        biased;
+        // What waits for somebody else, as for a slot, may wait for hours.
+        _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+        opened = stream::open(source) => opened,
+    };
+    let ended = async { opened?.run(shutdown).await };
     match ended.await {
         Err(CaptureError::Wire(error)) => Err(refusal::explained(source, error).await),
         ended => ended,

@@ -135,7 +135,13 @@ pub(crate) async fn place(
             if lost.is_some() {
                 within(patience, "the drop of the slot", slot::drop(db, &name)).await?;
             }
-            let starting = |reason: String| source.say(super::super::SourceState::Failed { reason: reason.into() });
+            let mut told = false;
+            let starting = |reason: String| {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(source = %source.settings.name, "{reason}");
+                }
+                source.say(super::super::SourceState::Failed { reason: reason.into() });
+            };
             slot::create(db, watcher, &name, patience, starting).await?
         }
     };
