@@ -49,7 +49,7 @@ pub enum CaptureError {
     )]
     Excluded { table: String, column: String },
     #[error(
-        "table {table}: a row of the transaction at {lsn} can't be told of: its key or all of it is too large for a record, or the key is not sent (ALTER TABLE {table} REPLICA IDENTITY FULL helps for later rows); capture stands still before it: take the table out of `tables` to go on without it"
+        "table {table}: a row of the transaction at {lsn} can't be told of: its key or all of it is too large for a record, or the key is not sent (ALTER TABLE {table} REPLICA IDENTITY FULL helps for later rows); capture stands still before it: to go on without it, list all other tables in `tables`, or run `relevo capture reset`, which has the source begin anew after it"
     )]
     Untold { table: String, lsn: String },
     #[error(
@@ -62,6 +62,11 @@ pub enum CaptureError {
         "slot {slot} is in use by another session ({by}); if that is another relevo, give this one a slot of its own (`slot`)"
     )]
     SlotInUse { slot: String, by: String },
+    /// Everybody was told of the gap.
+    #[error(
+        "publication {0} was dropped: the server can't tell of what came before it was made anew; the source begins anew with another replication slot, and its pipelines are rebuilt"
+    )]
+    Unpublished(String),
     #[error("replication: {0}")]
     Wire(#[from] pgwire_replication::PgWireError),
     #[error("{0}; this is a defect of relevo or of a proxy between it and the database")]
@@ -115,6 +120,7 @@ impl CaptureError {
             | Self::RowTooLarge { .. }
             | Self::Excluded { .. }
             | Self::Untold { .. }
+            | Self::Unpublished(_)
             | Self::Decode(_) => retry(10),
         }
     }

@@ -5,14 +5,17 @@ use crate::event::{Name, Position};
 use crate::journal::{Append, Control, Journal, JournalError, SourceState};
 
 /// What stands in the place of a source's token. After a gap, what the database still keeps for us is taken;
-/// after a reset it isn't.
+/// after one that can't be read across, or a reset, it isn't.
 const GAP: &str = "gap";
+const UNREADABLE: &str = "unreadable";
 const RESET: &str = "reset";
 
 /// Why a source has no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Forgotten {
     Gap,
+    /// A gap, and nothing that the database keeps for us can be read.
+    Unreadable,
     Reset,
 }
 
@@ -20,6 +23,7 @@ pub(crate) enum Forgotten {
 pub(crate) fn forgotten(known: &SourceState) -> Option<Forgotten> {
     match &*known.token {
         GAP => Some(Forgotten::Gap),
+        UNREADABLE => Some(Forgotten::Unreadable),
         RESET => Some(Forgotten::Reset),
         _ => None,
     }
@@ -28,6 +32,11 @@ pub(crate) fn forgotten(known: &SourceState) -> Option<Forgotten> {
 /// Tells of a gap, so that clients hear of it and pipelines are rebuilt, and forgets the place.
 pub(crate) async fn gap(journal: &Journal, source: &Name, reason: &str) -> Result<(), JournalError> {
     tell(journal, source, reason, GAP).await
+}
+
+/// The same, where nothing can be read of what the database keeps for us: it is not taken.
+pub(crate) async fn unreadable(journal: &Journal, source: &Name, reason: &str) -> Result<(), JournalError> {
+    tell(journal, source, reason, UNREADABLE).await
 }
 
 /// Has a source begin anew, as if it were new. Durable when this returns: a crash does not undo it. Nothing

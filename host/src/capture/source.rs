@@ -85,6 +85,11 @@ impl Source {
         Ok(forget::gap(&self.journal, &self.settings.name, reason).await?)
     }
 
+    /// The same where what the database keeps for us can't be read: the next session doesn't take it.
+    pub(crate) async fn lose_stream(&self, reason: &str) -> Result<(), CaptureError> {
+        Ok(forget::unreadable(&self.journal, &self.settings.name, reason).await?)
+    }
+
     async fn grant(&self, wish: Wish) {
         let done = forget::reset(&self.journal, &self.settings.name, &wish.by).await;
         // Who wished it may not wait any more.

@@ -122,7 +122,7 @@ fn blank(settings: &SourceSettings, known: Option<&journal::SourceState>) -> Sta
         incarnation: place.map(|known| Name::clone(&known.incarnation)),
         position: match (lost, place) {
             (Some(Forgotten::Reset), _) => Some("none: it was reset, and begins anew".into()),
-            (Some(Forgotten::Gap), _) => Some("none: it had a gap, and begins anew".into()),
+            (Some(Forgotten::Gap | Forgotten::Unreadable), _) => Some("none: it had a gap, and begins anew".into()),
             (None, Some(known)) => Some(written(settings, known.position)),
             (None, None) => None,
         },

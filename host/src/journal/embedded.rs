@@ -168,6 +168,13 @@ impl Embedded {
         Ok(self.shared.known().sources.get(name).cloned())
     }
 
+    pub(super) async fn sources(&self, prefix: &str) -> Result<Vec<(Name, SourceState)>> {
+        self.ask(Work::Turn).await?;
+        let known = self.shared.known();
+        let found = known.sources.iter().filter(|(name, _)| name.starts_with(prefix));
+        Ok(found.map(|(name, state)| (name.clone(), state.clone())).collect())
+    }
+
     pub(super) async fn close(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Running { tasks, writer, lock }) = running else {

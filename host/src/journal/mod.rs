@@ -395,6 +395,11 @@ impl Journal {
         self.embedded.source(name).await
     }
 
+    /// All sources whose name begins so, and where they stand; as [`Self::source`].
+    pub async fn sources(&self, prefix: &str) -> Result<Vec<(Name, SourceState)>, JournalError> {
+        self.embedded.sources(prefix).await
+    }
+
     /// The number before the source's first event beyond a position (the head if there is none).
     pub async fn number_at(&self, source: &str, position: Position) -> Result<Number, JournalError> {
         self.embedded.reader().number_at(source, position).await

@@ -1,12 +1,16 @@
 //! The replication slot in danger and lost; and what an operator has: status, reset, detach.
 
+use std::time::{Duration, Instant};
+
 use relevo_tests::client::{Client, Connect};
 use relevo_tests::panel;
 use relevo_tests::postgres::Postgres;
+use relevo_tests::server::Process;
 use relevo_tests::token::token;
 use relevo_tests::wait::{SOON, until};
 use relevo_tests::witness::{Witness, database};
 use relevo_tests::world::World;
+use rustix::process::Signal;
 
 /// Much WAL that no table of ours is in: 60 MB.
 const OTHER_WAL: &str = "do $$ begin for i in 1..60 loop perform pg_logical_emit_message(false, 'x', repeat('x', 1000000)); end loop; end $$; checkpoint";
@@ -126,6 +130,32 @@ fn an_operator_sees_resets_and_detaches_a_source_with_the_server_running_and_sto
     let detached = world.run(&["capture", "detach"]).log;
     assert!(detached.contains("took out replication slot relevo_gad and publication relevo_gad"), "{detached}");
     assert_eq!(world.sql("select count(*) from pg_replication_slots"), "0");
+    let server = world.serve();
+    panel::assert_equals_a_count(&world, &server);
+}
+
+#[test]
+fn a_slot_that_waits_for_a_transaction_is_told_of_and_given_up_at_once_by_a_stop() {
+    let world = World::postgres();
+    let mut open =
+        database(&world).meanwhile("begin; update tareas set titulo = 'open' where id = 1; select pg_sleep(600);");
+    let holds = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null";
+    until("the open transaction", SOON, || (world.sql(holds) == "1").then_some(()));
+    let mut process = Process::start(world.command(&["serve"]));
+    let line = process.wait_for_line("a replication slot is being made, which waits for a transaction", SOON);
+    assert!(line.is_some_and(|line| line.contains("pg_terminate_backend")), "{}", process.log.text());
+    let begun = Instant::now();
+    process.signal(Signal::TERM);
+    let ended = process.wait(SOON);
+    assert!(ended.status.success(), "{}", ended.log);
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:.1?}", begun.elapsed());
+    // While the transaction is still open: otherwise the next start waits for a slot that nobody uses.
+    until("the end of the half-made slot", SOON, || {
+        (world.sql("select count(*) from pg_replication_slots") == "0").then_some(())
+    });
+    assert_eq!(world.sql(holds), "1");
+    world.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null");
+    let _ = open.wait();
     let server = world.serve();
     panel::assert_equals_a_count(&world, &server);
 }

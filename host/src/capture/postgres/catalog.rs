@@ -75,6 +75,11 @@ pub(crate) struct TableColumn {
     pub is_virtual: bool,
 }
 
+/// A table as people name it: without `public`.
+pub(crate) fn shown(schema: &str, name: &str) -> String {
+    if schema == "public" { name.to_owned() } else { format!("{schema}.{name}") }
+}
+
 impl Table {
     /// As statements name it.
     pub(crate) fn quoted(&self) -> String {
@@ -83,7 +88,7 @@ impl Table {
 
     /// As settings, manifests and events name it: without `public`.
     pub(crate) fn shown(&self) -> String {
-        if &*self.schema == "public" { self.name.to_string() } else { format!("{}.{}", self.schema, self.name) }
+        shown(&self.schema, &self.name)
     }
 
     /// Whether an entry of the settings' `tables` means it.

@@ -17,6 +17,9 @@ use super::super::error::CaptureError;
 use super::catalog::{LEAVES, Part, Table, has_rows};
 use super::decode::RelationMessage;
 
+/// In the place of a form that isn't kept any more.
+const FORGOTTEN: &str = "";
+
 /// A table's form.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Form {
@@ -40,6 +43,9 @@ struct Column {
     filled: bool,
     /// The stream may not have it.
     generated: bool,
+    /// The transaction that wrote it into the catalog last. None: an earlier version kept it.
+    #[serde(default)]
+    written: Option<u32>,
 }
 
 /// What became of a table.
@@ -56,7 +62,7 @@ impl Form {
     pub(crate) async fn read(db: &mut PgConnection, table: &Table) -> Result<Self, CaptureError> {
         let columns = sqlx::query(
             "SELECT attname::text, attnum, atttypid, atttypmod, \
-               atthasdef OR atthasmissing OR attidentity <> '' OR attgenerated <> '', attgenerated <> '' \
+               atthasdef OR atthasmissing OR attidentity <> '' OR attgenerated <> '', attgenerated <> '', xmin::text \
              FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         );
         let columns = columns.bind(Oid(table.oid)).fetch_all(&mut *db).await?;
@@ -69,6 +75,7 @@ impl Form {
                 modifier: row.try_get(3)?,
                 filled: row.try_get(4)?,
                 generated: row.try_get(5)?,
+                written: row.try_get::<String, _>(6)?.parse().ok(),
             })
         };
         let columns = columns.iter().map(column).collect::<sqlx::Result<_>>()?;
@@ -133,6 +140,8 @@ impl Form {
         excluded: &[Box<str>],
     ) -> (Self, Option<Reshaped>) {
         let rewritten = catalog.files.iter().any(|(part, file)| self.files.get(part).is_some_and(|f| f != file));
+        // While rows of a former form come, the catalog's is a later one.
+        let described = catalog.is_described(message);
         let mut columns = Vec::new();
         let (mut changes, mut unseen) = (Vec::new(), false);
         if self.oid != catalog.oid {
@@ -148,6 +157,7 @@ impl Form {
                 modifier: streamed.modifier,
                 filled: there.is_none_or(|column| column.filled),
                 generated: there.is_some_and(|column| column.generated),
+                written: if described { there } else { self.column(streamed.name) }.and_then(|column| column.written),
             };
             if let Some((change, values)) = self.change(&column, rewritten) {
                 changes.push(change);
@@ -163,8 +173,7 @@ impl Form {
         // While rows of a former form come, the files are those of a later one. What partitions come and go is
         // told elsewhere, unless a gap is told anyway.
         let partitioned = catalog.files.get(&catalog.oid) == Some(&0);
-        let files =
-            if catalog.is_described(message) && (unseen || !partitioned) { &catalog.files } else { &self.files };
+        let files = if described && (unseen || !partitioned) { &catalog.files } else { &self.files };
         let widest = columns.iter().filter_map(|column| column.number).max().unwrap_or_default();
         let form = Self { oid: catalog.oid, width: self.width.max(widest), columns, files: files.clone() };
         (form, (!changes.is_empty()).then(|| Reshaped { what: changes.join("; "), unseen }))
@@ -194,6 +203,8 @@ impl Form {
                 Some(_) => (format!("column {name} is new"), false),
             });
         };
+        let differs =
+            |before: Option<u32>, now: Option<u32>| before.zip(now).is_some_and(|(before, now)| before != now);
         let other = matches!((before.number, now.number), (Some(before), Some(now)) if before != now);
         if other {
             Some((format!("column {name} was made anew"), true))
@@ -201,6 +212,10 @@ impl Form {
             Some((format!("column {name} has another type"), true))
         } else if before.modifier != now.modifier {
             Some((format!("column {name} has another size"), rewritten))
+        } else if rewritten && differs(before.written, now.written) {
+            // As `ALTER COLUMN … TYPE`, of the same type, `USING` something does it. (So does `VACUUM FULL` if the
+            // column had come with a default that rows didn't have in them.)
+            Some((format!("column {name} may have been altered: the rows were written anew"), true))
         } else {
             None
         }
@@ -208,24 +223,14 @@ impl Form {
 
     /// The form that the journal has of a table.
     pub(crate) async fn kept(journal: &Journal, source: &str, table: &Table) -> Result<Option<Self>, CaptureError> {
-        let kept = journal.source(&place(source, table)).await?;
+        let kept = journal.source(&place(source, &table.schema, &table.name)).await?;
         // What another version wrote is as if it weren't there.
         Ok(kept.and_then(|kept| serde_json::from_str(&kept.token).ok()))
     }
 
     pub(crate) async fn keep(&self, journal: &Journal, source: &str, table: &Table) -> Result<(), CaptureError> {
-        let append = Append {
-            source: place(source, table),
-            incarnation: "form".into(),
-            position: Position { commit: 0, index: 0 },
-            // Texts and numbers alone: nothing that can't be written.
-            token: serde_json::to_string(self).unwrap_or_default().into(),
-            events: Vec::new(),
-            complete: true,
-            snapshot: None,
-        };
-        journal.append(append).await?;
-        Ok(())
+        // Texts and numbers alone: nothing that can't be written.
+        write(journal, place(source, &table.schema, &table.name), serde_json::to_string(self).unwrap_or_default()).await
     }
 }
 
@@ -243,9 +248,42 @@ async fn brought_rows(db: &mut PgConnection, part: &Part) -> Result<bool, Captur
     has_rows(db, &part.quoted()).await
 }
 
+/// Schema and name of a source's tables whose form the journal has.
+pub(crate) async fn known(journal: &Journal, source: &str) -> Result<Vec<(String, String)>, CaptureError> {
+    let prefix = format!("{source}:");
+    let kept = journal.sources(&prefix).await?;
+    let kept = kept.iter().filter(|(_, kept)| *kept.token != *FORGOTTEN);
+    let table = |name: &str| {
+        let (schema, name) = name.strip_prefix(&prefix)?.split_once('.')?;
+        Some((schema.to_owned(), name.to_owned()))
+    };
+    let mut tables: Vec<_> = kept.filter_map(|(name, _)| table(name)).collect();
+    tables.sort();
+    Ok(tables)
+}
+
+/// Forgets the form of a table: if it is watched again, it is a new one.
+pub(crate) async fn forget(journal: &Journal, source: &str, schema: &str, name: &str) -> Result<(), CaptureError> {
+    write(journal, place(source, schema, name), FORGOTTEN.into()).await
+}
+
+async fn write(journal: &Journal, place: Name, token: String) -> Result<(), CaptureError> {
+    let append = Append {
+        source: place,
+        incarnation: "form".into(),
+        position: Position { commit: 0, index: 0 },
+        token: token.into(),
+        events: Vec::new(),
+        complete: true,
+        snapshot: None,
+    };
+    journal.append(append).await?;
+    Ok(())
+}
+
 /// Where the journal keeps it: as the place of a source that no setting can name.
-fn place(source: &str, table: &Table) -> Name {
-    format!("{source}:{}.{}", table.schema, table.name).into()
+fn place(source: &str, schema: &str, name: &str) -> Name {
+    format!("{source}:{schema}.{name}").into()
 }
 
 #[cfg(test)]
@@ -258,7 +296,15 @@ mod tests {
 
     fn column(name: &str, number: i16) -> Column {
         let kind = if name == "id" { BIGINT } else { TEXT };
-        Column { name: name.into(), number: Some(number), kind, modifier: -1, filled: false, generated: false }
+        Column {
+            name: name.into(),
+            number: Some(number),
+            kind,
+            modifier: -1,
+            filled: false,
+            generated: false,
+            written: Some(50),
+        }
     }
 
     fn form(columns: Vec<Column>) -> Form {
@@ -339,6 +385,20 @@ mod tests {
         unseen(becomes(&other(1700, -1)), "column v has another type");
         seen(becomes(&other(TEXT, 20)), "column v has another size");
         unseen(becomes(&Form { files: [(7, 71)].into(), ..other(TEXT, 20) }), "column v has another size");
+    }
+
+    #[test]
+    fn a_column_that_was_altered_is_a_gap_where_rows_were_written_anew() {
+        let altered = |written| form(vec![column("id", 1), Column { written, ..column("v", 2) }]);
+        let rewritten = |form: Form| Form { files: [(7, 71)].into(), ..form };
+        let told = "column v may have been altered: the rows were written anew";
+        unseen(becomes(&rewritten(altered(Some(51)))), told);
+        assert_eq!(becomes(&altered(Some(51))), None, "its statistics, say");
+        assert_eq!(becomes(&rewritten(altered(None))), None, "another version kept it");
+        // An excluded one brings nothing that anybody saw.
+        let secret = |written| form(vec![column("id", 1), Column { written, ..column("secret", 2) }]);
+        let rewritten = rewritten(secret(Some(51)));
+        seen(described(&secret(Some(50)), &rewritten, &rewritten).1, &told.replace(" v ", " secret "));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `connect` the address, `preflight` what stands in the way, `judge` of which table, `catalog` tables and types, `slot` what is
 //! made in the database, `place` where to go on, `transport` and `decode` the stream, `relation` and
 //! `value` its rows, `form` what changes about a table, `transaction` what becomes of them, `pulse` heartbeats, `guard` how near the slot is to its
-//! loss, `silence` a connection that died without a word, `watched` which tables, `parts` their partitions, `snapshot` and `serve` the rows
+//! loss, `silence` a connection that died without a word, `refusal` one that the server ended, `watched` which tables, `parts` their partitions, `snapshot` and `serve` the rows
 //! that are there, `detach` takes it all out; `stream` holds all of it together.
 
 use tokio::sync::watch;
@@ -28,6 +28,7 @@ mod parts;
 mod place;
 mod preflight;
 mod pulse;
+mod refusal;
 mod relation;
 mod serve;
 mod silence;
@@ -47,7 +48,18 @@ pub(crate) use transaction::lsn;
 
 /// One session with the source's database, until told to stop.
 pub(crate) async fn session(source: &Source, shutdown: &mut watch::Receiver<bool>) -> Result<(), CaptureError> {
-    stream::open(source).await?.run(shutdown).await
+    let mut stopped = shutdown.clone();
+    let opened = tokio::select! {
+        biased;
+        // What waits for somebody else, as for a slot, may wait for hours.
+        _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+        opened = stream::open(source) => opened,
+    };
+    let ended = async { opened?.run(shutdown).await };
+    match ended.await {
+        Err(CaptureError::Wire(error)) => Err(refusal::explained(source, error).await),
+        ended => ended,
+    }
 }
 
 /// What the database says of a source that isn't captured now.

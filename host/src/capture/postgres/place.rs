@@ -31,23 +31,29 @@ pub(crate) struct Mark {
     pub transaction: Option<(u32, i64)>,
     /// Of the database and the slot.
     pub identity: Name,
+    /// The server's then, if it told.
+    pub timeline: Option<u32>,
 }
 
 impl Mark {
     pub(crate) fn write(&self) -> Box<str> {
         let (xid, at) = self.transaction.unwrap_or_default();
         let whole = u8::from(self.whole);
-        format!("{}/{}/{whole}/{xid}/{at}/{}", self.committed_at.0, self.reached, self.identity).into()
+        let timeline = self.timeline.map_or_else(String::new, |timeline| format!("/{timeline}"));
+        format!("{}/{}/{whole}/{xid}/{at}/{}{timeline}", self.committed_at.0, self.reached, self.identity).into()
     }
 
     pub(crate) fn read(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(6, '/');
+        let mut parts = text.split('/');
         let mut next = || parts.next();
         let (committed_at, reached) = (next()?.parse().ok()?, next()?.parse().ok()?);
         let whole = next()? == "1";
         let (xid, at) = (next()?.parse().ok()?, next()?.parse().ok()?);
         let transaction = (xid != 0).then_some((xid, at));
-        Some(Self { committed_at: Micros(committed_at), reached, whole, transaction, identity: next()?.into() })
+        let identity = next()?.into();
+        // Earlier versions wrote none.
+        let timeline = next().and_then(|timeline| timeline.parse().ok());
+        Some(Self { committed_at: Micros(committed_at), reached, whole, transaction, identity, timeline })
     }
 }
 
@@ -90,6 +96,13 @@ fn resume(known: &SourceState, server: &Server, slot: Option<&Slot>, flushed: u6
         return Err("the database was restored: it has not come as far as what was read of it".into());
     }
     let verify = mark.transaction.is_some() && slot.confirmed <= known.position.commit;
+    if let (Some(was), Some(is), false) = (mark.timeline, server.timeline, verify)
+        && was != is
+    {
+        return Err(format!(
+            "the database is on timeline {is} instead of {was}: a standby was promoted, or it was restored, and nothing shows that all is there that was read"
+        ));
+    }
     let start = if verify || !mark.whole { known.position.commit } else { mark.reached };
     Ok(Place {
         incarnation: Name::clone(&known.incarnation),
@@ -130,12 +143,18 @@ pub(crate) async fn place(
         }
     }
     let start = match slot {
-        Some(Slot { confirmed, lost: None, .. }) if lost_before != Some(Forgotten::Reset) => confirmed,
+        Some(Slot { confirmed, lost: None, .. }) if matches!(lost_before, None | Some(Forgotten::Gap)) => confirmed,
         lost => {
             if lost.is_some() {
                 within(patience, "the drop of the slot", slot::drop(db, &name)).await?;
             }
-            let starting = |reason: String| source.say(super::super::SourceState::Failed { reason: reason.into() });
+            let mut told = false;
+            let starting = |reason: String| {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(source = %source.settings.name, "{reason}");
+                }
+                source.say(super::super::SourceState::Failed { reason: reason.into() });
+            };
             slot::create(db, watcher, &name, patience, starting).await?
         }
     };
@@ -153,6 +172,7 @@ pub(crate) async fn begin(source: &Source, server: &Server, start: u64, least: M
         whole: true,
         transaction: None,
         identity: server.identity.as_str().into(),
+        timeline: server.timeline,
     };
     let position = Position { commit: start, index: 0 };
     let append = Append {
@@ -178,11 +198,18 @@ mod tests {
 
     fn mark() -> Mark {
         let identity = "1.5.relevo".into();
-        Mark { committed_at: Micros(9), reached: 100, whole: true, transaction: Some((7, -3)), identity }
+        Mark {
+            committed_at: Micros(9),
+            reached: 100,
+            whole: true,
+            transaction: Some((7, -3)),
+            identity,
+            timeline: Some(1),
+        }
     }
 
     fn server() -> Server {
-        Server { major: 15, identity: "1.5.relevo".into() }
+        Server { major: 15, identity: "1.5.relevo".into(), timeline: Some(1) }
     }
 
     fn slot(confirmed: u64) -> Slot {
@@ -195,6 +222,24 @@ mod tests {
             assert_eq!(Mark::read(&mark.write()), Some(mark));
         }
         assert_eq!(Mark::read("1/2/abcd"), None);
+        let earlier = Mark::read("9/100/1/7/-3/1.5.relevo").unwrap();
+        assert_eq!(earlier, Mark { timeline: None, ..mark() }, "before the timeline was written");
+        assert_eq!(Mark::read(&earlier.write()), Some(earlier));
+    }
+
+    #[test]
+    fn after_a_failover_only_the_last_transaction_proves_that_nothing_is_missing() {
+        let promoted = |timeline| Server { timeline, ..server() };
+        let beyond = known(3, &Mark { reached: 140, ..mark() });
+        let known = known(3, &mark());
+        let place = resume(&known, &promoted(Some(2)), Some(&slot(90)), 500).unwrap();
+        assert!(place.verify, "it is asked for again");
+        let gap = resume(&beyond, &promoted(Some(2)), Some(&slot(140)), 500).unwrap_err();
+        assert!(gap.contains("timeline 2 instead of 1"), "{gap}");
+        assert!(resume(&beyond, &promoted(Some(1)), Some(&slot(140)), 500).is_ok());
+        assert!(resume(&beyond, &promoted(None), Some(&slot(140)), 500).is_ok(), "it doesn't tell");
+        let earlier = SourceState { token: Mark { reached: 140, timeline: None, ..mark() }.write(), ..beyond };
+        assert!(resume(&earlier, &promoted(Some(2)), Some(&slot(140)), 500).is_ok(), "it wasn't written then");
     }
 
     #[test]
@@ -213,7 +258,8 @@ mod tests {
     fn what_is_no_longer_what_it_was_is_a_gap() {
         let known = known(3, &mark());
         let gap = |known: &SourceState, identity: &str, slot: Option<&Slot>, flushed| {
-            resume(known, &Server { major: 15, identity: identity.into() }, slot, flushed).unwrap_err()
+            resume(known, &Server { major: 15, identity: identity.into(), timeline: Some(1) }, slot, flushed)
+                .unwrap_err()
         };
         assert!(gap(&known, "2.5.relevo", Some(&slot(90)), 500).contains("another one"));
         assert!(gap(&known, "1.5.relevo", None, 500).contains("is gone"));

@@ -59,6 +59,8 @@ pub(crate) struct Server {
     pub major: i32,
     /// Of this database in this cluster: positions of two of them don't compare.
     pub identity: String,
+    /// The history of the cluster that it is in: another one since a standby was promoted. None: it doesn't tell.
+    pub timeline: Option<u32>,
 }
 
 /// All findings about a source, in the order of their weight.
@@ -130,7 +132,8 @@ async fn server(
            (SELECT oid::text FROM pg_database WHERE datname = current_database()), current_database()::text, \
            (SELECT count(*)::int4 FROM pg_replication_slots WHERE slot_name = $1), \
            has_database_privilege(current_database(), 'CREATE'), \
-           (SELECT count(*)::int4 FROM pg_publication WHERE pubname = $2), current_setting('server_encoding')",
+           (SELECT count(*)::int4 FROM pg_publication WHERE pubname = $2), current_setting('server_encoding'), \
+           CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END",
     ))
     .bind(settings.slot())
     .bind(settings.publication())
@@ -200,5 +203,8 @@ async fn server(
         );
         find(Weight::Table, what.into(), Some(mend));
     }
-    Ok((Server { major, identity: format!("{}.{}.{}", text(9)?, text(10)?, settings.slot()) }, role))
+    // The control file has the new timeline only at the first checkpoint after a promotion; the WAL's name, at once.
+    let timeline: Option<String> = row.try_get(16)?;
+    let timeline = timeline.and_then(|digits| u32::from_str_radix(&digits, 16).ok());
+    Ok((Server { major, identity: format!("{}.{}.{}", text(9)?, text(10)?, settings.slot()), timeline }, role))
 }

@@ -109,12 +109,12 @@ impl Relation {
         let old = old.map(|old| self.believed(old));
         let old = old.as_deref();
         let whole = old.filter(|old| old.whole).map(|old| old.values.as_slice());
-        let key = self.key(new, whole)?;
+        let key = self.key(new, old)?;
         if let Some(old) = old
             && self.key(&old.values, None)? != key
         {
             let mut missing = Vec::new();
-            let after = self.json(new, whole, true, &mut missing);
+            let after = self.json(new, Some(old), true, &mut missing);
             return Ok((
                 Some(self.delete(old)?),
                 Some(self.change(Operation::Insert, key, None, Some(after), missing)),
@@ -127,7 +127,7 @@ impl Relation {
         }
         // Without the old row all that is known of it is its key, and that stands in the new one.
         let before = whole.map(|old| self.json(old, None, true, &mut missing));
-        let after = self.json(new, whole, true, &mut missing);
+        let after = self.json(new, old, true, &mut missing);
         let mut change = self.change(Operation::Update, key, before, Some(after), missing);
         change.changed = changed;
         Ok((Some(change), None))
@@ -164,19 +164,22 @@ impl Relation {
         columns.filter(|(at, column)| !column.excluded && differs(*at)).map(|(_, column)| column.name.clone()).collect()
     }
 
-    /// The value at a place: one that an update left as it was is taken from the old row.
-    fn value<'a>(values: &Values<'a>, old: Option<&Values<'a>>, at: usize) -> Datum<'a> {
+    /// The value at a place: one that an update left as it was is taken from the old row. Of one that isn't whole,
+    /// only the replica identity is known: an update sends it also where a part of it is too wide to be in the new row.
+    fn value<'a>(&self, values: &Values<'a>, old: Option<&Old<'a>>, at: usize) -> Datum<'a> {
         match (values.get(at), old) {
-            (Some(Datum::Unchanged), Some(old)) => old.get(at).copied().unwrap_or(Datum::Unchanged),
+            (Some(Datum::Unchanged), Some(old)) if old.whole || self.columns[at].identity => {
+                old.values.get(at).copied().unwrap_or(Datum::Unchanged)
+            }
             (Some(datum), _) => *datum,
             (None, _) => Datum::Unchanged,
         }
     }
 
-    fn key(&self, values: &Values<'_>, old: Option<&Values<'_>>) -> Result<Box<str>, NoKey> {
+    fn key(&self, values: &Values<'_>, old: Option<&Old<'_>>) -> Result<Box<str>, NoKey> {
         let mut key = String::new();
         if let [at] = self.key.as_slice() {
-            match Self::value(values, old, *at) {
+            match self.value(values, old, *at) {
                 Datum::Text(text) if text.len() <= LARGEST / 2 => self.columns[*at].kind.write_key(text, &mut key),
                 Datum::Null => key.push_str("null"),
                 _ => return Err(NoKey),
@@ -185,7 +188,7 @@ impl Relation {
         }
         for at in &self.key {
             key.push(if key.is_empty() { '[' } else { ',' });
-            match Self::value(values, old, *at) {
+            match self.value(values, old, *at) {
                 Datum::Text(text) if text.len() <= LARGEST / 2 => self.columns[*at].kind.write_json(text, &mut key),
                 Datum::Null => key.push_str("null"),
                 _ => return Err(NoKey),
@@ -200,11 +203,11 @@ impl Relation {
 
     /// The row, and the names of what can't be in it. Of one that isn't whole, only the replica identity is
     /// known.
-    fn json(&self, values: &Values<'_>, old: Option<&Values<'_>>, whole: bool, missing: &mut Vec<Missing>) -> Box<str> {
+    fn json(&self, values: &Values<'_>, old: Option<&Old<'_>>, whole: bool, missing: &mut Vec<Missing>) -> Box<str> {
         let mut out = String::with_capacity(256);
         out.push('{');
         for (at, column) in self.columns.iter().enumerate().filter(|(_, column)| !column.excluded) {
-            let value = if whole || column.identity { Self::value(values, old, at) } else { Datum::Unchanged };
+            let value = if whole || column.identity { self.value(values, old, at) } else { Datum::Unchanged };
             let gone = match value {
                 Datum::Unchanged => Some(0),
                 Datum::Text(text) if text.len() > LARGEST => Some(text.len() as u64),
@@ -289,6 +292,23 @@ mod tests {
         let made = made.unwrap();
         assert_eq!(made.after.as_deref(), Some(r#"{"id":2}"#), "never null for what isn't known");
         assert_eq!(&*made.missing[0].column, "v");
+    }
+
+    #[test]
+    fn a_key_that_is_not_sent_is_taken_from_the_old_key() {
+        let relation = relation(b'd', &["id"]);
+        let old = Old { whole: false, values: vec![Text("wide"), Null, Null] };
+        let (change, second) = relation.update(Some(&old), &[Unchanged, Text("y"), Unchanged]).unwrap();
+        let change = change.unwrap();
+        assert_eq!((change.operation, &*change.key, second), (Operation::Update, "wide", None));
+        assert_eq!(change.after.as_deref(), Some(r#"{"id":"wide","v":"y"}"#));
+        assert_eq!((change.before, change.changed, change.missing.len()), (None, vec!["v".into()], 0));
+        // Nothing else of the old row is known: what isn't sent is missing, and no null.
+        let two = self::relation(b'd', &["id", "v"]);
+        let old = Old { whole: false, values: vec![Text("1"), Text("wide"), Null] };
+        let (gone, made) = two.update(Some(&old), &[Text("2"), Unchanged, Unchanged]).unwrap();
+        assert_eq!(&*gone.unwrap().key, r#"[1,"wide"]"#);
+        assert_eq!(&*made.unwrap().key, r#"[2,"wide"]"#);
     }
 
     #[test]

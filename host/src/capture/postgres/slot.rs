@@ -221,8 +221,12 @@ pub(crate) async fn create(
     watcher: &mut PgConnection,
     name: &str,
     patience: Duration,
-    say: impl Fn(String),
+    mut say: impl FnMut(String),
 ) -> Result<u64, CaptureError> {
+    // Otherwise the server goes on making the slot when we are gone, and keeps it from whoever comes next. Not every
+    // server's system can do it: it is made all the same.
+    let notices = sqlx::query("SET client_connection_check_interval = '500ms'").execute(&mut *db);
+    let _ = within(patience, "the setting of a session", notices).await;
     let sql = "SELECT (lsn - '0/0'::pg_lsn)::int8 FROM pg_create_logical_replication_slot($1, 'pgoutput')";
     // That wait is one for locks.
     sqlx::raw_sql("SET lock_timeout = 0").execute(&mut *db).await?;

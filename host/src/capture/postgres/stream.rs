@@ -166,6 +166,7 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
     };
     session.say_problems(problems);
     session.watches();
+    session.miss(place.resumed).await?;
     within(patience, "the look at new tables", session.take_in(&added, place.resumed)).await?;
     session.say();
     Ok(session)

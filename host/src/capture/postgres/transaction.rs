@@ -19,6 +19,7 @@ pub(crate) struct Transactions {
     incarnation: Name,
     record_bytes: u64,
     identity: Name,
+    timeline: Option<u32>,
     /// Where the journal stands.
     position: Position,
     mark: Mark,
@@ -68,6 +69,7 @@ impl Transactions {
             incarnation: Name::clone(&place.incarnation),
             record_bytes,
             identity: server.identity.as_str().into(),
+            timeline: server.timeline,
             position: place.position,
             mark: place.mark.clone(),
             verify: place.verify,
@@ -191,6 +193,7 @@ impl Transactions {
             whole,
             transaction: Some((open.xid, open.at)),
             identity: Name::clone(&self.identity),
+            timeline: self.timeline,
         }
     }
 

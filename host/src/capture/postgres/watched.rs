@@ -11,7 +11,7 @@ use super::super::SourceState;
 use super::super::error::CaptureError;
 use super::catalog::{self, Table};
 use super::decode::RelationMessage;
-use super::form::{Form, Reshaped};
+use super::form::{self, Form, Reshaped};
 use super::preflight::{self, Preflight, Weight};
 use super::slot;
 use super::stream::{LOOK, Session};
@@ -124,6 +124,27 @@ impl<T: Transport> Session<'_, T> {
         Ok(())
     }
 
+    /// Tells of a gap for each table that was watched when the journal was last written, and isn't now: what became
+    /// of its rows in the end nobody was told. `tell`: as for [`Self::take_in`].
+    pub(super) async fn miss(&self, tell: bool) -> Result<(), CaptureError> {
+        for (schema, name) in form::known(&self.source.journal, &self.source.settings.name).await? {
+            if self.tables.iter().all(|table| *table.schema != *schema || *table.name != *name) {
+                self.lose(&schema, &name, tell).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A table that is not watched any more.
+    async fn lose(&self, schema: &str, name: &str, tell: bool) -> Result<(), CaptureError> {
+        if tell {
+            let table = catalog::shown(schema, name);
+            self.source.tell_gap(&format!("table {table} was dropped, or is not watched any more")).await?;
+        }
+        // After the gap, as in `take_in`.
+        form::forget(&self.source.journal, &self.source.settings.name, schema, name).await
+    }
+
     /// Follows the catalog: tables that came, went, or can be watched now.
     pub(super) async fn look(&mut self) -> Result<(), CaptureError> {
         let settings = &self.source.settings;
@@ -132,12 +153,13 @@ impl<T: Transport> Session<'_, T> {
         let change = slot::publish(&mut self.db, &publication, tables, &self.server, self.patient).await?;
         let slot::Change { tables, added, problems: locked } = change;
         self.patient = locked.is_empty();
-        for gone in self.tables.iter().filter(|known| tables.iter().all(|table| table.oid != known.oid)) {
-            self.source.tell_gap(&format!("table {} was dropped, or is not watched any more", gone.shown())).await?;
+        let known = std::mem::replace(&mut self.tables, tables.into_iter().map(Arc::new).collect());
+        for gone in known.iter().filter(|known| self.tables.iter().all(|table| table.oid != known.oid)) {
+            self.lose(&gone.schema, &gone.name, true).await?;
+            self.formed.remove(&gone.oid);
             self.unwatched.insert(gone.oid);
         }
-        self.unwatched.retain(|oid| tables.iter().all(|table| table.oid != *oid));
-        self.tables = tables.into_iter().map(Arc::new).collect();
+        self.unwatched.retain(|oid| self.tables.iter().all(|table| table.oid != *oid));
         self.watches();
         self.take_in(&added, true).await?;
         let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).chain(locked);

@@ -5,12 +5,13 @@ use crate::event::Operation;
 use super::*;
 
 fn server() -> Server {
-    Server { major: 15, identity: "1.5.relevo".into() }
+    Server { major: 15, identity: "1.5.relevo".into(), timeline: Some(1) }
 }
 
 fn fresh() -> Place {
     let identity = "1.5.relevo".into();
-    let mark = Mark { committed_at: Micros(0), reached: 100, whole: true, transaction: None, identity };
+    let mark =
+        Mark { committed_at: Micros(0), reached: 100, whole: true, transaction: None, identity, timeline: Some(1) };
     let position = Position { commit: 100, index: 0 };
     Place { incarnation: "i".into(), position, mark, start: 100, verify: false, resumed: false }
 }

@@ -46,6 +46,9 @@ async fn a_change_that_brings_values_is_a_gap_also_while_nobody_reads() {
         ("alter table t add column f varchar(5)", true, false),
         ("alter table t alter column f type varchar(9)", true, false),
         ("create index on t (f)", false, false),
+        ("alter table t alter column a type bigint using a + 1", true, true),
+        ("alter table t alter column a set statistics 50", false, false),
+        ("cluster t using t_pkey", false, false),
     ];
     for (sql, told, gap) in steps {
         host.sql(&format!("insert into t (id) values ({key})"));
@@ -69,6 +72,36 @@ async fn a_change_that_brings_values_is_a_gap_also_while_nobody_reads() {
         assert_eq!(host.gaps().await.len() - gaps, usize::from(gap), "{sql}: told again");
         key += 10;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_went_while_nobody_read_is_one_gap_and_may_come_back() {
+    let more = "create table u (id bigint primary key); alter table u replica identity full";
+    let mut host = Host::new(&format!("{TABLE}; {more}")).await;
+    host.sql("insert into u values (1); insert into t values (1, 'a')");
+    host.changes_until("1").await;
+    host.end().await;
+    host.sql("update t set v = 'nobody was told'; drop table t");
+    host.start().await;
+    let gone = "table t was dropped, or is not watched any more";
+    assert_eq!(host.gaps().await, [gone]);
+    host.end().await;
+    host.start().await;
+    assert_eq!(host.gaps().await, [gone], "it is told once");
+    // Taken out of the settings, and put back.
+    host.sql(TABLE);
+    host.end().await;
+    host.start().await;
+    host.sql("insert into t values (2, 'b')");
+    host.changes_until("2").await;
+    let before = host.gaps().await.len();
+    for (tables, told) in [(vec!["u"], gone), (vec![], "table t is watched from now on, and it has rows already")] {
+        host.end().await;
+        host.settings[0].tables = tables.into_iter().map(Into::into).collect();
+        host.start().await;
+        assert_eq!(host.gaps().await.last().map(String::as_str), Some(told));
+    }
+    assert_eq!(host.gaps().await.len() - before, 2, "{:?}", host.gaps().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
