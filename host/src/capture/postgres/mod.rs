@@ -1,11 +1,12 @@
 //! Capture from PostgreSQL by logical replication: what was committed comes over a stream, in the order
 //! of the commits, and goes on after a break where the journal stands.
 //!
-//! `connect` the address, `preflight` what stands in the way, `judge` of which table, `catalog` tables and types, `slot` what is
-//! made in the database, `place` where to go on, `transport` and `decode` the stream, `relation` and
-//! `value` its rows, `form` what changes about a table, `transaction` what becomes of them, `pulse` heartbeats, `guard` how near the slot is to its
-//! loss, `silence` a connection that died without a word, `refusal` one that the server ended, `watched` which tables, `parts` their partitions, `snapshot` and `serve` the rows
-//! that are there, `detach` takes it all out; `stream` holds all of it together.
+//! `connect` the address, `preflight` what stands in the way, `judge` of which table, `catalog` tables and types,
+//! `slot` what is made in the database, `place` where to go on, `transport` and `decode` the stream, `relation` and
+//! `value` its rows, `form` what changes about a table, `transaction` what becomes of them, `pulse` heartbeats, `guard`
+//! how near the slot is to its loss, `silence` a connection that died without a word, `refusal` one that the server
+//! ended, `watched` which tables, `parts` their partitions, `snapshot` and `serve` the rows that are there, `detach`
+//! takes it all out; `stream` holds all of it together.
 
 use tokio::sync::watch;
 
