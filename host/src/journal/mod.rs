@@ -244,6 +244,12 @@ impl Journal {
         self.embedded.shared.room.why()
     }
 
+    /// As [`Self::no_room`], if it came about since this was last asked, and even if there is room again: for whoever
+    /// looks only now and then.
+    pub(crate) fn lacked_room(&self) -> Option<String> {
+        self.embedded.shared.room.lately()
+    }
+
     /// Returns when the journal can't go on: a sync failed, say. Whoever opens it anew finds what is whole.
     pub async fn failed(&self) {
         let _ = self.embedded.shared.failed.subscribe().wait_for(|failed| *failed).await;

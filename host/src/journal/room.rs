@@ -28,6 +28,8 @@ const ROW: &str = "room";
 #[derive(Default)]
 pub(super) struct Room {
     refused: Mutex<Option<Refused>>,
+    /// Why the mark came, until somebody asks: it may be gone by then.
+    lately: Mutex<Option<String>>,
     wake: Notify,
 }
 
@@ -47,12 +49,18 @@ impl Room {
         self.refused().as_ref().map(|refused| refused.why.clone())
     }
 
+    /// Why there was none, if that came since this was last asked.
+    pub(super) fn lately(&self) -> Option<String> {
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// A write of so many bytes found no room.
     pub(super) fn refuse(&self, error: &JournalError, bytes: usize) {
         let mut refused = self.refused();
         let largest = refused.as_ref().map_or(0, |before| before.bytes);
         if refused.replace(Refused { why: error.to_string(), bytes: bytes.max(largest) }).is_none() {
             tracing::error!(%error, "the journal waits for room");
+            *self.lately.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
             self.wake.notify_one();
         }
     }

@@ -78,7 +78,9 @@ impl Conditions {
 
     /// What is to be told. Say [`Self::told`] of what was.
     pub(super) fn look(&mut self, at: Instant, watched: &Watched) -> Vec<Edge> {
-        let journal = self.journal(watched.journal.no_room(), watched.journal.used(), &watched.journal_settings);
+        let lately = watched.journal.lacked_room();
+        let no_room = watched.journal.no_room().or(lately);
+        let journal = self.journal(no_room, watched.journal.used(), &watched.journal_settings);
         let pipelines = watched.pipelines.health().into_iter().filter_map(|health| pipeline(&health));
         let lag = watched.settings.capture_lag;
         let sources = (watched.sources)().into_iter().flat_map(|health| {

@@ -175,6 +175,11 @@ fn what_the_source_no_longer_has_is_one_gap_and_every_other_change_is_there_once
     let world = elsewhere(world);
     done(&world, &["restore", text(&backup)]);
     let server = world.serve();
+    // What is written before it has the rows is in the rows, and no message.
+    until("the rebuild", SOON, || {
+        let rebuilt = |line: &String| line.contains("the state is made of") && line.contains("pipeline=tareas");
+        server.process.log.lines().iter().any(rebuilt).then_some(())
+    });
     log.extend(Load::start(&world, &mut random).finish());
     let all = tasks_of(&log);
     let frames = whole_history(&world, &server);

@@ -235,7 +235,7 @@ impl Form {
 }
 
 /// Whether a partition may have rows from before it was one. One that is made as a partition is entered among the
-/// partitions 2 or 3 commands after its columns (PostgreSQL 14 to 18); one that is attached, in another
+/// partitions 2 or 3 commands after its columns (counted on PostgreSQL 15); one that is attached, in another
 /// transaction, or 5 commands later and more.
 async fn brought_rows(db: &mut PgConnection, part: &Part) -> Result<bool, CaptureError> {
     let sql = "SELECT coalesce(bool_and(a.xmin = i.xmin \

@@ -58,6 +58,8 @@ async fn retention_makes_room_and_the_mark_goes_though_nobody_writes() {
         }
     };
     timeout(Duration::from_secs(30), room).await.expect("the mark goes");
+    assert!(journal.lacked_room().is_some_and(|why| why.contains("make room")), "whoever looks late learns of it");
+    assert_eq!(journal.lacked_room(), None, "once");
     assert!(journal.kept_after() > Number::ZERO, "retention took something");
     // It goes on where it stood, and nothing of a probe stays.
     let appended = journal.append(append(position..=position)).await.unwrap();
