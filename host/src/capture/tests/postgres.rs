@@ -14,6 +14,7 @@ use super::host::{changes, events};
 mod exclusions;
 mod forms;
 mod partitions;
+mod progress;
 mod refusals;
 mod resets;
 mod silence;
