@@ -15,6 +15,7 @@ mod ended;
 mod exclusions;
 mod forms;
 mod partitions;
+mod progress;
 mod refusals;
 mod resets;
 mod silence;

@@ -101,7 +101,7 @@ pub(super) async fn a_crash_in_the_midst_of_a_snapshot_leaves_no_half_of_it<W: W
     host.sql(&format!("insert into t {numbers} select i, 'v' from n"));
     host.changes_until(ROWS).await;
     host.ask("p", &["t"]).await;
-    host.health(|health| health.snapshots.iter().any(|taking| taking.rows > 1_000)).await;
+    host.health(|health| health.snapshots.iter().any(|taking| taking.rows > 1_000 && taking.bytes > 100_000)).await;
     host.kill().await;
     host.begin();
     let answer = host.snapshot("p").await;

@@ -1,0 +1,44 @@
+//! How far a snapshot is.
+
+use super::super::super::status;
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_shows_about_how_many_rows_there_are_also_while_it_waits_to_begin() {
+    let mut host = Host::new(
+        "create table t (id int primary key, v text) partition by range (id);
+         create table t_low partition of t for values from (0) to (1000);
+         create table t_high partition of t for values from (1000) to (100000);
+         alter table t replica identity full; alter table t_low replica identity full; alter table t_high replica identity full;
+         create table open (id int primary key); alter table open replica identity full",
+    )
+    .await;
+    host.sql("insert into t select n, 'v' from generate_series(1, 3000) as n");
+    host.changes_until(3000).await;
+    for estimate in [None, Some(3000)] {
+        if estimate.is_some() {
+            host.sql("analyze t_low, t_high");
+        }
+        // A slot waits for the transactions that are open.
+        let mut open = host.database.meanwhile("begin; insert into open values (1); select pg_sleep(600);");
+        let sleeper = "from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null and pid <> pg_backend_pid()";
+        while host.sql(&format!("select count(*) {sleeper}")) == "0" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let request = host.ask("p", &["t"]).await;
+        let health = host.health(|health| health.snapshots.iter().any(|taking| taking.estimate == estimate)).await;
+        let taking = &health.snapshots[0];
+        assert_eq!((&*taking.pipeline, taking.request, taking.rows, taking.bytes), ("p", request, 0, 0));
+        let shown = serde_json::to_value(status::running(&host.settings[0], &health, None)).unwrap();
+        let mut expected = serde_json::json!({ "pipeline": "p", "rows": 0, "bytes": 0 });
+        if let Some(rows) = estimate {
+            expected["estimated_rows"] = rows.into();
+        }
+        assert_eq!(shown["snapshots"], serde_json::json!([expected]));
+        host.sql(&format!("select pg_terminate_backend(pid) {sleeper}"));
+        let _ = open.wait();
+        assert_eq!(events(&host.answer(request).await).len(), 3000);
+        host.health(|health| health.snapshots.is_empty()).await;
+    }
+    host.stop().await;
+}
