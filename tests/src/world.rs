@@ -1,6 +1,7 @@
 //! Everything that one test has for itself: a fresh data folder, its settings, its database.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::postgres::{self, Postgres};
 use crate::server::{Ended, Process, Server};
+use crate::wait::SOON;
 use crate::{binary, cli, token};
 
 /// The configuration that the binary has built in; a test's settings go around it.
@@ -264,6 +266,17 @@ impl World {
     /// Starts the server and waits until it is ready.
     pub fn serve(&self) -> Server {
         Server::listening(Process::start(self.command(&["serve"]))).ready()
+    }
+
+    /// Runs a command that dies at the first pass of a failpoint.
+    ///
+    /// # Panics
+    /// If it ends in another way.
+    pub fn kill_at(&self, point: &str, arguments: &[&str]) {
+        let mut command = self.command(arguments);
+        command.env("RELEVO_FAILPOINT", format!("{point}=kill@1"));
+        let ended = Process::start(command).wait(SOON);
+        assert_eq!(ended.status.signal(), Some(9), "{arguments:?} at {point}: {}", ended.log);
     }
 
     /// Starts a server that dies at the `nth` pass of a failpoint. It may die before it is ready,

@@ -86,7 +86,7 @@ async fn fill(data: &Path, settings: Option<&Path>, beside: &Path) -> Result<Mad
     Ok(made)
 }
 
-/// The backup must not be copied into itself.
+/// The backup must not be copied into itself, nor lie in what it is a backup of.
 fn outside(data: &Path, into: &Path) -> Result<(), BackupError> {
     let parent = match into.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -96,11 +96,13 @@ fn outside(data: &Path, into: &Path) -> Result<(), BackupError> {
         std::io::ErrorKind::NotFound => BackupError::NoParent(parent.into()),
         _ => at(parent)(error),
     })?;
-    let copied = FOLDERS.iter().filter_map(|folder| data.join(folder).canonicalize().ok());
-    if copied.into_iter().any(|folder| parent.starts_with(folder)) {
-        return Err(BackupError::Within(into.into()));
+    // One beside the journal would be copied by nothing here, but it goes with the data folder: it is no backup. The
+    // copied folders may be links to elsewhere.
+    let kept = std::iter::once(data.to_owned()).chain(FOLDERS.iter().map(|folder| data.join(folder)));
+    match kept.filter_map(|folder| folder.canonicalize().ok()).find(|folder| parent.starts_with(folder)) {
+        Some(folder) => Err(BackupError::Within { into: into.into(), folder }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn folders(data: &Path, beside: &Path) -> Result<(), BackupError> {

@@ -32,8 +32,11 @@ const SETTINGS: &str = "relevo.toml";
 pub(crate) enum BackupError {
     #[error("{0} is there already; name a folder that isn't, such as one with the date in its name")]
     There(PathBuf),
-    #[error("{0} is in a folder that is backed up itself; name one outside of the data folder")]
-    Within(PathBuf),
+    #[error(
+        "{into} is in {folder}, which is what is backed up: it would be lost with it; name a folder outside of the data \
+         folder, best on another disk"
+    )]
+    Within { into: PathBuf, folder: PathBuf },
     #[error("{0} isn't there; make it, the backup's folder is made in it")]
     NoParent(PathBuf),
     #[error("{path} has {found}, which no backup leaves there; move it away, or choose another place")]

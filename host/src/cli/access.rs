@@ -40,7 +40,7 @@ impl Credential {
             (Some(token), _) => Ok(Self::Given(token)),
             (None, Some(secret)) => Ok(Self::Made { tokens: Box::new(Tokens::new(&secret, &config.auth)), user, role }),
             (None, None) => anyhow::bail!(
-                "there is no token: give --token, or set RELEVO_DATA to the data folder of the server ({} has no secret)",
+                "there is no token: give --token-file or RELEVO_TOKEN, or set RELEVO_DATA to the data folder of the server ({} has no secret)",
                 config.data.display()
             ),
         }

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use super::access::{self, Credential, address};
+use super::given::GivenToken;
 use super::{Settings, runtime};
 use crate::config::Config;
 
@@ -20,9 +21,9 @@ pub(super) struct Operator {
     /// Where the server is, http://HOST:PORT; default: where the settings say that it listens.
     #[arg(long)]
     url: Option<String>,
-    /// Default: one made with the secret in the data folder, for the first role of `auth.operators`.
-    #[arg(long)]
-    token: Option<String>,
+    /// Where none is given, one is made for the first role of `auth.operators`.
+    #[command(flatten)]
+    token: GivenToken,
 }
 
 /// What is sent beside the path.
@@ -97,11 +98,12 @@ impl Operator {
     /// The server's address, and the request with a token.
     fn request(&self, method: Method, path: &str, content: Content) -> anyhow::Result<(String, Builder, Body)> {
         let config = self.config()?;
-        let role = match (&self.token, config.auth.operators.first()) {
+        let token = self.token.read()?;
+        let role = match (&token, config.auth.operators.first()) {
             (None, None) => bail!("nobody may: set auth.operators to the roles that may operate the server"),
             (_, role) => role.cloned().unwrap_or_default(),
         };
-        let credential = Credential::new(self.token.clone(), &config, "operator", role)?;
+        let credential = Credential::new(token, &config, "operator", role)?;
         let base = self.url.clone().unwrap_or_else(|| format!("http://{}", address(&config)));
         let bearer = format!("Bearer {}", credential.token()?);
         let mut request = Request::builder().method(method).uri(path).header(header::AUTHORIZATION, bearer);

@@ -57,7 +57,10 @@ pub(super) async fn start(config: &Config, server: &Server) -> anyhow::Result<()
     say(format_args!("\nwatch it in a second terminal:\n"));
     // It may not be on the PATH.
     let relevo = std::env::current_exe().map_or_else(|_| "relevo".into(), |path| path.display().to_string());
-    say(format_args!("  {relevo} tail --url ws://{}/api/v1/ws/connect {channels} --token {token}\n", server.address()));
+    say(format_args!(
+        "  RELEVO_TOKEN={token} {relevo} tail --url ws://{}/api/v1/ws/connect {channels}\n",
+        server.address()
+    ));
     say(format_args!("a token ({ROLE}, good for {} h):\n{token}", TTL.as_secs() / 3600));
     Ok(())
 }

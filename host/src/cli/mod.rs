@@ -15,6 +15,7 @@ mod backup;
 mod capture;
 mod demo;
 mod doctor;
+mod given;
 mod journal;
 mod migrate;
 mod plugin;

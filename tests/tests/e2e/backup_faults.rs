@@ -1,7 +1,6 @@
 //! What goes on beside a backup or a restore, or breaks it off: versions that take over meanwhile, a second backup,
 //! a full disk, a restore that is killed.
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use relevo_tests::server::{Process, Server};
@@ -175,10 +174,7 @@ fn no_server_starts_on_a_restore_that_was_killed_until_it_is_made_again() {
     let world = elsewhere(world);
     let data = place(&world, "restored");
     for point in ["restore.copied", "restore.placed", "restore.done"] {
-        let mut command = world.command(&["restore", text(&backup)]);
-        command.env("RELEVO_FAILPOINT", format!("{point}=kill@1"));
-        let ended = Process::start(command).wait(SOON);
-        assert_eq!(ended.status.signal(), Some(9), "{point}: {}", ended.log);
+        world.kill_at(point, &["restore", text(&backup)]);
         let journal = data.join("journal.db").exists();
         assert_eq!(journal, point == "restore.done");
         for command in [["serve"].as_slice(), &["backup", text(&place(&world, "of-half"))]] {

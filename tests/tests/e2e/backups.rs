@@ -1,7 +1,6 @@
 //! `relevo backup` while the server runs and is written to, `relevo restore`, and what clients are told after it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use relevo_tests::cli::sqlite3;
@@ -11,7 +10,7 @@ use relevo_tests::frame::{Frame, Place};
 use relevo_tests::oracle::{Expected, assert_same, expected, seen};
 use relevo_tests::panel;
 use relevo_tests::random::Random;
-use relevo_tests::server::{Ended, Process, Server};
+use relevo_tests::server::{Ended, Server};
 use relevo_tests::wait::{SOON, until};
 use relevo_tests::workload::{CliWriter, Logged, OwnWriter, PREPARE, in_order, transactions};
 use relevo_tests::world::World;
@@ -239,10 +238,7 @@ fn a_backup_that_is_killed_leaves_no_backup_and_the_next_one_takes_its_place() {
     let server = world.serve();
     let before = place_after_change(&world, &server, "before");
     let backup = place(&world, "backup");
-    let mut command = world.command(&["backup", text(&backup)]);
-    command.env("RELEVO_FAILPOINT", "backup.copied=kill@1");
-    let ended = Process::start(command).wait(SOON);
-    assert_eq!(ended.status.signal(), Some(9), "{}", ended.log);
+    world.kill_at("backup.copied", &["backup", text(&backup)]);
     let incomplete = place(&world, "backup.incomplete");
     assert!(!backup.exists() && incomplete.join("journal.db").exists());
     refused(&elsewhere(World::bare()), &["restore", text(&incomplete)], "is no backup");
@@ -265,10 +261,7 @@ fn a_restore_that_is_killed_can_be_made_again() {
     done(&world, &["backup", text(&backup)]);
     stop(server);
     let world = elsewhere(world);
-    let mut command = world.command(&["restore", text(&backup)]);
-    command.env("RELEVO_FAILPOINT", "restore.placed=kill@1");
-    let ended = Process::start(command).wait(SOON);
-    assert_eq!(ended.status.signal(), Some(9), "{}", ended.log);
+    world.kill_at("restore.placed", &["restore", text(&backup)]);
     let data = place(&world, "restored");
     assert!(data.join("versions").exists() && !data.join("journal.db").exists());
     done(&world, &["restore", text(&backup)]);
@@ -400,7 +393,8 @@ fn a_slot_that_moved_on_after_the_backup_is_a_gap_and_what_is_shown_is_what_is_t
 fn a_place_that_will_not_do_is_refused_before_anything_is_copied() {
     let world = World::new();
     stop(world.serve());
-    for folder in ["plugins", "versions"] {
+    std::fs::create_dir_all(world.data().join("backups/of-relevo")).unwrap();
+    for folder in ["", "plugins", "versions", "backups/of-relevo"] {
         let within = world.data().join(folder).join("backup");
         refused(&world, &["backup", text(&within)], "outside of the data folder");
         assert!(!within.with_extension("incomplete").exists());

@@ -29,6 +29,32 @@ fn a_changed_task_is_seen_by_tail_on_its_channel_and_on_the_dashboard() {
 }
 
 #[test]
+fn a_token_is_taken_from_a_file_and_from_the_environment_where_no_list_of_processes_shows_it() {
+    let world = World::new();
+    let server = world.serve();
+    let (http, ws) = (format!("http://{}", server.address), format!("ws://{}/api/v1/ws/connect", server.address));
+    let file = world.data().with_file_name("token");
+    std::fs::write(&file, format!("{}\n", token("1", "ADMIN"))).unwrap();
+    let file = file.to_str().unwrap();
+    let tail = ["tail", "--channel", "dashboard:kpis", "--count", "1", "--url", &ws];
+    let list = ["plugin", "list", "--url", &http];
+    for command in [tail.as_slice(), &list] {
+        let run = |arguments: &[&str], variable: &str| {
+            let mut command = world.command(&[command, arguments].concat());
+            command.env("RELEVO_TOKEN", variable);
+            Process::start(command).wait(SOON)
+        };
+        let clerk = token("2", "NOBODY");
+        for ended in [run(&["--token-file", file], &clerk), run(&[], &token("1", "ADMIN"))] {
+            assert!(ended.status.success(), "{command:?}: {}", ended.log);
+        }
+        // It is that token which counts: one of nobody is refused.
+        let ended = run(&[], &clerk);
+        assert_eq!(ended.status.code(), Some(1), "{command:?}: {}", ended.log);
+    }
+}
+
+#[test]
 fn tail_comes_back_by_itself_and_misses_nothing() {
     let world = World::new();
     let server = world.serve();

@@ -270,9 +270,7 @@ impl Client {
         let then = Close::ALL.iter().find(|code| code.number() == number).map_or(Then::Wait, |code| code.then());
         match (then, &self.credential) {
             (Then::Stop, _) => Broken::Ended(Ended::Refused(why)),
-            (Then::NewToken, Credential::Given(_)) => {
-                Broken::Ended(Ended::Refused(format!("{why}; give a new --token")))
-            }
+            (Then::NewToken, Credential::Given(_)) => Broken::Ended(Ended::Refused(format!("{why}; give a new token"))),
             _ => Broken::Again(why),
         }
     }

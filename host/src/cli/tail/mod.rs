@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::access::{Credential, address};
+use super::given::GivenToken;
 use super::{Settings, runtime};
 use crate::message::ChannelName;
 
@@ -25,9 +26,8 @@ pub(super) struct Tail {
     /// Where the server is; default: where the settings say that it listens.
     #[arg(long)]
     url: Option<String>,
-    /// Default: one made with the secret in the data folder.
-    #[arg(long)]
-    token: Option<String>,
+    #[command(flatten)]
+    token: GivenToken,
     /// Prints the time from commit to receipt behind each message, and their distribution at the end.
     /// SQLite tells nobody when a change was committed: there it is the time when it was first seen.
     #[arg(long)]
@@ -43,7 +43,7 @@ pub(super) struct Tail {
 impl Tail {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.settings.load()?;
-        let credential = Credential::new(self.token, &config, "tail", "ADMIN".into())?;
+        let credential = Credential::new(self.token.read()?, &config, "tail", "ADMIN".into())?;
         let url = self.url.unwrap_or_else(|| format!("ws://{}/api/v1/ws/connect", address(&config)));
         let client =
             Client::new(url, credential, self.channels, self.count, print::Printer::new(self.json, self.latency));

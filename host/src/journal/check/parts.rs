@@ -112,12 +112,13 @@ pub(super) async fn checkpoints(journal: &mut Outside, head: Number) -> Result<P
     Ok(part)
 }
 
-/// Where sources stand, against what the newest append of each says.
+/// Where sources stand, against what the newest append of each says. Returns how many sources of events there are, and
+/// how many tables whose form capture keeps, as `SOURCE:SCHEMA.TABLE`: no source's name has a colon.
 pub(super) async fn sources(
     journal: &mut Outside,
     part: &mut Part,
     appended: &std::collections::HashMap<Name, SourceState>,
-) -> Result<u64> {
+) -> Result<(u64, u64)> {
     let mut expected = appended.clone();
     expected.extend(staged(journal, part).await?);
     let sources = journal.sources().await?;
@@ -129,7 +130,8 @@ pub(super) async fn sources(
     for name in expected.keys() {
         part.wrong(format!("where source {name} stands is gone"));
     }
-    Ok(sources.len() as u64)
+    let forms = sources.keys().filter(|name| name.contains(':')).count() as u64;
+    Ok((sources.len() as u64 - forms, forms))
 }
 
 /// Where pipelines stand, against the newest commit of each.

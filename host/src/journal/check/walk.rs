@@ -308,7 +308,7 @@ impl Walk {
 
     async fn compare(&mut self, journal: &mut Outside) -> Result<()> {
         let head = journal.head().await?;
-        let sources = parts::sources(journal, &mut self.positions, &self.sources).await?;
+        let (sources, forms) = parts::sources(journal, &mut self.positions, &self.sources).await?;
         let pipelines = parts::cursors(journal, &mut self.positions, &self.cursors, head).await?;
         let (entries, keys) = expected::compare(journal, &mut self.states).await?;
         let Counts { appends, events, commits, messages, controls, .. } = self.counts;
@@ -316,8 +316,10 @@ impl Walk {
             "{appends} appends with {events} events, {commits} commits with {messages} messages, {controls} controls"
         );
         self.channels.found = "it names what the commits hold".into();
-        self.positions.found =
-            format!("{sources} sources and {pipelines} pipelines, where their newest records left them");
+        let forms = if forms == 0 { String::new() } else { format!(", forms of tables: {forms}") };
+        self.positions.found = format!(
+            "sources of events: {sources}, pipelines: {pipelines}{forms}; each where its newest record left it"
+        );
         self.states.found =
             format!("{entries} entries and {keys} keys of state channels, as the commits that are left say");
         self.rest.push(parts::checkpoints(journal, head).await?);

@@ -73,6 +73,22 @@ async fn a_sound_journal_is_sound_while_it_is_open_and_after() {
 }
 
 #[tokio::test]
+async fn a_table_s_form_is_no_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = lively(folder.path()).await;
+    let found = || async {
+        let report = check(folder.path()).await.unwrap().unwrap();
+        report.parts.into_iter().find(|part| part.name == "positions").unwrap().found
+    };
+    let without = found().await;
+    assert_eq!(without, "sources of events: 1, pipelines: 2; each where its newest record left it");
+    let form = Append { source: "gad:public.orders".into(), events: vec![], ..append(1..=1) };
+    journal.append(Append { position: Position { commit: 0, index: 0 }, ..form }).await.unwrap();
+    assert_eq!(found().await, without.replace(";", ", forms of tables: 1;"));
+    journal.close().await;
+}
+
+#[tokio::test]
 async fn what_retention_took_is_not_missed() {
     let folder = tempfile::tempdir().unwrap();
     let journal = lively(folder.path()).await;
