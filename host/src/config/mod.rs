@@ -13,12 +13,16 @@ use crate::message::{ChannelKind, ChannelName};
 mod check;
 pub mod human;
 mod plugin;
+mod plugins;
 mod read;
 mod settings;
+mod source;
 
 pub use plugin::*;
+pub use plugins::*;
 pub(crate) use read::{nearest, toml as read_toml};
 pub use settings::*;
+pub use source::*;
 
 /// The configuration that is used where there is no `relevo.toml`: the example domain.
 pub const BUILT_IN: &str = include_str!("../../../migrations/gad/relevo.toml");

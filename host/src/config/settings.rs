@@ -1,12 +1,11 @@
-//! The sections of the settings, each with its defaults.
+//! The sections of the settings, each with its defaults, but for those of sources and plugins.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Grants, TrustedKey, defaults, human};
+use super::{defaults, human};
 use crate::event::Name;
 use crate::message::{ChannelKind, ChannelName};
 
@@ -196,123 +195,6 @@ pub enum Language {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PluginSettings {
-    /// Where components and their manifests are; default `DATA/plugins`.
-    pub folder: Option<PathBuf>,
-    /// What a plugin gets that has no `[plugin.NAME.grant]`.
-    pub grants: Grants,
-    /// Whether a version without a signature is refused.
-    pub require_signature: bool,
-    /// The keys whose owners' plugins may run; a signature by any other is refused.
-    #[serde(rename = "trusted_key")]
-    pub trusted_keys: Vec<TrustedKey>,
-    /// Limits that hold where a manifest asks for less, and a `[plugin.NAME.grant]` for nothing else.
-    pub limits: Limits,
-    /// The instance is replaced after this many batches.
-    pub replace_instance_after: u32,
-    pub batch_events: usize,
-    #[serde(with = "human::bytes")]
-    pub batch_bytes: u64,
-    /// What the reference tables of a pipeline may take in memory; a pipeline that needs more stands still.
-    #[serde(with = "human::bytes")]
-    pub lookup_bytes: u64,
-    /// How often a failing batch is tried again before it becomes a dead letter.
-    pub retries: u32,
-    /// The first wait before a retry; it doubles each time.
-    #[serde(with = "human::duration")]
-    pub retry_after: Duration,
-    /// How many versions of each plugin are kept, to go back to.
-    pub keep_versions: usize,
-    /// The largest component that can be deployed.
-    #[serde(with = "human::bytes")]
-    pub component_bytes: u64,
-    /// How many of the newest recorded events a version is tried on before it takes over.
-    pub canary_events: usize,
-    /// How long that may take; a version that needs longer is judged by what it did until then.
-    #[serde(with = "human::duration")]
-    pub canary_within: Duration,
-    /// How many recorded events a trial that somebody asks for may run through.
-    pub trial_events: usize,
-    /// How long it may take.
-    #[serde(with = "human::duration")]
-    pub trial_within: Duration,
-    /// How many versions may run beside those that serve, in live trials; each takes a thread.
-    pub shadows: usize,
-    /// How long a live trial may take.
-    #[serde(with = "human::duration")]
-    pub shadow_within: Duration,
-    /// A version that fails within this time of taking over is rolled back by itself; 0: never.
-    #[serde(with = "human::duration")]
-    pub probation: Duration,
-    /// CPU time that a version may take to bring the state of another layout over; the pipeline waits for it.
-    #[serde(with = "human::duration")]
-    pub migration_cpu: Duration,
-    /// How often a pipeline's state is kept, to try versions from it.
-    #[serde(with = "human::duration")]
-    pub checkpoint_every: Duration,
-    /// How many of the newest log lines of a plugin in a pipeline are kept for `relevo plugin logs`; 0: none.
-    pub keep_log_lines: usize,
-    /// So many dead letters with nothing good between them, and the pipeline is quarantined.
-    pub quarantine_after: u32,
-    /// How long the files of a plugin in the folder must stay as they are before they are taken.
-    #[serde(with = "human::duration")]
-    pub folder_rest: Duration,
-}
-
-/// What a plugin may use up.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// CPU time for a batch.
-    #[serde(with = "human::duration")]
-    pub cpu: Duration,
-    #[serde(with = "human::bytes")]
-    pub memory: u64,
-    /// For a batch.
-    #[serde(with = "human::bytes")]
-    pub output_bytes: u64,
-    pub output_messages: u32,
-    #[serde(with = "human::bytes")]
-    pub state_bytes: u64,
-    /// Lines of log for a batch; more are dropped and counted.
-    pub log_lines: u32,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceSettings {
-    pub name: Name,
-    /// `sqlite:PATH` or `postgres://…`. `RELEVO_DATABASE_URL` sets that of the first source. A relative
-    /// path starts at the data folder.
-    pub url: String,
-    /// The tables to watch; empty: all. In PostgreSQL also `SCHEMA.TABLE`, where it isn't `public`.
-    #[serde(default)]
-    pub tables: Vec<Name>,
-    /// Columns that never enter the journal, by table.
-    #[serde(default)]
-    pub exclude: BTreeMap<Name, Vec<Box<str>>>,
-    /// The example whose migrations, seed and simulation belong to this source.
-    pub example: Option<String>,
-    /// PostgreSQL: the replication slot; default `relevo_NAME`.
-    pub slot: Option<String>,
-    /// PostgreSQL: the publication; default `relevo_NAME`.
-    pub publication: Option<String>,
-    /// How often watermarks are appended.
-    #[serde(default = "defaults::tick", with = "human::duration")]
-    pub tick: Duration,
-    /// The safety net's poll for changes that no notification told of.
-    #[serde(default = "defaults::poll", with = "human::duration")]
-    pub poll: Duration,
-    /// PostgreSQL: how often it is looked at how near the slot is to its loss.
-    #[serde(default = "defaults::guard", with = "human::duration")]
-    pub guard: Duration,
-    /// PostgreSQL: after so long without a sign of life the connection is opened anew.
-    #[serde(default = "defaults::silence", with = "human::duration")]
-    pub silence: Duration,
-}
-
-#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PipelineSettings {
     pub name: Name,
@@ -399,100 +281,6 @@ impl Default for NoticeSettings {
 impl Default for PageSettings {
     fn default() -> Self {
         Self { enabled: true, channels: Vec::new(), fields: BTreeMap::new(), words: BTreeMap::new() }
-    }
-}
-
-impl Default for PluginSettings {
-    fn default() -> Self {
-        Self {
-            folder: None,
-            grants: Grants::Listed,
-            require_signature: false,
-            trusted_keys: Vec::new(),
-            limits: Limits::default(),
-            replace_instance_after: 1000,
-            batch_events: 256,
-            batch_bytes: 512 << 10,
-            lookup_bytes: 256 << 20,
-            retries: 3,
-            retry_after: Duration::from_millis(50),
-            keep_versions: 5,
-            component_bytes: 64 << 20,
-            canary_events: 1000,
-            canary_within: Duration::from_secs(5),
-            trial_events: 100_000,
-            trial_within: Duration::from_secs(60),
-            shadows: 2,
-            shadow_within: Duration::from_secs(24 * 3600),
-            probation: Duration::from_secs(60),
-            migration_cpu: Duration::from_secs(10),
-            checkpoint_every: Duration::from_secs(3600),
-            keep_log_lines: 1000,
-            quarantine_after: 20,
-            folder_rest: Duration::from_secs(1),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            cpu: Duration::from_millis(200),
-            memory: 64 << 20,
-            output_bytes: 4 << 20,
-            output_messages: 10_000,
-            state_bytes: 64 << 20,
-            log_lines: 100,
-        }
-    }
-}
-
-/// Before a table of PostgreSQL's usual schema.
-const PUBLIC: &str = "public.";
-
-impl SourceSettings {
-    /// The SQLite file that the URL names, a relative path taken from the data folder; None if the
-    /// URL is for something else.
-    pub fn sqlite_path(&self, data: &Path) -> Option<PathBuf> {
-        let path = self.url.strip_prefix("sqlite:")?;
-        let path = path.strip_prefix("//").unwrap_or(path);
-        (!path.is_empty() && !path.starts_with(':')).then(|| data.join(path))
-    }
-
-    /// What to do about a table that isn't there.
-    pub(crate) fn make_it(&self) -> &'static str {
-        if self.example.is_some() { "make it (`relevo migrate`)" } else { "make it" }
-    }
-
-    /// Whether the URL is of a PostgreSQL database.
-    pub fn is_postgres(&self) -> bool {
-        ["postgres://", "postgresql://"].iter().any(|scheme| self.url.starts_with(scheme))
-    }
-
-    /// Whether it watches a table, by the name that events have; one that names none watches all. PostgreSQL's
-    /// `public` is no part of that name, also where the settings say it.
-    pub fn watches(&self, table: &str) -> bool {
-        let named = |entry: &str| -> bool {
-            let entry = if self.is_postgres() { entry.strip_prefix(PUBLIC).unwrap_or(entry) } else { entry };
-            entry.eq_ignore_ascii_case(table)
-        };
-        let never = self.is_postgres() && table.starts_with(PUBLIC);
-        !never && (self.tables.is_empty() || self.tables.iter().any(|entry| named(entry)))
-    }
-
-    /// The name of the replication slot.
-    pub fn slot(&self) -> String {
-        self.slot.clone().unwrap_or_else(|| self.default_name())
-    }
-
-    /// The name of the publication.
-    pub fn publication(&self) -> String {
-        self.publication.clone().unwrap_or_else(|| self.default_name())
-    }
-
-    fn default_name(&self) -> String {
-        let name: String = self.name.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect();
-        format!("relevo_{name}").chars().take(63).collect()
     }
 }
 
