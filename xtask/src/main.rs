@@ -103,9 +103,15 @@ fn serve(postgres: bool, arguments: &[String]) -> Result<()> {
     serve.env("RELEVO_DATA", &data).arg("serve").arg("--demo").args(arguments);
     match folder {
         Some(folder) => {
-            steps::note("PostgreSQL goes when the server ends; for commands in another terminal:");
-            steps::note(&format!("export RELEVO_DATA={}", data.display()));
-            Err(scratch_postgres::hand_over(folder, serve).into())
+            let up = |url: &str| {
+                steps::note(
+                    "PostgreSQL goes when the server ends. `relevo doctor` and the like find both in another terminal by",
+                );
+                steps::note(&format!("  export RELEVO_DATA='{}' RELEVO_DATABASE_URL='{url}'", data.display()));
+                steps::note("and then a change by hand is");
+                steps::note("  psql \"$RELEVO_DATABASE_URL\" -c \"update tareas set estado='IN_PROGRESS' where id=1\"");
+            };
+            Err(scratch_postgres::hand_over(folder, serve, up).into())
         }
         None => steps::become_(&mut serve),
     }

@@ -15,12 +15,12 @@ const SWEEPER: &str = "cat > /dev/null; n=0
 while [ -e \"$0/data/postmaster.pid\" ] && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.1; done
 rm -rf -- \"$0\"";
 
-/// Makes a server in `folder`, and becomes `command`, which finds its address in `RELEVO_DATABASE_URL`. Both
-/// server and folder go when that process ends, even if it is killed.
+/// Makes a server in `folder`, hands its address to `up`, and becomes `command`, which finds it in
+/// `RELEVO_DATABASE_URL`. Both server and folder go when that process ends, even if it is killed.
 ///
 /// # Errors
 /// Only returns if something went wrong.
-pub fn hand_over(folder: tempfile::TempDir, mut command: Command) -> Error {
+pub fn hand_over(folder: tempfile::TempDir, mut command: Command, up: impl FnOnce(&str)) -> Error {
     let cluster = match Cluster::create(folder.path(), &[]) {
         Ok(cluster) => cluster,
         Err(error) => return error,
@@ -29,7 +29,9 @@ pub fn hand_over(folder: tempfile::TempDir, mut command: Command) -> Error {
         return error;
     }
     let _ = folder.keep();
-    command.env("RELEVO_DATABASE_URL", cluster.url(DATABASE));
+    let url = cluster.url(DATABASE);
+    up(&url);
+    command.env("RELEVO_DATABASE_URL", url);
     // The server's parent is this process, whatever program runs in it.
     cluster.leave();
     Error::Io { what: "the command can't be started", cause: command.exec() }

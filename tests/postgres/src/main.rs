@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let mut command = Command::new(program);
     command.args(arguments);
     let error = match tempfile::Builder::new().prefix("relevo-pg-").tempdir() {
-        Ok(folder) => scratch_postgres::hand_over(folder, command).to_string(),
+        Ok(folder) => scratch_postgres::hand_over(folder, command, |_| ()).to_string(),
         Err(error) => format!("a temporary folder: {error}"),
     };
     eprintln!("scratch-postgres: {error}");
