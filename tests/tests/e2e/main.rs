@@ -12,6 +12,7 @@ mod doctor;
 mod gad;
 mod gaps;
 mod hostile_plugins;
+mod installation;
 mod journal_commands;
 mod journal_full;
 mod logging;
