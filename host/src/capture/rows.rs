@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::{Body, Event, Micros, Name, Number, Operation, Position};
+use crate::failpoint;
 use crate::journal::{Append, Journal, SnapshotPart, fit};
 
 use super::error::CaptureError;
@@ -156,6 +157,9 @@ impl Rows {
             snapshot: Some(self.part.clone()),
         };
         self.journal.append(append).await?;
+        if !complete {
+            failpoint::hit(failpoint::ROWS_AFTER);
+        }
         Ok(())
     }
 }
