@@ -221,3 +221,57 @@ async fn a_snapshot_that_is_cut_again_and_again_under_writes_goes_on_and_is_exac
     }
     host.stop().await;
 }
+
+/// A snapshot of `t` is killed in its midst; whether what was read before counts after this.
+async fn goes_on_after(host: &mut Host, tables: &[&str], meanwhile: impl AsyncFnOnce(&Host)) -> bool {
+    host.ask("p", &["bag", "t"]).await;
+    host.health(|health| health.snapshots.iter().any(|taking| taking.rows > 2_000)).await;
+    host.kill().await;
+    meanwhile(host).await;
+    host.begin();
+    let request = host.ask("p", tables).await;
+    let answer = host.answer(request).await;
+    let mut points: Vec<_> = answer.iter().map(|append| append.snapshot.as_ref().unwrap().contains).collect();
+    points.dedup();
+    let all = events(&answer);
+    let shown = shown(&all);
+    for table in tables {
+        let rows: i64 = shown.iter().filter(|((of, ..), _)| of == table).map(|(_, count)| count).sum();
+        assert_eq!(rows.to_string(), host.sql(&format!("select count(*) from {table}")), "{table}");
+    }
+    let last = host.sql("select max(id) from t");
+    assert!(shown.keys().any(|(table, key, _)| table == "t" && *key == last), "without row {last}");
+    points.len() > 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_begins_anew_where_what_was_read_before_cannot_be_brought_up_to_date() {
+    let mut host = Host::new(TABLES).await;
+    host.sql(&fill());
+    let all: &[&str] = &["bag", "t"];
+    assert!(goes_on_after(&mut host, all, async |_| {}).await);
+    assert!(goes_on_after(&mut host, all, async |host| drop(host.sql("insert into bag values ('more')"))).await);
+    assert!(
+        goes_on_after(&mut host, &["bag", "t", "u"], async |host| {
+            host.sql("create table u (id int primary key); alter table u replica identity full");
+        })
+        .await
+    );
+    assert!(!goes_on_after(&mut host, &["t"], async |_| {}).await, "other tables");
+    assert!(!goes_on_after(&mut host, all, async |host| drop(host.sql("truncate bag"))).await, "emptied");
+    assert!(
+        !goes_on_after(&mut host, all, async |host| drop(host.sql("alter table t add w int default 7"))).await,
+        "form"
+    );
+    let anew = "alter table t alter w type int using 8";
+    assert!(!goes_on_after(&mut host, all, async |host| drop(host.sql(anew))).await, "written anew");
+    let gap = async |host: &Host| {
+        host.journal.control(Control::Gap { source: "s".into(), reason: "lost".into() }).await.unwrap();
+    };
+    assert!(!goes_on_after(&mut host, all, gap).await, "a gap");
+    let another = async |host: &Host| {
+        host.sql("select pg_drop_replication_slot('relevo_s')");
+    };
+    assert!(!goes_on_after(&mut host, all, another).await, "another slot");
+    host.stop().await;
+}
