@@ -13,6 +13,8 @@ pub const APPEND_AFTER: &str = "append.after";
 /// A chunk of a transaction of which more comes.
 pub const CHUNK_BEFORE: &str = "chunk.before";
 pub const CHUNK_AFTER: &str = "chunk.after";
+/// A chunk of a snapshot of which more comes is in the journal.
+pub const ROWS_AFTER: &str = "rows.after";
 pub const COMMIT_BEFORE: &str = "commit.before";
 pub const COMMIT_AFTER: &str = "commit.after";
 pub const SEND_BEFORE: &str = "send.before";

@@ -22,6 +22,7 @@ pub mod ingest;
 mod json;
 pub mod postgres;
 mod progress;
+mod reached;
 mod requests;
 mod rows;
 mod source;

@@ -14,7 +14,7 @@ pub struct SnapshotHealth {
     pub pipeline: Name,
     #[serde(skip)]
     pub request: Number,
-    /// Read so far. 0 also while the database lets nobody begin (PostgreSQL: until older transactions end).
+    /// Read so far, also before a cut. 0 also while the database lets nobody begin (PostgreSQL: until older transactions end).
     pub rows: u64,
     /// As events, before they are packed.
     pub bytes: u64,
@@ -45,6 +45,11 @@ impl Progress {
             taking.rows += rows;
             taking.bytes += bytes;
         });
+    }
+
+    /// What was read doesn't count.
+    pub(crate) fn begin_anew(&self) {
+        self.change(|taking| (taking.rows, taking.bytes) = (0, 0));
     }
 
     fn change(&self, change: impl FnOnce(&mut SnapshotHealth)) {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::event::{Body, Event, Micros, Name, Number, Position};
+use crate::event::{Body, Event, Micros, Name, Number, Operation, Position};
+use crate::failpoint;
 use crate::journal::{Append, Journal, SnapshotPart, fit};
 
 use super::error::CaptureError;
 use super::progress::Progress;
+use super::reached::Reached;
 
 /// The most events in one append.
 pub(crate) const CHUNK_EVENTS: usize = 1_000;
@@ -22,6 +24,10 @@ pub(crate) struct Rows {
     record_bytes: u64,
     part: SnapshotPart,
     progress: Progress,
+    /// How far the rows are, for whoever goes on after a cut; None: the source's are read anew then.
+    pub(crate) reached: Option<Reached>,
+    rows: u64,
+    bytes: u64,
     committed_at: Micros,
     /// Of the last row; a streamed event at the same position has 0.
     index: u32,
@@ -41,20 +47,63 @@ impl Rows {
         progress: Progress,
     ) -> Result<Self, CaptureError> {
         journal.discard_snapshot(source, &part.pipeline).await?;
-        Ok(Self {
+        Ok(Self::go_on(source, incarnation, journal, record_bytes, part, progress, None))
+    }
+
+    /// The same, behind those that are there.
+    pub(crate) fn go_on(
+        source: &Name,
+        incarnation: &Name,
+        journal: &Journal,
+        record_bytes: u64,
+        part: SnapshotPart,
+        progress: Progress,
+        reached: Option<Reached>,
+    ) -> Self {
+        let (rows, bytes) = reached.as_ref().map_or((0, 0), |reached| (reached.rows, reached.bytes));
+        progress.read(rows, bytes);
+        Self {
             source: Name::clone(source),
             incarnation: Name::clone(incarnation),
             journal: journal.clone(),
             record_bytes,
             part,
             progress,
+            reached,
+            rows,
+            bytes,
             committed_at: journal.now(),
             index: 0,
             events: Vec::new(),
             weight: 0,
-        })
+        }
     }
 
+    /// None of those that are there count: drops them, and begins anew.
+    pub(crate) async fn begin_anew(&mut self) -> Result<(), CaptureError> {
+        self.journal.discard_snapshot(&self.source, &self.part.pipeline).await?;
+        self.progress.begin_anew();
+        (self.reached, self.rows, self.bytes, self.weight) = (None, 0, 0, 0);
+        self.events.clear();
+        Ok(())
+    }
+
+    /// From now on this is how far the rows are.
+    pub(crate) fn reaches(&mut self, reached: Reached) {
+        self.reached = Some(Reached { rows: self.rows, bytes: self.bytes, ..reached });
+    }
+
+    /// A table's rows come next; gives the key of the last one that is there.
+    pub(crate) fn at_table(&mut self, at: usize) -> Vec<String> {
+        let Some(reached) = &mut self.reached else { return Vec::new() };
+        if reached.at != at {
+            reached.at = at;
+            reached.after.clear();
+        }
+        reached.after.clone()
+    }
+
+    /// What `reached` says must be true of all that was pushed before.
     pub(crate) async fn push(&mut self, body: Body) -> Result<(), CaptureError> {
         self.index = self.index.saturating_add(1);
         let mut event = Event {
@@ -88,7 +137,13 @@ impl Rows {
 
     async fn append(&mut self, complete: bool) -> Result<(), CaptureError> {
         let mut events = std::mem::take(&mut self.events);
-        self.progress.read(events.len() as u64, std::mem::take(&mut self.weight) as u64);
+        let (rows, bytes) = (events.iter().filter(|event| is_row(event)).count() as u64, self.weight as u64);
+        self.weight = 0;
+        self.progress.read(rows, bytes);
+        (self.rows, self.bytes) = (self.rows + rows, self.bytes + bytes);
+        if let Some(reached) = &mut self.reached {
+            (reached.rows, reached.bytes) = (self.rows, self.bytes);
+        }
         if complete && let Some(last) = events.last_mut() {
             last.last_of_transaction = true;
         }
@@ -96,14 +151,22 @@ impl Rows {
             source: Name::clone(&self.source),
             incarnation: Name::clone(&self.incarnation),
             position: self.part.contains,
-            token: "".into(),
+            token: self.reached.as_ref().map_or_else(|| "".into(), Reached::write),
             events: events.into_iter().map(Arc::new).collect(),
             complete,
             snapshot: Some(self.part.clone()),
         };
         self.journal.append(append).await?;
+        if !complete {
+            failpoint::hit(failpoint::ROWS_AFTER);
+        }
         Ok(())
     }
+}
+
+/// Whether it is a row, and not the word that former ones don't count.
+fn is_row(event: &Event) -> bool {
+    matches!(&event.body, Body::Change(change) if change.operation == Operation::Snapshot)
 }
 
 /// How many bytes of events go into one append: a record has to hold them, with its frame.

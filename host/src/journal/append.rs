@@ -39,7 +39,7 @@ pub(super) async fn append(
     }
     let PreparedAppend { pieces, keys, head } = prepared;
     let life = life(conn, index, &head.source, &head.incarnation).await?;
-    let snapshot = head.snapshot.as_ref().map(|s| (s.request, s.contains));
+    let snapshot = head.snapshot.as_ref().map(|s| s.request);
     let pipeline: Name = head.snapshot.as_ref().map_or_else(|| "".into(), |s| s.pipeline.clone());
     let key = StagedKey { source: head.source.clone(), pipeline };
     if index.staged.get(&key).is_some_and(|s| s.life != life || s.snapshot != snapshot) {

@@ -126,6 +126,19 @@ impl Embedded {
         self.ask(Work::Discard(key)).await.map(drop)
     }
 
+    pub(super) async fn take_over_snapshot(
+        &self,
+        source: &str,
+        pipeline: &str,
+        request: Number,
+    ) -> Result<Option<Append>> {
+        let key = StagedKey { source: source.into(), pipeline: pipeline.into() };
+        match self.ask(Work::TakeOver(key, request)).await? {
+            Outcome::Unfinished(last) => Ok(last.map(|last| *last)),
+            _ => Err(JournalError::Closed),
+        }
+    }
+
     pub(super) async fn keep_pipelines(&self, names: &[Name]) -> Result<()> {
         self.ask(Work::KeepPipelines(names.to_vec())).await.map(drop)
     }

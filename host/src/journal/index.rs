@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use sqlx::{Row, SqliteConnection};
 
-use super::{Append, SourceState};
+use super::{Append, SourceState, unfinished};
 use crate::event::{Name, Number, Position};
 use crate::message::ChannelName;
 
@@ -54,8 +54,8 @@ pub(super) struct StagedKey {
 #[derive(Default)]
 pub(super) struct Staged {
     pub(super) life: i64,
-    /// A snapshot's request and what it contains.
-    pub(super) snapshot: Option<(Number, Position)>,
+    /// The request that a snapshot answers.
+    pub(super) snapshot: Option<Number>,
     /// How many numbers all of them take.
     pub(super) numbers: u64,
     /// The newest of them, for the memory tail; older ones, and those from before a restart, are on
@@ -86,8 +86,6 @@ impl Staged {
 /// What the disk doesn't say of an index: it is kept from before a transaction, in case that fails.
 pub(super) struct Unwritten {
     pub(super) cursors: HashMap<Name, Cursor>,
-    /// The life, request and contents of snapshots under way.
-    pub(super) snapshots: HashMap<StagedKey, (i64, (Number, Position))>,
 }
 
 #[derive(Default)]
@@ -115,8 +113,7 @@ pub(super) fn unsql(number: i64) -> u64 {
 }
 
 impl Index {
-    /// Reads it all, as the connection's transaction sees it. What snapshots under way answer is not on
-    /// disk.
+    /// Reads it all, as the connection's transaction sees it.
     pub(super) async fn load(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
         let mut index = Self { next: 1, ..Self::default() };
         let newest =
@@ -158,7 +155,12 @@ impl Index {
         for row in sqlx::query(staged).fetch_all(&mut *conn).await? {
             let (source, pipeline): (String, String) = (row.try_get(0)?, row.try_get(1)?);
             let key = StagedKey { source: source.into(), pipeline: pipeline.into() };
-            let staged = Staged { life: row.try_get(2)?, numbers: unsql(row.try_get(3)?), ..Staged::default() };
+            let snapshot = match key.pipeline.is_empty() {
+                true => None,
+                false => unfinished::request(conn, &key).await?,
+            };
+            let (life, numbers) = (row.try_get(2)?, unsql(row.try_get(3)?));
+            let staged = Staged { life, snapshot, numbers, ..Staged::default() };
             index.staged.insert(key, staged);
         }
         index.keeping = super::checkpoints::keeping(conn).await?;
@@ -167,8 +169,7 @@ impl Index {
 
     /// What only memory knows.
     pub(super) fn unwritten(&self) -> Unwritten {
-        let snapshots = self.staged.iter().filter_map(|(key, s)| Some((key.clone(), (s.life, s.snapshot?))));
-        Unwritten { cursors: self.known.cursors.clone(), snapshots: snapshots.collect() }
+        Unwritten { cursors: self.known.cursors.clone() }
     }
 
     /// The time for the next record: the clock's, but it never falls.

@@ -46,6 +46,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod undo;
+mod unfinished;
 mod upgrade;
 mod wal;
 mod writer;
@@ -369,10 +370,21 @@ impl Journal {
     }
 
     /// Drops the chunks of an unfinished snapshot: capture calls it before it begins to read the rows
-    /// anew. (Chunks of another request, or that contain something else, are dropped by themselves, as
-    /// is every unfinished snapshot when the journal is opened.)
+    /// anew. (Chunks of another request, or of another life of the source, give way to new ones by themselves.)
     pub async fn discard_snapshot(&self, source: &str, pipeline: &str) -> Result<(), JournalError> {
         self.embedded.discard_snapshot(source, pipeline).await
+    }
+
+    /// Hands the chunks of an unfinished snapshot over to another request of the pipeline, whose appends go on
+    /// from there, and gives the last of them; None if there are none. All that was handed over before counts.
+    /// They outlive a restart.
+    pub async fn take_over_snapshot(
+        &self,
+        source: &str,
+        pipeline: &str,
+        request: Number,
+    ) -> Result<Option<Append>, JournalError> {
+        self.embedded.take_over_snapshot(source, pipeline, request).await
     }
 
     /// Control records after a number, in rising order, at most `limit`: one may be as large as a record.

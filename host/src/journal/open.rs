@@ -246,16 +246,9 @@ async fn epoch(
     Ok(epoch.into())
 }
 
-/// Rows of an unfinished snapshot are read anew by capture, in another read transaction; a probe for room may have
-/// been cut off.
+/// A probe for room may have been cut off.
 async fn drop_leftovers(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    for text in [
-        "DELETE FROM chunk WHERE id IN (SELECT chunk FROM staged WHERE pipeline <> '')",
-        "DELETE FROM staged WHERE pipeline <> ''",
-        "DELETE FROM meta WHERE name = 'room'",
-    ] {
-        sqlx::query(text).execute(&mut *conn).await?;
-    }
+    sqlx::query("DELETE FROM meta WHERE name = 'room'").execute(conn).await?;
     Ok(())
 }
 

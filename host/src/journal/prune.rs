@@ -6,7 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use super::apply::{self, Visible};
 use super::index::{Cursor, Index, sql, unsql};
 use super::shared::Shared;
-use super::{Control, JournalError, checkpoints, codec, letters};
+use super::{Control, JournalError, checkpoints, codec, letters, unfinished};
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
 
@@ -238,5 +238,6 @@ pub(super) async fn keep_pipelines(
             "the pipeline is no longer configured: its cursor and state are gone, and clients are told of a gap"
         );
     }
+    unfinished::keep(conn, index, names).await?;
     Ok(visible)
 }

@@ -11,7 +11,7 @@ use super::apply::Visible;
 use super::index::Known;
 use super::room::Room;
 use super::tail::Tail;
-use super::{Appended, Epoch, JournalError, Record};
+use super::{Append, Appended, Epoch, JournalError, Record};
 use crate::config::{ChannelSettings, JournalSettings};
 use crate::event::{Micros, Number};
 use crate::message::ChannelName;
@@ -23,6 +23,8 @@ pub(super) enum Outcome {
     Number(Number),
     /// Retention: whether the step found something to delete.
     Pruned(bool),
+    /// The last chunk of an unfinished snapshot, if there is one.
+    Unfinished(Option<Box<Append>>),
     Done,
 }
 

@@ -1,8 +1,8 @@
 //! What memory knows after a transaction, or a part of one, that was taken back: it is read again.
 
+use super::JournalError;
 use super::index::{Cursor, Index, Unwritten};
 use super::writer::Writer;
-use super::{JournalError, append};
 
 impl Writer {
     /// The transaction failed: what memory knows is read again. `before`: from before it.
@@ -26,21 +26,6 @@ impl Writer {
             if !before.is_saved() {
                 let saved = self.index.known.cursors.get(&name).map(|c| c.number);
                 self.index.known.cursors.insert(name, Cursor { saved, ..before });
-            }
-        }
-        let mut orphans = Vec::new();
-        for (key, staged) in self.index.staged.iter_mut().filter(|(key, _)| !key.pipeline.is_empty()) {
-            match before.snapshots.get(key) {
-                Some((life, snapshot)) if *life == staged.life => staged.snapshot = Some(*snapshot),
-                _ => orphans.push(key.clone()),
-            }
-        }
-        for key in orphans {
-            let discarded = append::discard(&mut self.conn, &mut self.index, &key).await;
-            match discarded.map_err(|error| self.shared.classified(error)) {
-                // Nobody completes it: it goes when the journal is opened next.
-                Err(JournalError::NoRoom { .. }) => drop(self.index.staged.remove(&key)),
-                other => other?,
             }
         }
         Ok(())

@@ -16,8 +16,8 @@ use super::index::{Cursor, Index, StagedKey};
 use super::prune::{self, Prune};
 use super::shared::{Batch, Outcome, Reply, Shared};
 use super::sync::Publisher;
-use super::{JournalError, append, commit, wal};
-use crate::event::Name;
+use super::{JournalError, append, commit, unfinished, wal};
+use crate::event::{Name, Number};
 use crate::failpoint;
 
 /// What the writer is asked to do.
@@ -28,6 +28,8 @@ pub(super) enum Work {
     /// Marks a pipeline that retention passed; the control record that says so.
     Gap(Name, Piece),
     Discard(StagedKey),
+    /// Hands an unfinished snapshot over to another request.
+    TakeOver(StagedKey, Number),
     KeepPipelines(Vec<Name>),
     /// Nothing: its answer says that all that was asked before is done.
     Turn,
@@ -250,7 +252,7 @@ impl Writer {
             // One was taken since: it gives way first.
             Work::Gap(..) if !index.keeping.is_empty() => Ok((Outcome::Done, Visible::default())),
             Work::Gap(pipeline, piece) => {
-                prune::mark_gap(conn, index, &pipeline, crate::event::Number(index.next)).await?;
+                prune::mark_gap(conn, index, &pipeline, Number(index.next)).await?;
                 apply::control(conn, index, piece, settings.keep_checkpoints)
                     .await
                     .map(|(n, v)| (Outcome::Number(n), v))
@@ -258,6 +260,9 @@ impl Writer {
             Work::Discard(key) => {
                 append::discard(conn, index, &key).await.map(|()| (Outcome::Done, Visible::default()))
             }
+            Work::TakeOver(key, request) => unfinished::take_over(conn, index, &key, request)
+                .await
+                .map(|last| (Outcome::Unfinished(last.map(Box::new)), Visible::default())),
             Work::KeepPipelines(names) => {
                 let keep = settings.keep_checkpoints;
                 prune::keep_pipelines(conn, index, &names, keep).await.map(|visible| (Outcome::Done, visible))

@@ -32,6 +32,7 @@ mod patch;
 mod probation;
 mod rebuild;
 mod reference;
+mod snapshot;
 mod supervisor;
 mod swap;
 mod swaps;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::event::{Micros, Name, Number};
-use crate::journal::{Append, Commit, Control, JournalError, Record, RecordBody, SnapshotPart, StateChange, Swap};
+use crate::journal::{Commit, Control, JournalError, Record, StateChange, Swap};
 use crate::message::{ChannelKind, ChannelName, Frames, Message};
 use crate::telemetry::milliseconds;
 
@@ -21,30 +21,9 @@ use super::health::Status;
 use super::meta::{Contained, Meta};
 use super::outputs::{rebuild_origin, tombstone_id};
 use super::reference;
+use super::snapshot::{Snapshot, Void};
 use super::swap::{self, Place};
 use super::worker::Worker;
-
-/// Which snapshot it is.
-struct Snapshot {
-    source: Name,
-    incarnation: Name,
-    part: SnapshotPart,
-    /// The number before its first record.
-    before: Number,
-}
-
-impl Snapshot {
-    fn of(record: &Record) -> Option<Self> {
-        let RecordBody::Append(append) = &record.body else { return None };
-        let part = append.snapshot.clone()?;
-        let before = Number(record.first.0.saturating_sub(1));
-        Some(Self { source: append.source.clone(), incarnation: append.incarnation.clone(), part, before })
-    }
-
-    fn has(&self, append: &Append) -> bool {
-        append.snapshot.as_ref() == Some(&self.part) && append.incarnation == self.incarnation
-    }
-}
 
 impl Worker<'_> {
     /// Makes the state of the snapshot that begins with `record`. `former`: where the pipeline
@@ -63,14 +42,17 @@ impl Worker<'_> {
 
         // The rows are those of one moment: what plugins look up is there before they see any.
         let wants = &self.wants;
-        each_chunk(context, &snapshot, |append| {
+        let (mut void, mut contains) = (Void::default(), snapshot.part.contains);
+        snapshot.each_chunk(context, |append| {
             for event in &append.events {
+                void.see(event);
                 reference::apply(event, wants, &mut anew.memory.lookup);
                 anew.at = anew.at.max(event.committed_at);
             }
+            // Of one that was cut and went on, the last says what all of it contains.
+            contains = append.snapshot.as_ref().map_or(contains, |part| part.contains);
             reference::bounded(&anew.memory.lookup, context.config.plugins.lookup_bytes)
         })?;
-        let contains = snapshot.part.contains;
         let beyond = context.handle.block_on(context.journal.number_at(&snapshot.source, contains))?;
         let beyond = beyond.min(snapshot.before);
         let told = Contained {
@@ -93,8 +75,8 @@ impl Worker<'_> {
         }
 
         let (chain, wants) = (&mut self.chain, &self.wants);
-        each_chunk(context, &snapshot, |append| {
-            let rows = append.events.iter().filter_map(|event| {
+        snapshot.each_chunk(context, |append| {
+            let rows = append.events.iter().filter(|event| void.counts(event)).filter_map(|event| {
                 let wanted = wants.mask(event);
                 (wanted != 0).then(|| Item { event: event.clone(), origin: origin.clone(), wanted })
             });
@@ -369,34 +351,6 @@ impl Worker<'_> {
             frames: Frames::default(),
         };
         Ok(self.gone(anew, since)?.into_iter().map(tombstone).collect())
-    }
-}
-
-/// Reads the snapshot's appends, whose chunks became visible all at once.
-fn each_chunk(
-    context: &Context,
-    snapshot: &Snapshot,
-    mut take: impl FnMut(&Append) -> Result<(), Stop>,
-) -> Result<(), Stop> {
-    let mut feed = Feed::new(&context.journal, &context.handle, snapshot.before);
-    loop {
-        context.go_on()?;
-        feed.fill()?;
-        let records: Vec<_> = feed.records().cloned().collect();
-        for record in &records {
-            if let RecordBody::Append(append) = &record.body
-                && snapshot.has(append)
-            {
-                take(append)?;
-                if append.complete {
-                    return Ok(());
-                }
-            }
-            feed.pass(record.last);
-        }
-        if records.is_empty() {
-            feed.wait(&mut context.stopping.clone(), None);
-        }
     }
 }
 

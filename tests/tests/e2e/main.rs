@@ -32,6 +32,7 @@ mod postgres_crashes;
 mod postgres_large;
 mod postgres_network;
 mod postgres_slot;
+mod postgres_snapshots;
 mod power;
 mod process;
 mod resuming;

@@ -73,6 +73,11 @@ impl Relation {
         Self { schema, table, columns, mixed: false, key }
     }
 
+    /// Where the key's columns are, in the key's order.
+    pub(crate) fn key_places(&self) -> &[usize] {
+        &self.key
+    }
+
     /// Of an old row of a partition without a full replica identity, the server sends the key and NULL for all
     /// else, as if that were the row: what is NULL in it isn't known.
     fn believed<'a, 'b>(&self, old: &'b Old<'a>) -> Cow<'b, Old<'a>> {
@@ -131,6 +136,11 @@ impl Relation {
         let mut change = self.change(Operation::Update, key, before, Some(after), missing);
         change.changed = changed;
         Ok((Some(change), None))
+    }
+
+    /// Says in a snapshot that what it told of a row before doesn't count.
+    pub(crate) fn void(&self, key: Box<str>) -> Change {
+        self.change(Operation::Delete, key, None, None, Vec::new())
     }
 
     fn change(

@@ -60,6 +60,7 @@ impl<T: Transport> Session<'_, T> {
             settings: self.source.settings.clone(),
             tables,
             incarnation: self.incarnation(),
+            server: format!("{}/{:?}", self.server.identity, self.server.timeline).into(),
             journal: self.source.journal.clone(),
             record_bytes: self.source.record_bytes,
             streamed: self.streamed.subscribe(),
@@ -69,7 +70,7 @@ impl<T: Transport> Session<'_, T> {
         let task = self.tasks.spawn(async move {
             let taken = snapshot.take(&request).await;
             if let Err(error) = &taken {
-                tracing::error!(source = %snapshot.settings.name, pipeline = %request.pipeline, %error, "a snapshot failed; it is taken anew");
+                tracing::error!(source = %snapshot.settings.name, pipeline = %request.pipeline, %error, "a snapshot failed; it is taken up again");
                 tokio::time::sleep(AGAIN).await;
             }
             Some(Taken { pipeline: request.pipeline, number: request.number, complete: taken.is_ok() })

@@ -27,12 +27,19 @@ use crate::journal::{Journal, JournalError, SnapshotPart};
 use super::super::SourceHealth;
 use super::super::error::CaptureError;
 use super::super::progress::Progress;
+use super::super::reached::Reached;
 use super::super::requests::Request;
 use super::super::rows::Rows;
 use super::catalog::{Table, Types, literal, quote};
 use super::connect::Address;
 use super::decode::Datum;
+use super::reading::Reading;
 use super::slot;
+
+/// Rows come in the order of an index, as they are asked for, and none are sorted for us: the server needs no room for it,
+/// whatever its statistics say of a table. Ours are the only statements.
+const AS_INDEXED: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; \
+    SET LOCAL enable_incremental_sort = off; SET LOCAL jit = off; SET LOCAL standard_conforming_strings = on";
 
 /// What a snapshot is taken of, and where it goes.
 pub(crate) struct Snapshot {
@@ -41,6 +48,8 @@ pub(crate) struct Snapshot {
     /// Those that the pipeline asks for.
     pub tables: Vec<Arc<Table>>,
     pub incarnation: Name,
+    /// Which one it is, and its history.
+    pub server: Box<str>,
     pub journal: Journal,
     pub record_bytes: u64,
     /// All transactions whose commit is before this LSN are appended; the session holds the other end.
@@ -51,38 +60,83 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Takes the snapshot that a pipeline asked for.
+    /// Takes the snapshot that a pipeline asked for; goes on with one of it that was cut, if it can.
     pub(crate) async fn take(&self, request: &Request) -> Result<(), CaptureError> {
         let progress = Progress::begin(&self.health, &request.pipeline, request.number);
+        let (source, pipeline) = (&self.settings.name, &request.pipeline);
         let mut db = self.address.connect().await?;
         progress.expects(self.estimate(&mut db).await?);
+        let there = self.journal.take_over_snapshot(source, pipeline, request.number).await?;
+        if there.is_some() {
+            // What changed since must be in the journal by then: better now than while the database has to keep
+            // old rows for a transaction of ours.
+            let now: i64 =
+                sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0')::int8").fetch_one(&mut db).await?;
+            self.streamed_to(now.cast_unsigned()).await?;
+        }
+        let head = self.journal.head();
         let (exporter, point, name) = self.export(&mut db, request).await?;
         // As the stream has them.
         let published = slot::published(&mut db, &self.settings.publication()).await?;
         let generated = published.is_some_and(|published| published.generated);
         let mut types = Types::default();
         let mut tx = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-        let import = format!("SET TRANSACTION SNAPSHOT {}", literal(&name));
+        let import = format!("SET TRANSACTION SNAPSHOT {}; {AS_INDEXED}", literal(&name));
         sqlx::raw_sql(AssertSqlSafe(import)).execute(&mut *tx).await?;
         // The transaction has the snapshot now; the slot goes with its session.
         drop(exporter);
-        let contains = Position { commit: point - 1, index: u32::MAX };
-        let part = SnapshotPart { pipeline: Name::clone(&request.pipeline), request: request.number, contains };
-        let source = &self.settings.name;
-        let mut out = Rows::begin(source, &self.incarnation, &self.journal, self.record_bytes, part, progress).await?;
+        let (mut tables, mut forms) = (Vec::new(), Vec::new());
         for table in &self.tables {
-            self.read(&mut tx, &mut types, table, generated, &mut out).await?;
+            let relation = types.stored(&mut tx, table, &self.settings, generated).await?;
+            let reading = Reading::new(Arc::clone(table), relation);
+            forms.push(reading.form(&mut tx).await?);
+            tables.push(reading);
         }
+        let contains = Position { commit: point - 1, index: u32::MAX };
+        let part = SnapshotPart { pipeline: Name::clone(pipeline), request: request.number, contains };
+        let there = there.map(|last| self.there(&last, &forms));
+        let (reached, mut reason) = match there {
+            Some(Ok(reached)) => (Some(reached), None),
+            Some(Err(reason)) => (None, Some(reason)),
+            None => (None, None),
+        };
+        let mut out = Rows::go_on(source, &self.incarnation, &self.journal, self.record_bytes, part, progress, reached);
+        let (mut at, mut after) = (0, Vec::new());
+        if let Some(reached) = &out.reached {
+            (at, after) = (reached.at, reached.after.clone());
+            tracing::info!(%source, %pipeline, rows = reached.rows, "a snapshot that was cut goes on");
+            self.streamed_to(point).await?;
+            reason = self.catch_up(&mut tx, &tables, &mut out).await?.err();
+        }
+        if let Some(reason) = reason {
+            tracing::info!(%source, %pipeline, reason, "a snapshot that was cut begins anew");
+            (at, after) = (0, Vec::new());
+        }
+        if at == 0 && after.is_empty() {
+            out.begin_anew().await?;
+        }
+        out.reaches(Reached { server: self.server.clone(), since: point, head, forms, at, after, rows: 0, bytes: 0 });
+        for (at, reading) in tables.iter().enumerate().skip(at) {
+            let after = out.at_table(at);
+            self.read(&mut tx, reading.rows_after(&after), reading, &mut out, reading.is_ordered()).await?;
+        }
+        out.at_table(tables.len());
         tx.rollback().await?;
         db.close().await?;
         // What the rows contain must stand before them: the pipeline runs on up to here, and sends what
         // those changes mean; a change that came after its own row would be skipped, and its message lost.
+        self.streamed_to(point).await?;
+        out.finish().await
+    }
+
+    /// Waits until all transactions whose commit is before this LSN are in the journal.
+    async fn streamed_to(&self, point: u64) -> Result<(), CaptureError> {
         self.beat.notify_one();
         let mut streamed = self.streamed.clone();
-        if streamed.wait_for(|reached| *reached >= point).await.is_err() {
-            return Err(JournalError::Closed.into());
+        match streamed.wait_for(|reached| *reached >= point).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(JournalError::Closed.into()),
         }
-        out.finish().await
     }
 
     /// About how many rows there are; `None` where a table was never analyzed.
@@ -131,32 +185,21 @@ impl Snapshot {
         }
     }
 
-    async fn read(
+    /// Reads rows of a table. `on`: in the order of their keys, so that what reads on after a cut begins behind the last.
+    pub(super) async fn read(
         &self,
         db: &mut PgConnection,
-        types: &mut Types,
-        table: &Table,
-        generated: bool,
+        sql: String,
+        reading: &Reading,
         out: &mut Rows,
+        on: bool,
     ) -> Result<(), CaptureError> {
-        let relation = types.stored(db, table, &self.settings, generated).await?;
-        let columns: Vec<String> = relation
-            .columns
-            .iter()
-            .map(|column| match column.excluded {
-                // Of no use to us: it needn't leave the database.
-                true => "NULL".to_owned(),
-                false => quote(&column.name),
-            })
-            .collect();
-        let only = if table.partitioned { "" } else { "ONLY " };
-        let list = if columns.is_empty() { "NULL".to_owned() } else { columns.join(", ") };
-        let sql = format!("SELECT {list} FROM {only}{}", table.quoted());
+        let columns = reading.relation.columns.len();
         // By the simple protocol: values come as texts, in the form that the stream has.
         let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(db);
         while let Some(row) = rows.try_next().await? {
-            let mut values = Vec::with_capacity(relation.columns.len());
-            for at in 0..relation.columns.len() {
+            let mut values = Vec::with_capacity(columns);
+            for at in 0..columns {
                 let value = row.try_get_raw(at)?;
                 values.push(if value.is_null() {
                     Datum::Null
@@ -164,9 +207,17 @@ impl Snapshot {
                     Datum::Text(value.as_str().map_err(sqlx::Error::Decode)?)
                 });
             }
-            let change = relation.insert(Operation::Snapshot, &values);
-            let change = change.map_err(|_| CaptureError::RowTooLarge { table: table.shown() })?;
+            let change = reading.relation.insert(Operation::Snapshot, &values);
+            let change = change.map_err(|_| CaptureError::RowTooLarge { table: reading.table.shown() })?;
             out.push(Body::Change(change)).await?;
+            if let (true, Some(reached)) = (on, &mut out.reached) {
+                reached.after.resize(reading.key.len(), String::new());
+                for (text, at) in reached.after.iter_mut().zip(&reading.key) {
+                    let Datum::Text(value) = values[*at] else { continue };
+                    text.clear();
+                    text.push_str(value);
+                }
+            }
         }
         Ok(())
     }

@@ -154,16 +154,21 @@ impl<W: World> Host<W> {
         self.journal.control(wanted).await.unwrap()
     }
 
-    /// The appends that answer a request, once they are complete.
+    /// The appends that answer a request, once they are complete: those of one that was cut, too.
     pub(super) async fn answer(&self, request: Number) -> Vec<Append> {
-        let is_of = |append: &Append| append.snapshot.as_ref().is_some_and(|part| part.request == request);
-        let is_last = |record: &Record| matches!(&record.body, RecordBody::Append(a) if is_of(a) && a.complete);
-        let records = self.records(is_last).await;
-        let of = records.iter().filter_map(|record| match &record.body {
-            RecordBody::Append(append) if is_of(append) => Some(append.clone()),
-            _ => None,
-        });
-        of.collect()
+        let mut answer = Vec::new();
+        self.scan(LONG, |record| {
+            let RecordBody::Append(append) = &record.body else { return false };
+            let Some(part) = &append.snapshot else { return false };
+            // Those of one snapshot follow each other.
+            if answer.last().is_some_and(|last: &Append| last.complete) {
+                answer.clear();
+            }
+            answer.push(append.clone());
+            append.complete && part.request == request
+        })
+        .await;
+        answer
     }
 
     /// Asks for the rows of `t`, and waits for them.

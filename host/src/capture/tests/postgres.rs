@@ -18,6 +18,7 @@ mod partitions;
 mod progress;
 mod refusals;
 mod resets;
+mod resumed;
 mod silence;
 
 /// Capture over a PostgreSQL.

@@ -155,33 +155,58 @@ async fn an_append_from_before_where_its_source_stands_is_refused_and_does_nothi
 }
 
 #[tokio::test]
-async fn a_snapshot_doesnt_move_its_source_and_begins_anew_after_a_restart() {
+async fn a_snapshot_doesnt_move_its_source_and_goes_on_after_a_restart_for_whoever_asks() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path()).await;
     journal.append(append(1..=5)).await.unwrap();
-    let part = SnapshotPart { pipeline: "p".into(), request: Number(9), contains: Position { commit: 5, index: 0 } };
-    let snapshot = |append: Append| Append { snapshot: Some(part.clone()), ..append };
+    let part = |request, commit| {
+        let contains = Position { commit, index: 0 };
+        Some(SnapshotPart { pipeline: "p".into(), request: Number(request), contains })
+    };
+    let snapshot = |append: Append| Append { snapshot: part(9, 5), ..append };
     journal.append(snapshot(chunk(100..=101))).await.unwrap();
+    journal.append(snapshot(Append { token: "there".into(), ..chunk(102..=102) })).await.unwrap();
     journal.append(chunk(6..=6)).await.unwrap();
     let killed = killed_copy(folder.path());
 
-    journal.append(snapshot(chunk(102..=102))).await.unwrap();
     let last = snapshot(nothing(102));
     assert_eq!(journal.append(last.clone()).await.unwrap(), Appended::Applied { first: Number(6), last: Number(9) });
     let records = journal.read(Number(5), 1 << 20).await.unwrap();
     assert_eq!(shape(&records), [(6, 7, vec![6, 7]), (8, 8, vec![8]), (9, 9, vec![])]);
-    assert!(matches!(&records[2].body, RecordBody::Append(a) if a.complete && a.snapshot == Some(part.clone())));
+    assert!(matches!(&records[2].body, RecordBody::Append(a) if a.complete && a.snapshot == part(9, 5)));
     assert_eq!(journal.source("gad").await.unwrap().unwrap().position.commit, 6);
 
     let again = open(killed.path()).await;
-    assert_eq!(again.append(last).await.unwrap(), Appended::Applied { first: Number(6), last: Number(6) });
-    assert_eq!(again.append(append(7..=7)).await.unwrap(), Appended::Applied { first: Number(7), last: Number(8) });
+    assert!(again.take_over_snapshot("gad", "q", Number(12)).await.unwrap().is_none());
+    let there = again.take_over_snapshot("gad", "p", Number(12)).await.unwrap().unwrap();
+    assert_eq!((&*there.token, there.snapshot, there.events.len()), ("there", part(9, 5), 1));
+    // It may contain more by then.
+    let last = Append { snapshot: part(12, 6), ..nothing(103) };
+    assert_eq!(again.append(last).await.unwrap(), Appended::Applied { first: Number(6), last: Number(9) });
+    let records = again.read(Number(5), 1 << 20).await.unwrap();
+    assert_eq!(shape(&records), [(6, 7, vec![6, 7]), (8, 8, vec![8]), (9, 9, vec![])]);
+    let told = records.iter().map(|record| match &record.body {
+        RecordBody::Append(append) => append.snapshot.clone(),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(
+        (&told[0], &told[2]),
+        (&part(12, 5), &part(12, 6)),
+        "the first says for whom it is, the last what it contains"
+    );
+    assert_eq!(again.append(append(7..=7)).await.unwrap(), Appended::Applied { first: Number(10), last: Number(11) });
     again.append(snapshot(chunk(1..=1))).await.unwrap();
     again.discard_snapshot("gad", "p").await.unwrap();
     assert_eq!(
         again.append(snapshot(nothing(1))).await.unwrap(),
-        Appended::Applied { first: Number(9), last: Number(9) }
+        Appended::Applied { first: Number(12), last: Number(12) }
     );
+    again.append(snapshot(chunk(1..=1))).await.unwrap();
+    again.keep_pipelines(&["q".into()]).await.unwrap();
+    assert!(again.take_over_snapshot("gad", "p", Number(13)).await.unwrap().is_none(), "the pipeline is gone");
+    again.close().await;
+    assert!(check(killed.path()).await.unwrap().is_some_and(|report| report.sound));
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! A state that is made anew: after a gap, on demand, for a new manifest, and after retention.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::Status;
 use super::world::{Running, World};
-use crate::event::Number;
-use crate::journal::{Control, RecordBody};
+use crate::event::{Body, Event, Name, Number, Operation};
+use crate::journal::{Append, Control, RecordBody};
 
 /// A ledger that has seen some life.
 async fn lived(more: &str) -> (World, Running, Number) {
@@ -35,10 +36,7 @@ async fn a_rebuild_equals_what_was_there_and_sends_nothing_again_to_stream_chann
     let snapshot = world.snapshot(request);
     world.bank.live(30);
     let beyond = world.bank.take();
-    let count = beyond
-        .iter()
-        .filter(|event| matches!(&event.body, crate::event::Body::Change(c) if &*c.table == "accounts"))
-        .count();
+    let count = beyond.iter().filter(|event| matches!(&event.body, Body::Change(c) if &*c.table == "accounts")).count();
     let at = world.append_events(beyond).await;
     running.done(at).await;
     for append in snapshot {
@@ -53,6 +51,63 @@ async fn a_rebuild_equals_what_was_there_and_sends_nothing_again_to_stream_chann
     let at = world.append().await;
     running.done(at).await;
     assert_eq!(world.board().await, world.bank.board());
+    running.pipelines.stop().await;
+}
+
+/// The table and key of a change.
+fn row(event: &Event) -> Option<(Name, Box<str>)> {
+    match &event.body {
+        Body::Change(change) => Some((change.table.clone(), change.key.clone())),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_of_rows_that_were_cut_and_read_on_later_counts_each_row_as_it_was_at_last() {
+    let (mut world, running, last) = lived("batch_events = 5").await;
+    world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
+    let request = world.request(last).await;
+    let mut there = world.snapshot(request);
+    // All but its end.
+    there.last_mut().unwrap().complete = false;
+    for append in there {
+        world.journal.append(append).await.unwrap();
+    }
+    world.bank.live(40);
+    let changes = world.bank.take();
+    let changed: BTreeSet<_> = changes.iter().filter_map(row).collect();
+    let at = world.append_events(changes).await;
+    running.done(at).await;
+    // The pipeline comes back and asks again; what changed is read again, and the rest stands.
+    world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
+    let again = world.request(request).await;
+    assert!(world.journal.take_over_snapshot("bank", "ledger", again).await.unwrap().is_some());
+    let now = world.snapshot(again);
+    let mut events: Vec<Arc<Event>> = now.iter().flat_map(|append| append.events.clone()).collect();
+    events.retain(|event| row(event).is_some_and(|row| changed.contains(&row)));
+    let read = events.len();
+    let void = |(table, key): (Name, Box<str>)| {
+        let mut event = Event::clone(&now[0].events[0]);
+        if let Body::Change(change) = &mut event.body {
+            (change.table, change.key, change.operation, change.after) = (table, key, Operation::Delete, None);
+        }
+        Arc::new(event)
+    };
+    let void: Vec<_> = changed.into_iter().map(void).collect();
+    assert!(void.len() > read && read > 2, "{} rows changed, {read} of them are there", void.len());
+    events.splice(..0, void);
+    let end = Append { events, complete: true, ..now.last().unwrap().clone() };
+    world.journal.append(end).await.unwrap();
+    running.until("ledger", |health| !health.rebuild_asked).await;
+    assert_eq!(world.board().await, world.bank.board());
+    let state = world.state().await;
+    assert_eq!(state["sum"], world.bank.sum().to_string());
+    assert_eq!(state["changes"], world.bank.board().len().to_string(), "each row once, and no change that it contains");
+    world.bank.live(30);
+    let at = world.append().await;
+    running.done(at).await;
+    assert_eq!(world.board().await, world.bank.board());
+    assert_eq!(world.state().await["sum"], world.bank.sum().to_string());
     running.pipelines.stop().await;
 }
 
