@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// A place in the journal: events and messages carry one rising number. Not dense.
 ///
@@ -163,15 +162,10 @@ impl Change {
 }
 
 impl Event {
-    /// The id of the `index`-th message that `pipeline` makes of this event: a name-based UUID of
-    /// where the event stands in its source, so a re-run, even after the journal lost its last
-    /// records, gives the same.
-    pub fn message_id(&self, incarnation: &str, pipeline: &str, index: usize) -> Uuid {
-        let name = format!(
-            "{pipeline}/{}/{incarnation}/{}/{}/{index}",
-            self.source, self.position.commit, self.position.index
-        );
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
+    /// What the names of the messages that `pipeline` makes of this event begin with: where the event stands in its
+    /// source, so a re-run, even after the journal lost its last records, gives the same.
+    pub fn message_name(&self, incarnation: &str, pipeline: &str) -> String {
+        format!("{pipeline}/{}/{incarnation}/{}/{}/", self.source, self.position.commit, self.position.index)
     }
 
     /// About how much room it takes, in bytes.

@@ -1,10 +1,12 @@
 //! The records' stored form: postcard in a sealed body. Cuts what is larger than a record may be into several.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::seal::{self, open, unsealed};
+use super::seal::{self, open, seal};
 use super::{Append, Commit, Committed, Control, JournalError, PluginVersion, Record, RecordBody, StateChange};
 use crate::event::{Body, Event, Name, Number, Position};
 use crate::message::{ChannelKind, ChannelName, Message};
@@ -82,9 +84,24 @@ fn encode_onto<T: Serialize + ?Sized>(bytes: Vec<u8>, value: &T) -> Result<Vec<u
     postcard::to_extend(value, bytes).map_err(|e| JournalError::Encode(e.to_string()))
 }
 
-fn sealed(body: Vec<u8>, numbers: u64, content: RecordBody) -> Piece {
-    let (body, size) = seal::seal(body);
+fn sealed(postcard: &[&[u8]], numbers: u64, content: RecordBody) -> Piece {
+    let (body, size) = seal(postcard);
     Piece { body, size, numbers, content }
+}
+
+thread_local! {
+    /// What a thread's last record was encoded in, for the next: see `seal`, which keeps buffers for the same reason.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Buffers larger than for the largest records by default are not kept, in bytes.
+const KEPT: usize = 1 << 20;
+
+fn keep(mut buffer: Vec<u8>) {
+    if buffer.capacity() <= KEPT {
+        buffer.clear();
+        SPARE.set(buffer);
+    }
 }
 
 fn too_large(bytes: usize, limit: usize) -> JournalError {
@@ -97,39 +114,39 @@ pub(super) fn prepare_append(append: Append, limit: usize) -> Result<PreparedApp
     let head = AppendHead { source, incarnation, position, token, complete, snapshot };
     let room = limit.saturating_sub(FRAME);
     let mut keys = Vec::new();
-    let mut groups: Vec<(Vec<Arc<Event>>, Vec<u8>)> = vec![(Vec::new(), Vec::new())];
+    let mut pieces = Vec::new();
+    let mut group = Vec::with_capacity(events.len());
+    let mut filled = SPARE.take();
     for (index, event) in events.into_iter().enumerate() {
         if let Body::Published(published) = &event.body
             && let Some(key) = &published.idempotency_key
         {
             keys.push((index as u64, key.clone()));
         }
-        let bytes = encode_onto(Vec::with_capacity(event.weight()), &*event)?;
-        if bytes.len() > room {
-            return Err(too_large(bytes.len(), room));
+        let start = filled.len();
+        filled = encode_onto(filled, &*event)?;
+        let bytes = filled.len() - start;
+        if bytes > room {
+            return Err(too_large(bytes, room));
         }
-        if groups.last().is_some_and(|(_, filled)| filled.len() + bytes.len() > room) {
-            groups.push((Vec::new(), Vec::new()));
+        if filled.len() > room {
+            let (whole, begun) = filled.split_at(start);
+            pieces.push(append_piece(&head, std::mem::take(&mut group), whole, false)?);
+            filled = begun.to_vec();
         }
-        if let Some((events, filled)) = groups.last_mut() {
-            events.push(event);
-            filled.extend_from_slice(&bytes);
-        }
+        group.push(event);
     }
-    let last = groups.len() - 1;
-    let pieces =
-        groups.into_iter().enumerate().map(|(at, (events, filled))| append_piece(&head, events, &filled, at == last));
-    Ok(PreparedAppend { pieces: pieces.collect::<Result<_, _>>()?, keys, head })
+    pieces.push(append_piece(&head, group, &filled, true)?);
+    keep(filled);
+    Ok(PreparedAppend { pieces, keys, head })
 }
 
 fn append_piece(head: &AppendHead, events: Vec<Arc<Event>>, filled: &[u8], last: bool) -> Result<Piece, JournalError> {
     let position = if last { head.position } else { events.last().map_or(head.position, |e| e.position) };
     let complete = head.complete && last;
     // The order of `Append`'s fields, so that it decodes as one.
-    let mut body = unsealed();
-    body.extend(encode(&(&head.source, &head.incarnation, position, &head.token, events.len()))?);
-    body.extend_from_slice(filled);
-    body.extend(encode(&(complete, &head.snapshot))?);
+    let before = encode(&(&head.source, &head.incarnation, position, &head.token, events.len()))?;
+    let after = encode(&(complete, &head.snapshot))?;
     let numbers = (events.len() as u64).max(1);
     let append = Append {
         source: head.source.clone(),
@@ -140,7 +157,7 @@ fn append_piece(head: &AppendHead, events: Vec<Arc<Event>>, filled: &[u8], last:
         complete,
         snapshot: head.snapshot.clone(),
     };
-    Ok(sealed(body, numbers, RecordBody::Append(append)))
+    Ok(sealed(&[&before, filled, &after], numbers, RecordBody::Append(append)))
 }
 
 /// A commit as it is stored. Ephemeral messages are not, but they have numbers too, so that the
@@ -158,19 +175,35 @@ struct StoredCommit {
     messages: Vec<Message>,
 }
 
+/// What a message's place in `StoredCommit::at` takes at most, in bytes.
+const PLACE: usize = 5;
+
 /// The piece of a commit that is being filled.
-#[derive(Default)]
 struct Filling {
     state: Vec<StateChange>,
     state_bytes: Vec<u8>,
     at: Vec<u32>,
     messages: Vec<Arc<Message>>,
     message_bytes: Vec<u8>,
+    /// Where each stream channel's share is among all.
+    shares: HashMap<ChannelName, usize>,
 }
 
 impl Filling {
+    /// `messages`: about how many there will be.
+    fn begin(messages: usize) -> Self {
+        Self {
+            state: Vec::new(),
+            state_bytes: Vec::new(),
+            at: Vec::with_capacity(messages),
+            messages: Vec::with_capacity(messages),
+            message_bytes: SPARE.take(),
+            shares: HashMap::new(),
+        }
+    }
+
     fn room(&self) -> usize {
-        self.state_bytes.len() + self.message_bytes.len() + 5 * self.at.len()
+        self.state_bytes.len() + self.message_bytes.len() + PLACE * self.at.len()
     }
 
     fn is_empty(&self) -> bool {
@@ -178,14 +211,10 @@ impl Filling {
     }
 
     fn finish(self, commit: &Commit) -> Result<Piece, JournalError> {
-        let mut body = unsealed();
-        body.extend(encode(&(&commit.pipeline, commit.after, commit.cursor, commit.reset, &commit.plugins))?);
-        body.extend(encode(&self.state.len())?);
-        body.extend_from_slice(&self.state_bytes);
+        let head = (&commit.pipeline, commit.after, commit.cursor, commit.reset, &commit.plugins, self.state.len());
         let dense = self.at.len() == self.messages.len();
-        body.extend(encode(if dense { &[] as &[u32] } else { self.at.as_slice() })?);
-        body.extend(encode(&self.at.len())?);
-        body.extend_from_slice(&self.message_bytes);
+        let at = (if dense { &[] as &[u32] } else { self.at.as_slice() }, self.at.len());
+        let (head, at) = (encode(&head)?, encode(&at)?);
         let numbers = (self.messages.len() as u64).max(1);
         let committed = Committed {
             pipeline: commit.pipeline.clone(),
@@ -196,7 +225,10 @@ impl Filling {
             messages: self.messages,
             plugins: commit.plugins.clone(),
         };
-        Ok(sealed(body, numbers, RecordBody::Commit(committed)))
+        let postcard = [&head, &self.state_bytes, &at, &self.message_bytes].map(Vec::as_slice);
+        let piece = sealed(&postcard, numbers, RecordBody::Commit(committed));
+        keep(self.message_bytes);
+        Ok(piece)
     }
 }
 
@@ -209,43 +241,57 @@ pub(super) fn prepare_commit(mut commit: Commit, limit: usize) -> Result<Prepare
     let mut pieces = Vec::new();
     let mut shares: Vec<Share> = Vec::new();
     let mut newest = Vec::new();
-    let mut filling = Filling::default();
+    let mut filling = Filling::begin(messages.len());
     for change in state {
         let bytes = encode(&change)?;
-        make_room(&mut filling, &mut pieces, &commit, bytes.len(), room)?;
+        if bytes.len() > room {
+            return Err(too_large(bytes.len(), room));
+        }
+        if filling.room() + bytes.len() > room {
+            pieces.push(std::mem::replace(&mut filling, Filling::begin(messages.len())).finish(&commit)?);
+        }
         filling.state_bytes.extend_from_slice(&bytes);
         filling.state.push(change);
     }
+    let mut left = messages.len();
     for message in messages {
+        left -= 1;
         if message.channel_kind == ChannelKind::Ephemeral {
             filling.messages.push(Arc::new(message));
             continue;
         }
-        let bytes = encode_onto(Vec::with_capacity(message.weight()), &message)?;
-        make_room(&mut filling, &mut pieces, &commit, bytes.len() + 5, room)?;
+        let start = filling.message_bytes.len();
+        filling.message_bytes = encode_onto(filling.message_bytes, &message)?;
+        let bytes = filling.message_bytes.len() - start;
+        if bytes + PLACE > room {
+            return Err(too_large(bytes + PLACE, room));
+        }
+        if filling.room() + PLACE > room {
+            let begun = filling.message_bytes.split_off(start);
+            pieces.push(std::mem::replace(&mut filling, Filling::begin(left + 1)).finish(&commit)?);
+            filling.message_bytes.extend_from_slice(&begun);
+        }
         let at = u32::try_from(filling.messages.len()).unwrap_or(u32::MAX);
         filling.at.push(at);
-        filling.message_bytes.extend_from_slice(&bytes);
         if message.channel_kind == ChannelKind::State {
+            let start = filling.message_bytes.len() - bytes;
             newest.push(Newest {
                 channel: message.channel.clone(),
                 key: message.key.clone().unwrap_or_default(),
                 place: (pieces.len(), u64::from(at)),
-                body: (!message.deleted).then_some(bytes),
+                body: (!message.deleted).then(|| filling.message_bytes[start..].to_vec()),
             });
         } else {
-            let same = |share: &&mut Share| share.piece == pieces.len() && share.channel == message.channel;
-            match shares.iter_mut().rev().take_while(|s| s.piece == pieces.len()).find(same) {
+            match filling.shares.get(&message.channel) {
                 Some(share) => {
-                    share.messages += 1;
-                    share.bytes += bytes.len();
+                    shares[*share].messages += 1;
+                    shares[*share].bytes += bytes;
                 }
-                None => shares.push(Share {
-                    piece: pieces.len(),
-                    channel: message.channel.clone(),
-                    messages: 1,
-                    bytes: bytes.len(),
-                }),
+                None => {
+                    filling.shares.insert(message.channel.clone(), shares.len());
+                    let channel = message.channel.clone();
+                    shares.push(Share { piece: pieces.len(), channel, messages: 1, bytes });
+                }
             }
         }
         filling.messages.push(Arc::new(message));
@@ -257,26 +303,8 @@ pub(super) fn prepare_commit(mut commit: Commit, limit: usize) -> Result<Prepare
     Ok(PreparedCommit { pipeline, after, cursor, reset, pieces, shares, newest })
 }
 
-fn make_room(
-    filling: &mut Filling,
-    pieces: &mut Vec<Piece>,
-    commit: &Commit,
-    bytes: usize,
-    room: usize,
-) -> Result<(), JournalError> {
-    if bytes > room {
-        return Err(too_large(bytes, room));
-    }
-    if filling.room() + bytes > room {
-        pieces.push(std::mem::take(filling).finish(commit)?);
-    }
-    Ok(())
-}
-
 pub(super) fn prepare_control(control: Control) -> Result<Piece, JournalError> {
-    let mut body = unsealed();
-    body.extend(encode(&control)?);
-    Ok(sealed(body, 1, RecordBody::Control(control)))
+    Ok(sealed(&[&encode(&control)?], 1, RecordBody::Control(control)))
 }
 
 impl Piece {

@@ -1,6 +1,7 @@
 //! The outside of a stored record: a version byte, a checksum, and what is within, compressed where that is worth it.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 /// The first byte of every body. The CRC-32 of what follows is behind it, little-endian.
 const VERSION: u8 = 2;
@@ -17,30 +18,60 @@ const HEAD: usize = 5;
 /// Bodies from here on are compressed, in bytes: rows and messages repeat each other's names and values.
 const WORTH_PACKING: usize = 512;
 
-/// The beginning of a body, to which its postcard is added.
-pub(super) fn unsealed() -> Vec<u8> {
-    vec![VERSION, 0, 0, 0, 0]
+/// Makes a body of its postcard, which is in `parts`: compressed where that is worth it. Gives with it what it takes
+/// uncompressed, in bytes.
+pub(super) fn seal(parts: &[&[u8]]) -> (Vec<u8>, usize) {
+    BUFFERS.with_borrow_mut(|Buffers { whole, packed }| {
+        whole.clear();
+        parts.iter().for_each(|part| whole.extend_from_slice(part));
+        let size = HEAD + whole.len();
+        let length = u32::try_from(whole.len()).ok().filter(|_| size >= WORTH_PACKING);
+        let body = match length.and_then(|length| Some((length, pack(whole, packed)?))) {
+            Some((length, packed)) => body(PACKED, &[&length.to_le_bytes(), packed]),
+            None => body(VERSION, &[whole]),
+        };
+        for buffer in [whole, packed] {
+            if buffer.capacity() > KEPT {
+                *buffer = Vec::new();
+            }
+        }
+        (body, size)
+    })
 }
 
-/// Compresses a body that began as [`unsealed`] and is done, if that is worth it, and writes its checksum. Gives with it
-/// what it takes uncompressed, in bytes.
-pub(super) fn seal(mut body: Vec<u8>) -> (Vec<u8>, usize) {
-    let size = body.len();
-    if size >= WORTH_PACKING
-        && let Some(postcard) = body.get(HEAD..)
-    {
-        let packed = lz4_flex::block::compress_prepend_size(postcard);
-        if packed.len() < postcard.len() {
-            body.clear();
-            body.extend_from_slice(&[PACKED, 0, 0, 0, 0]);
-            body.extend_from_slice(&packed);
-        }
+/// The LZ4 block, if it is smaller with its length before it.
+fn pack<'p>(whole: &[u8], packed: &'p mut Vec<u8>) -> Option<&'p [u8]> {
+    let most = lz4_flex::block::get_maximum_output_size(whole.len());
+    if packed.len() < most {
+        packed.resize(most, 0);
     }
-    let sum = body.get(HEAD..).map_or(0, crc32fast::hash);
-    if let Some(place) = body.get_mut(1..HEAD) {
-        place.copy_from_slice(&sum.to_le_bytes());
-    }
-    (body, size)
+    let length = lz4_flex::block::compress_into(whole, packed).ok()?;
+    packed.get(..length).filter(|block| size_of::<u32>() + block.len() < whole.len())
+}
+
+/// What is stored: the version, the checksum of the rest, the rest.
+fn body(version: u8, rest: &[&[u8]]) -> Vec<u8> {
+    let mut sum = crc32fast::Hasher::new();
+    rest.iter().for_each(|part| sum.update(part));
+    let mut body = Vec::with_capacity(HEAD + rest.iter().map(|part| part.len()).sum::<usize>());
+    body.push(version);
+    body.extend_from_slice(&sum.finalize().to_le_bytes());
+    rest.iter().for_each(|part| body.extend_from_slice(part));
+    body
+}
+
+thread_local! {
+    /// Each thread's own, used again: a record may be half a MiB, and the kernel clears memory that is given back and
+    /// taken anew.
+    static BUFFERS: RefCell<Buffers> = const { RefCell::new(Buffers { whole: Vec::new(), packed: Vec::new() }) };
+}
+
+/// Larger buffers than for the largest records by default are not kept, in bytes.
+const KEPT: usize = 1 << 20;
+
+struct Buffers {
+    whole: Vec<u8>,
+    packed: Vec<u8>,
 }
 
 /// The postcard in a stored body; the error says what is wrong with it.

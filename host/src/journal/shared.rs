@@ -123,13 +123,15 @@ impl Shared {
 
     /// Shows a transaction to the readers, then answers those who wait for it.
     pub(super) fn publish(&self, batch: Batch) {
+        // Dropped behind the lock, and after those who wait were answered.
+        let mut gone = Vec::new();
         let head = {
             let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
             for Visible { records, restart } in batch.visible {
                 if let Some(after) = restart {
                     tail.restart(after);
                 }
-                records.into_iter().for_each(|record| tail.push(record));
+                records.into_iter().for_each(|record| tail.push(record, &mut gone));
             }
             tail.head()
         };
@@ -146,7 +148,7 @@ impl Shared {
         if let Some(oldest) = newest.first() {
             tail.restart(Number(oldest.first.0 - 1));
         }
-        newest.into_iter().for_each(|record| tail.push(record));
+        newest.into_iter().for_each(|record| tail.push(record, &mut Vec::new()));
         // Retention may have taken the newest record.
         tail.advance(head);
     }

@@ -64,8 +64,8 @@ impl Tail {
         self.head = self.head.max(head);
     }
 
-    /// Adds the next record.
-    pub(super) fn push(&mut self, record: Arc<Record>) {
+    /// Adds the next record. What there is no more room for goes to `gone`: to drop it takes time.
+    pub(super) fn push(&mut self, record: Arc<Record>, gone: &mut Vec<Arc<Record>>) {
         self.head = record.last;
         self.weight += weight(&record);
         for message in streamed(&record) {
@@ -73,12 +73,12 @@ impl Tail {
         }
         self.records.push_back(record);
         while self.weight > self.limit && self.records.len() > 1 {
-            self.drop_oldest();
+            gone.extend(self.take_oldest());
         }
     }
 
-    fn drop_oldest(&mut self) {
-        let Some(oldest) = self.records.pop_front() else { return };
+    fn take_oldest(&mut self) -> Option<Arc<Record>> {
+        let oldest = self.records.pop_front()?;
         self.weight -= weight(&oldest);
         self.reaches = oldest.last;
         for message in streamed(&oldest) {
@@ -89,6 +89,7 @@ impl Tail {
                 }
             }
         }
+        Some(oldest)
     }
 
     /// See [`super::Journal::read_memory`].

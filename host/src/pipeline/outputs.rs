@@ -1,5 +1,7 @@
 //! From what plugins want sent to messages: channel, kind, id and time are the host's to give.
 
+use std::fmt::Write as _;
+
 use uuid::Uuid;
 
 use super::batch::Item;
@@ -65,32 +67,38 @@ pub(super) fn messages(
         .collect()
 }
 
-/// Gives the messages of each event their ids: the first, the second …, whoever made them.
+/// Gives the messages of each event their ids, name-based UUIDs: the first, the second …, whoever made them.
 pub(super) struct Ids<'p> {
     pipeline: &'p str,
     item: usize,
     index: usize,
+    /// What the names of the event's messages begin with; each one's index comes behind it.
+    name: String,
 }
 
 impl<'p> Ids<'p> {
     pub(super) fn new(pipeline: &'p str) -> Self {
-        Self { pipeline, item: usize::MAX, index: 0 }
+        Self { pipeline, item: usize::MAX, index: 0, name: String::new() }
     }
 
     pub(super) fn next(&mut self, item: usize, event: &Event, origin: &str) -> Uuid {
         if item != self.item {
             (self.item, self.index) = (item, 0);
+            self.name = match &event.body {
+                // Two snapshots may give different rows the same position.
+                Body::Change(change) if change.operation == Operation::Snapshot => {
+                    event.message_name(&format!("{origin}/{}/{}", change.table, change.key), self.pipeline)
+                }
+                _ => event.message_name(origin, self.pipeline),
+            };
         }
-        let index = self.index;
+        let begun = self.name.len();
+        // Writing to a String can't fail.
+        let _ = write!(self.name, "{}", self.index);
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, self.name.as_bytes());
+        self.name.truncate(begun);
         self.index += 1;
-        match &event.body {
-            // Two snapshots may give different rows the same position.
-            Body::Change(change) if change.operation == Operation::Snapshot => {
-                let origin = format!("{origin}/{}/{}", change.table, change.key);
-                event.message_id(&origin, self.pipeline, index)
-            }
-            _ => event.message_id(origin, self.pipeline, index),
-        }
+        id
     }
 }
 

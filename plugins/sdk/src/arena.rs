@@ -3,23 +3,44 @@
 use std::io;
 
 /// Serde writes JSON in many short pieces. On wasm a copy whose length isn't known beforehand is a call out of
-/// the plugin; a short piece is copied eight bytes at a time instead.
+/// the plugin; a short piece is copied in words instead.
 pub(crate) struct Arena<'a>(pub(crate) &'a mut Vec<u8>);
 
-/// From here on the call is worth it.
+/// From here on the call is worth it, in bytes.
 const LONG: usize = 64;
 
+/// What is written at once, in bytes.
+const BLOCK: usize = 16;
+
 impl Arena<'_> {
+    #[inline]
     pub(crate) fn put(&mut self, bytes: &[u8]) {
-        if bytes.len() >= LONG {
-            return self.0.extend_from_slice(bytes);
+        match bytes {
+            [byte] => self.0.push(*byte),
+            _ if bytes.len() >= LONG => self.0.extend_from_slice(bytes),
+            _ => {
+                let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+                blocks.iter().for_each(|block| self.0.extend_from_slice(block));
+                self.put_rest(rest);
+            }
         }
-        self.0.reserve(LONG);
-        let (words, rest) = bytes.as_chunks::<8>();
-        words.iter().for_each(|word| self.0.extend_from_slice(word));
-        let (fours, rest) = rest.as_chunks::<4>();
-        fours.iter().for_each(|four| self.0.extend_from_slice(four));
-        rest.iter().for_each(|byte| self.0.push(*byte));
+    }
+
+    /// Less than a block: copied as two words that may overlap, then written as a whole block and cut.
+    fn put_rest(&mut self, bytes: &[u8]) {
+        let mut block = [0; BLOCK];
+        if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            block[..8].copy_from_slice(first);
+            block[bytes.len() - 8..bytes.len()].copy_from_slice(last);
+        } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+            block[..4].copy_from_slice(first);
+            block[bytes.len() - 4..bytes.len()].copy_from_slice(last);
+        } else {
+            bytes.iter().zip(&mut block).for_each(|(byte, place)| *place = *byte);
+        }
+        let end = self.0.len() + bytes.len();
+        self.0.extend_from_slice(&block);
+        self.0.truncate(end);
     }
 }
 

@@ -63,6 +63,7 @@ pub mod state;
 pub mod test;
 #[doc(hidden)]
 pub mod types;
+mod written;
 
 /// Maps and sets in an order that the events alone decide. A `HashMap` seeds itself once for each instance
 /// and then counts up for each map, so that its order depends on how old the instance is: messages made
@@ -87,6 +88,7 @@ pub use messages::{Draft, Messages};
 pub use micros::{Micros, NoMoment};
 pub use patches::Patch;
 pub use role::{Aggregate, Enrich, Migrate, Route, Setup};
+pub use written::Written;
 
 /// Makes the component's exports of a plugin: `export!(Type as route)`, `as aggregate` or
 /// `as enrich`. Once in a crate whose type is `cdylib`. Natively it only checks the trait.

@@ -17,7 +17,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use relevo_plugin::{Error, Event, Json, Kind, Messages, Operation, Route, Setup, state};
+use relevo_plugin::{Error, Event, Json, Kind, Messages, Operation, Route, Setup, Written, state};
 use serde::Serialize;
 
 use crate::task::{Brief, Row, Task};
@@ -30,19 +30,25 @@ const BOARD: &str = "board/";
 
 struct Tareas;
 
+/// A task that messages are made of: it is written once for all of them.
+struct Shown {
+    id: i64,
+    task: Written,
+}
+
 /// What is sent about a task.
 #[derive(Serialize)]
 struct Data<'a> {
     task_id: Option<i64>,
-    task_data: &'a Task<'a>,
+    task_data: &'a Written,
     sub_event_type: &'static str,
 }
 
 /// What the board shows.
 #[derive(Serialize)]
 struct Entry<'a> {
-    task_id: Option<i64>,
-    task_data: &'a Task<'a>,
+    task_id: i64,
+    task_data: &'a Written,
 }
 
 impl Route for Tareas {
@@ -63,7 +69,7 @@ impl Route for Tareas {
             Operation::Truncate => truncated(out),
             Operation::Snapshot => {
                 let row = Row::read(&after);
-                if row.brief().is_open() { come_to_board(&row.task()?, out) } else { Ok(()) }
+                if row.brief().is_open() { come_to_board(&Shown::of(&row)?, out) } else { Ok(()) }
             }
         }
     }
@@ -71,15 +77,23 @@ impl Route for Tareas {
 
 relevo_plugin::export!(Tareas as route);
 
+impl Shown {
+    fn of(row: &Row<'_>) -> Result<Self, Error> {
+        let task = row.task();
+        let id = task.id.ok_or_else(|| Error::poison("a task without an id"))?;
+        Ok(Self { id, task: Written::of(&task)? })
+    }
+}
+
 fn created(row: &Row<'_>, out: &mut Messages) -> Result<(), Error> {
     let brief = row.brief();
     if brief.deleted {
         return Ok(());
     }
-    let mut task = row.task()?;
-    tell(&task, "created", out)?;
-    assigned(&Brief::default(), &brief, &mut task, out)?;
-    if brief.is_open() { come_to_board(&task, out) } else { Ok(()) }
+    let shown = Shown::of(row)?;
+    tell(shown.id, &shown.task, "created", out)?;
+    assigned(&Brief::default(), &brief, &shown, out)?;
+    if brief.is_open() { come_to_board(&shown, out) } else { Ok(()) }
 }
 
 fn updated(event: &Event<'_>, before: &Json<'_>, after: &Row<'_>, out: &mut Messages) -> Result<(), Error> {
@@ -95,15 +109,16 @@ fn updated(event: &Event<'_>, before: &Json<'_>, after: &Row<'_>, out: &mut Mess
         (false, true) => deleted(&old, after, out),
         (false, false) if event.changed().is_empty() => Ok(()),
         (false, false) => {
-            let mut task = after.task()?;
-            task.status = new.status_since(&old);
-            tell(&task, if task.status.is_some() { "status_changed" } else { "updated" }, out)?;
-            task.status = None;
-            assigned(&old, &new, &mut task, out)?;
+            let shown = Shown::of(after)?;
+            match new.status_since(&old) {
+                Some(status) => tell(shown.id, &shown.task.with(&status)?, "status_changed", out)?,
+                None => tell(shown.id, &shown.task, "updated", out)?,
+            }
+            assigned(&old, &new, &shown, out)?;
             match (old.is_open(), new.is_open()) {
-                (false, true) => come_to_board(&task, out),
-                (true, true) => show(&task, out),
-                (true, false) => off_board(&key_of(&task), out),
+                (false, true) => come_to_board(&shown, out),
+                (true, true) => show(&shown, out),
+                (true, false) => off_board(&shown.id.to_string(), out),
                 (false, false) => Ok(()),
             }
         }
@@ -115,13 +130,13 @@ fn deleted(before: &Brief<'_>, shown: &Row<'_>, out: &mut Messages) -> Result<()
     if before.deleted {
         return Ok(());
     }
-    let task = shown.task()?;
-    tell(&task, "deleted", out)?;
-    if before.is_open() { off_board(&key_of(&task), out) } else { Ok(()) }
+    let shown = Shown::of(shown)?;
+    tell(shown.id, &shown.task, "deleted", out)?;
+    if before.is_open() { off_board(&shown.id.to_string(), out) } else { Ok(()) }
 }
 
 fn truncated(out: &mut Messages) -> Result<(), Error> {
-    let data = Data { task_id: None, task_data: &Task::default(), sub_event_type: "deleted" };
+    let data = Data { task_id: None, task_data: &Written::of(&Task::default())?, sub_event_type: "deleted" };
     out.send("tasks").kind(KIND).event_type("task_deleted").data(&data)?;
     let mut gone = 0;
     for entry in state::scan::<bool>(BOARD) {
@@ -134,42 +149,36 @@ fn truncated(out: &mut Messages) -> Result<(), Error> {
     Ok(())
 }
 
-fn tell(task: &Task<'_>, what: &'static str, out: &mut Messages) -> Result<(), Error> {
-    let data = Data { task_id: task.id, task_data: task, sub_event_type: what };
+fn tell(id: i64, task: &Written, what: &'static str, out: &mut Messages) -> Result<(), Error> {
+    let data = Data { task_id: Some(id), task_data: task, sub_event_type: what };
     out.send("tasks").kind(KIND).event_type(&format!("task_{what}")).data(&data)
 }
 
 /// Tells those who have the task now and had not before.
-fn assigned(before: &Brief<'_>, after: &Brief<'_>, task: &mut Task<'_>, out: &mut Messages) -> Result<(), Error> {
+fn assigned(before: &Brief<'_>, after: &Brief<'_>, shown: &Shown, out: &mut Messages) -> Result<(), Error> {
     let new = after.assigned_since(before);
     if new.is_empty() {
         return Ok(());
     }
-    let users = new.users();
-    task.assigned = Some(new);
-    let data = Data { task_id: task.id, task_data: task, sub_event_type: "assigned" };
-    for user in users {
+    let task = shown.task.with(&new)?;
+    let data = Data { task_id: Some(shown.id), task_data: &task, sub_event_type: "assigned" };
+    for user in new.users() {
         out.send(&format!("user:{user}")).kind(KIND).event_type("task_assigned").data(&data)?;
     }
-    task.assigned = None;
     Ok(())
 }
 
-fn come_to_board(task: &Task<'_>, out: &mut Messages) -> Result<(), Error> {
-    state::set(&format!("{BOARD}{}", key_of(task)), &true)?;
-    show(task, out)
+fn come_to_board(shown: &Shown, out: &mut Messages) -> Result<(), Error> {
+    state::set(&format!("{BOARD}{}", shown.id), &true)?;
+    show(shown, out)
 }
 
-fn show(task: &Task<'_>, out: &mut Messages) -> Result<(), Error> {
-    let entry = Entry { task_id: task.id, task_data: task };
-    out.send("tasks:board").key(&key_of(task)).kind(KIND).event_type("task_board").data(&entry)
+fn show(shown: &Shown, out: &mut Messages) -> Result<(), Error> {
+    let entry = Entry { task_id: shown.id, task_data: &shown.task };
+    out.send("tasks:board").key(&shown.id.to_string()).kind(KIND).event_type("task_board").data(&entry)
 }
 
 fn off_board(key: &str, out: &mut Messages) -> Result<(), Error> {
     state::delete(&format!("{BOARD}{key}"));
     out.delete("tasks:board", key).kind(KIND).event_type("task_board").data(&())
-}
-
-fn key_of(task: &Task<'_>) -> String {
-    task.id.map_or_else(String::new, |id| id.to_string())
 }

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use relevo_plugin::{Error, Json, lookup};
+use relevo_plugin::{Json, lookup};
 use serde::Serialize;
 
-/// A task. Fields of a status change and of an assignment are there only where they say something.
+/// A task.
 #[derive(Default, Serialize)]
 pub(crate) struct Task<'a> {
     pub(crate) id: Option<i64>,
@@ -28,10 +28,6 @@ pub(crate) struct Task<'a> {
     efectivos: Vec<Efectivo>,
     created_at: Option<Cow<'a, str>>,
     updated_at: Option<Cow<'a, str>>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) status: Option<Status<'a>>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    pub(crate) assigned: Option<Assigned>,
 }
 
 /// Old and new state of a status change.
@@ -101,16 +97,14 @@ impl<'a> Row<'a> {
         Brief::of(id, deleted_at, estado, delegate, efectivos)
     }
 
-    /// # Errors
-    /// Poison, if it has no id.
-    pub(crate) fn task(&self) -> Result<Task<'a>, Error> {
+    pub(crate) fn task(&self) -> Task<'a> {
         #[rustfmt::skip]
         let Self([
             id, uuid, codigo, titulo, descripcion, tipo, prioridad, planned_from, planned_to, began, ended, estado,
             delegate, creator, lat, lon, place, efectivos, created_at, updated_at, _,
         ]) = self;
-        Ok(Task {
-            id: Some(id.as_integer().ok_or_else(|| Error::poison("a task without an id"))?),
+        Task {
+            id: id.as_integer(),
             uuid: uuid.as_text(),
             codigo: codigo.as_text(),
             titulo: titulo.as_text(),
@@ -128,9 +122,7 @@ impl<'a> Row<'a> {
             efectivos: ids(efectivos).into_iter().map(Efectivo::of).collect(),
             created_at: created_at.as_text(),
             updated_at: updated_at.as_text(),
-            status: None,
-            assigned: None,
-        })
+        }
     }
 }
 

@@ -37,7 +37,7 @@ const NAME: &str = "relevo";
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// Messages on their way from the replication connection to us. Each may hold a whole row.
-const BUFFERED: usize = 256;
+const BUFFERED: usize = 1024;
 
 /// Where the database is.
 #[derive(Clone)]

@@ -144,9 +144,11 @@ fn old<'a>(kind: u8, input: &mut Input<'a>) -> Result<Old<'a>> {
 }
 
 fn tuple<'a>(input: &mut Input<'a>) -> Result<Tuple<'a>> {
-    let count = input.u16()?;
-    let datum = |_| -> Result<Datum<'a>> {
-        Ok(match input.byte()? {
+    let count = usize::from(input.u16()?);
+    // Each value takes a byte at least.
+    let mut values = Vec::with_capacity(count.min(input.0.len()));
+    for _ in 0..count {
+        values.push(match input.byte()? {
             b'n' => Datum::Null,
             b'u' => Datum::Unchanged,
             b't' => {
@@ -155,9 +157,9 @@ fn tuple<'a>(input: &mut Input<'a>) -> Result<Tuple<'a>> {
             }
             b'b' => return Err(DecodeError::Binary),
             other => return Err(DecodeError::Unknown("kind of value", other.into())),
-        })
-    };
-    (0..count).map(datum).collect()
+        });
+    }
+    Ok(values)
 }
 
 fn expect(input: &mut Input<'_>, wanted: u8) -> Result<()> {

@@ -211,10 +211,18 @@ impl Relation {
         Ok(key.into())
     }
 
+    /// About what a row takes as JSON, in bytes.
+    fn room(&self, values: &Values<'_>) -> usize {
+        const QUOTES_AND_COMMA: usize = 3;
+        let value = |value: &Datum<'_>| if let Datum::Text(text) = value { text.len() } else { "null".len() };
+        let labels: usize = self.columns.iter().map(|column| column.label.len() + QUOTES_AND_COMMA).sum();
+        labels + values.iter().map(value).sum::<usize>() + "{}".len()
+    }
+
     /// The row, and the names of what can't be in it. Of one that isn't whole, only the replica identity is
     /// known.
     fn json(&self, values: &Values<'_>, old: Option<&Old<'_>>, whole: bool, missing: &mut Vec<Missing>) -> Box<str> {
-        let mut out = String::with_capacity(256);
+        let mut out = String::with_capacity(self.room(values));
         out.push('{');
         for (at, column) in self.columns.iter().enumerate().filter(|(_, column)| !column.excluded) {
             let value = if whole || column.identity { self.value(values, old, at) } else { Datum::Unchanged };

@@ -40,6 +40,14 @@ pub(super) const LOOK: Duration = Duration::from_secs(10);
 /// The shortest time between two heartbeats.
 const FASTEST: Duration = Duration::from_millis(100);
 
+/// So many rows that wait are a flood, which is gathered: an append costs much the same for one row and for hundreds.
+const FLOOD: usize = 32;
+
+/// The least time between two appends of a flood, and how often what has come is taken in meanwhile. A flood's rows wait
+/// longer than that anyway.
+const GATHER: Duration = Duration::from_millis(4);
+const TAKE_IN: Duration = Duration::from_millis(1);
+
 /// Whole transactions that were handed to the journal.
 struct OnItsWay {
     appending: Appending,
@@ -72,6 +80,8 @@ pub(crate) struct Session<'a, T> {
     waiting: Waiting,
     /// What the journal is taking in while the stream is read on.
     appending: Option<OnItsWay>,
+    /// When the last append began.
+    begun: Instant,
     durable: watch::Receiver<Number>,
     /// All transactions whose commit is before this LSN are in the journal; snapshots wait for it.
     pub(super) streamed: watch::Sender<u64>,
@@ -153,6 +163,7 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         transactions,
         waiting: Waiting::default(),
         appending: None,
+        begun: Instant::now(),
         durable: source.journal.watch_durable(),
         beat,
         danger: danger_seen,
@@ -204,8 +215,9 @@ impl<T: Transport> Session<'_, T> {
                     tokio::select! {
                         biased;
                         _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
-                        // Not for each message while the journal is busy: they gather, and are taken together.
-                        received = self.transport.next(), if self.appending.is_none() => received?,
+                        // Not for each message while they gather: they are taken in together.
+                        received = self.transport.next(), if !self.gathers() => received?,
+                        () = tokio::time::sleep(TAKE_IN), if self.gathers() => continue,
                         appended = appended(&mut self.appending), if self.appending.is_some() => {
                             self.appended(appended)?;
                             continue;
@@ -338,7 +350,7 @@ impl<T: Transport> Session<'_, T> {
     /// what comes gathers for the next.
     async fn rest(&mut self) -> Result<(), CaptureError> {
         let due = self.transactions.has_events() || (self.transactions.has_news() && self.saved.elapsed() >= SAVE);
-        if due && self.appending.is_none() {
+        if due && !self.gathers() {
             self.begin_append().await?;
         } else {
             self.acknowledge();
@@ -354,6 +366,11 @@ impl<T: Transport> Session<'_, T> {
             self.look().await?;
         }
         Ok(())
+    }
+
+    /// Whether what comes waits for more: while an append is on its way, and of a flood for a while.
+    fn gathers(&self) -> bool {
+        self.appending.is_some() || (self.transactions.waiting() >= FLOOD && self.begun.elapsed() < GATHER)
     }
 
     /// Whether the journal has all that was received.
@@ -392,6 +409,7 @@ impl<T: Transport> Session<'_, T> {
         self.settle_append().await?;
         let Some(append) = self.transactions.take_done() else { return Ok(()) };
         let (kept, streamed) = (self.transactions.kept(), self.transactions.streamed());
+        self.begun = Instant::now();
         let appending = self.silence.while_busy(self.source.journal.hand_in_append(append)).await?;
         self.appending = Some(OnItsWay { appending, kept, streamed });
         Ok(())

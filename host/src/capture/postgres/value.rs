@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::super::json::{EXACT, write_digits, write_real, write_text};
+use super::super::json::{EXACT, is_strict, write_digits, write_real, write_text};
 
 /// How a type's text becomes JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,20 +66,14 @@ impl Kind {
                 "t" | "true" => "true",
                 _ => "false",
             }),
-            Self::Integer => match text.parse::<i64>() {
-                Ok(integer) if (-EXACT..=EXACT).contains(&integer) => {
-                    let _ = write!(out, "{integer}");
-                }
-                _ => write_text(text, out),
-            },
             Self::Float => match text.parse::<f64>() {
                 Ok(real) if real.is_finite() => write_real(real, out),
                 _ => write_text(text, out),
             },
-            Self::Numeric if is_exact(text) => out.push_str(text),
+            Self::Integer | Self::Numeric if is_exact(text) => out.push_str(text),
             // Rows must be readable to the last byte: JSON that strict readers refuse (half a surrogate pair,
             // a number beyond all bounds) goes as a text.
-            Self::Json if serde_json::from_str::<serde_json::Value>(text).is_ok() => out.push_str(text),
+            Self::Json if is_strict(text) => out.push_str(text),
             Self::Array(of, between) => {
                 let start = out.len();
                 if array(text, of, *between, out).is_none() {
@@ -88,11 +82,17 @@ impl Kind {
                 }
             }
             Self::Bytes | Self::Timestamptz | Self::Timestamp => {
-                let mut shown = String::with_capacity(text.len());
-                self.write_key(text, &mut shown);
-                write_text(&shown, out);
+                // Digits and dates have nothing to escape; what isn't one is shown as it stands.
+                let plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+                if *self == Self::Bytes || plain {
+                    out.push('"');
+                    self.write_key(text, out);
+                    out.push('"');
+                } else {
+                    write_text(text, out);
+                }
             }
-            Self::Numeric | Self::Json | Self::Text => write_text(text, out),
+            Self::Integer | Self::Numeric | Self::Json | Self::Text => write_text(text, out),
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) fn members<'a, const N: usize>(text: &'a str, names: &[&str; N]) -> [
             Text { raw, plain: true } => raw.get(1..raw.len() - 1).map(Cow::Borrowed),
             Text { raw, plain: false } => self::text(raw),
         };
-        let wanted = |at: &usize| name.as_deref() == Some(names[*at]);
+        let wanted = |at: &usize| name.as_deref().is_some_and(|name| same(name.as_bytes(), names[*at].as_bytes()));
         if let Some(at) = (next..N).chain(0..next).find(wanted) {
             next = at + 1;
             // A value is never empty, so an empty place was not found before.
@@ -43,6 +43,17 @@ pub(super) fn members<'a, const N: usize>(text: &'a str, names: &[&str; N]) -> [
         }
     }
     found
+}
+
+/// Whether two short texts are the same. On wasm the comparison of slices looks at one byte after the other.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let (words, rest) = one.as_chunks::<8>();
+    let (others, other_rest) = other.as_chunks::<8>();
+    let equal = |(one, other): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*one) == u64::from_le_bytes(*other);
+    words.iter().zip(others).all(equal) && rest.iter().zip(other_rest).all(|(one, other)| one == other)
 }
 
 /// The raw texts of a list's elements; none at all if the list is not well-formed.
