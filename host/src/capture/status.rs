@@ -23,7 +23,8 @@ pub struct Status {
     pub name: Name,
     /// `sqlite` or `postgres`.
     pub kind: &'static str,
-    /// `running`, `starting`, `failed`; `stopped`: the server doesn't run.
+    /// `running`; `incomplete`: it runs, but not all that is wanted is captured; `starting`; `failed`: nothing is
+    /// captured; `stopped`: the server doesn't run.
     pub state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -73,6 +74,7 @@ pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&
     let (state, reason) = match &health.state {
         SourceState::Starting => ("starting", None),
         SourceState::Running => ("running", None),
+        SourceState::Incomplete { reason } => ("incomplete", Some(reason.to_string())),
         SourceState::Failed { reason } => ("failed", Some(reason.to_string())),
     };
     Status {

@@ -146,7 +146,7 @@ async fn alter(
                 let shown = shown.strip_prefix("public.").unwrap_or(&shown);
                 failed.push((
                     *oid,
-                    format!("table {shown}: the publication can't be changed: {error}; it is tried again"),
+                    format!("table {shown}: the publication can't be changed: {}; it is tried again", error.message()),
                 ));
             }
             Err(error) => return Err(error.into()),
@@ -156,8 +156,8 @@ async fn alter(
 }
 
 async fn run(db: &mut PgConnection, sql: String) -> sqlx::Result<()> {
-    tracing::info!("{sql}");
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(db).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(db).await?;
+    tracing::info!("done: {sql}");
     Ok(())
 }
 

@@ -53,7 +53,7 @@ async fn a_wide_key_under_the_default_identity_is_told_when_another_column_chang
     host.sql("create table t (id text primary key, v text, big text); alter table t alter id set storage external");
     host.begin();
     // There is advice about the identity.
-    host.failed("is not FULL").await;
+    host.lacks("is not FULL").await;
     host.sql(
         "insert into t select string_agg(md5(n::text), ''), 'a', repeat('x', 9000) from generate_series(1, 70) as n",
     );

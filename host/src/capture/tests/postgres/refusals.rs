@@ -122,7 +122,7 @@ async fn a_lock_on_one_table_holds_up_no_other() {
     let mut lock = host.database.meanwhile(
         "set application_name = 'the lock'; begin; lock locked in share update exclusive mode; select pg_sleep(600);",
     );
-    let reason = host.failed("table locked: ").await;
+    let reason = host.lacks("table locked: ").await;
     assert!(reason.contains("lock"), "{reason}");
     let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
     for n in 0..12 {
