@@ -52,7 +52,7 @@ pub enum CaptureError {
     )]
     Excluded { table: String, column: String },
     #[error(
-        "table {table}: a row of the transaction at {lsn} can't be told of: its key or all of it is too large for a record, or the key is not sent (ALTER TABLE {table} REPLICA IDENTITY FULL helps for later rows); capture stands still before it: to go on without it, list all other tables in `tables`, or run `relevo capture reset`, which has the source begin anew after it"
+        "table {table}: a row of the transaction at {lsn} can't be told of: its key was not sent, since the table had no replica identity with it then (REPLICA IDENTITY FULL has all, for rows that are written from then on), or its columns' names alone fill a record; capture stands still before it: to go on without it, list all other tables in `tables`, or run `relevo capture reset`, which has the source begin anew after it"
     )]
     Untold { table: String, lsn: String },
     #[error(

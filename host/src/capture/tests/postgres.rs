@@ -11,6 +11,7 @@ use super::super::SourceState;
 use super::LONG;
 use super::host::{changes, events};
 
+mod advice;
 mod ended;
 mod exclusions;
 mod forms;
