@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::auth::{Policy, Secret, SecretError, Tokens};
 use crate::backup;
-use crate::capture::{Capture, Handle, Ingest, SourceState};
+use crate::capture::{Capture, Handle, Ingest, SourceState, joined};
 use crate::channel::FanOut;
 use crate::config::Config;
 use crate::http::{self, Part, listener::Listener};
@@ -258,6 +258,11 @@ fn readiness(journal: &Journal, capture: &Running, pipelines: &Arc<Pipelines>) -
             let risk = health.slot.as_ref().and_then(|slot| slot.risk(false));
             let (ready, reason) = match health.state {
                 SourceState::Running => (true, risk),
+                // What is captured is of use, and who takes the server out of service for it helps nobody.
+                SourceState::Incomplete { reason } => {
+                    let all: Vec<String> = std::iter::once(reason.to_string()).chain(risk).collect();
+                    (true, Some(joined(&all)))
+                }
                 SourceState::Starting => (false, Some("it is starting".to_owned())),
                 SourceState::Failed { reason } => (false, Some(reason.to_string())),
             };

@@ -41,6 +41,9 @@ pub enum CaptureError {
     Form { seq: u64, form: i64 },
     #[error("the postgres address can't be used: {0}; write postgres://USER:PASSWORD@HOST/DATABASE")]
     PostgresAddress(String),
+    /// `at`: HOST:PORT/DATABASE and the role, never the password.
+    #[error("postgres at {at}: {cause}")]
+    Connect { at: String, cause: String },
     /// What the preflight found; each line says what mends it.
     #[error("{0}")]
     NotReady(String),
@@ -49,7 +52,7 @@ pub enum CaptureError {
     )]
     Excluded { table: String, column: String },
     #[error(
-        "table {table}: a row of the transaction at {lsn} can't be told of: its key or all of it is too large for a record, or the key is not sent (ALTER TABLE {table} REPLICA IDENTITY FULL helps for later rows); capture stands still before it: to go on without it, list all other tables in `tables`, or run `relevo capture reset`, which has the source begin anew after it"
+        "table {table}: a row of the transaction at {lsn} can't be told of: its key was not sent, since the table had no replica identity with it then (REPLICA IDENTITY FULL has all, for rows that are written from then on), or its columns' names alone fill a record; capture stands still before it: to go on without it, list all other tables in `tables`, or run `relevo capture reset`, which has the source begin anew after it"
     )]
     Untold { table: String, lsn: String },
     #[error(
@@ -74,7 +77,7 @@ pub enum CaptureError {
     /// What the journal knows of the source and what the source says don't fit together.
     #[error("{0}")]
     Mismatch(Arc<str>),
-    #[error("database: {0}")]
+    #[error("database: {}", said(.0))]
     Database(#[from] sqlx::Error),
     #[error("database file: {0}")]
     Io(#[from] std::io::Error),
@@ -112,6 +115,7 @@ impl CaptureError {
             | Self::NotReady(_) => retry(5),
             Self::Database(e) if is_busy(e) => retry(1),
             Self::Database(_)
+            | Self::Connect { .. }
             | Self::Mode { .. }
             | Self::Encoding(_)
             | Self::Triggers { .. }
@@ -124,6 +128,16 @@ impl CaptureError {
             | Self::Decode(_) => retry(10),
         }
     }
+}
+
+/// What a database said, in its own words: without the line of PostgreSQL's source, which `Display` adds, and with
+/// what the server adds to it.
+pub(crate) fn said(error: &sqlx::Error) -> String {
+    let sqlx::Error::Database(error) = error else { return error.to_string() };
+    let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() else { return error.to_string() };
+    let more = [error.detail(), error.hint()].into_iter().flatten();
+    let more: String = more.map(|more| format!("; {}", more.trim_end_matches('.'))).collect();
+    format!("{}{more} (SQLSTATE {})", error.message(), error.code())
 }
 
 /// Another connection holds the lock (SQLITE_BUSY and SQLITE_LOCKED with their extended codes).

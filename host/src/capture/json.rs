@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use sha2::{Digest as _, Sha256};
+
 /// Texts of more bytes than this, and binary values of more than half, are left out: a record has no room
 /// for them.
 pub(crate) const LARGEST: usize = 512 << 10;
@@ -23,6 +25,16 @@ pub(crate) fn write_digits(bytes: &[u8], out: &mut String) {
         out.push(DIGITS[usize::from(byte >> 4)]);
         out.push(DIGITS[usize::from(byte & 15)]);
     }
+}
+
+/// A value's SHA-256 and its bytes, in the place of the value.
+pub(crate) fn write_digest(text: &str, out: &mut String) {
+    out.push_str("{\"sha256\":\"");
+    for byte in Sha256::digest(text) {
+        // Nothing fails in a string.
+        let _ = write!(out, "{byte:02x}");
+    }
+    let _ = write!(out, "\",\"bytes\":{}}}", text.len());
 }
 
 /// Appends a text as JSON.

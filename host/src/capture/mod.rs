@@ -71,10 +71,45 @@ struct Running {
 pub enum SourceState {
     Starting,
     Running,
+    /// It runs, but not all that is wanted is captured: a table that isn't there or can't be watched. The reason says
+    /// what is missing, and what to do.
+    Incomplete {
+        reason: Arc<str>,
+    },
     /// Something stands in the way; the reason says what to do. It is tried again by itself.
     Failed {
         reason: Arc<str>,
     },
+}
+
+impl SourceState {
+    /// Changes are captured, of all tables or of some.
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Running | Self::Incomplete { .. })
+    }
+
+    /// That of a session that runs, with what keeps it from capturing all that is wanted.
+    pub(crate) fn with<'a>(problems: impl IntoIterator<Item = &'a str>) -> Self {
+        let problems: Vec<&str> = problems.into_iter().collect();
+        if problems.is_empty() { Self::Running } else { Self::Incomplete { reason: joined(&problems).into() } }
+    }
+}
+
+/// Several texts as one. A statement's own semicolon ends its text.
+pub(crate) fn joined(texts: &[impl AsRef<str>]) -> String {
+    let mut all = String::new();
+    for text in texts {
+        let between = if all.is_empty() {
+            ""
+        } else if all.ends_with(';') {
+            " "
+        } else {
+            "; "
+        };
+        all.push_str(between);
+        all.push_str(text.as_ref());
+    }
+    all
 }
 
 /// How a source is.
@@ -178,7 +213,7 @@ impl Capture {
 
     /// Whether every source runs.
     pub fn ready(&self) -> bool {
-        self.sources.iter().all(|source| source.health.borrow().state == SourceState::Running)
+        self.sources.iter().all(|source| source.health.borrow().state.is_up())
     }
 
     /// The bell of a source: whoever writes to its database from within this process may ring it

@@ -37,7 +37,7 @@ impl Source {
     pub(crate) fn say(&self, state: SourceState) {
         self.health.send_if_modified(|health| {
             let news = health.state != state;
-            if let (true, SourceState::Failed { reason }) = (news, &state) {
+            if let (true, SourceState::Failed { reason } | SourceState::Incomplete { reason }) = (news, &state) {
                 health.last_error = Some((Micros::now(), Arc::clone(reason)));
             }
             health.state = state;

@@ -1,6 +1,7 @@
 //! How a source stands, for operators: of a running server by what it knows, else by the journal and the
 //! database themselves. `GET /api/v1/sources` and `relevo capture status` show it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub struct Status {
     pub name: Name,
     /// `sqlite` or `postgres`.
     pub kind: &'static str,
-    /// `running`, `starting`, `failed`; `stopped`: the server doesn't run.
+    /// `running`; `incomplete`: it runs, but not all that is wanted is captured; `starting`; `failed`: nothing is
+    /// captured; `stopped`: the server doesn't run.
     pub state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -73,6 +75,7 @@ pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&
     let (state, reason) = match &health.state {
         SourceState::Starting => ("starting", None),
         SourceState::Running => ("running", None),
+        SourceState::Incomplete { reason } => ("incomplete", Some(reason.to_string())),
         SourceState::Failed { reason } => ("failed", Some(reason.to_string())),
     };
     Status {
@@ -89,8 +92,10 @@ pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&
     }
 }
 
-/// Of a source of a server that doesn't run, by its database. Changes nothing there.
-pub async fn stopped(settings: &SourceSettings, data: &Path, known: Option<&journal::SourceState>) -> Status {
+/// Of a source of a server that doesn't run, by its database. Changes nothing there. `all`: what the journal has of
+/// each source, and of each table of one.
+pub async fn stopped(settings: &SourceSettings, data: &Path, all: &BTreeMap<Name, journal::SourceState>) -> Status {
+    let known = all.get(&settings.name);
     let mut status = blank(settings, known);
     let position = known.map(|known| known.position);
     let look = async {
@@ -105,10 +110,29 @@ pub async fn stopped(settings: &SourceSettings, data: &Path, known: Option<&jour
             (status.tables, status.slot, status.behind) = (tables, slot, behind);
             status.reason = status.slot.as_ref().and_then(|slot| slot.risk(false));
         }
-        Ok(Err(error)) => status.reason = Some(error.to_string()),
-        Err(_) => status.reason = Some(format!("its database doesn't answer within {} s", PATIENCE.as_secs())),
+        Ok(Err(error)) => status.reason = Some(unknown(&error.to_string())),
+        Err(_) => status.reason = Some(unknown(&format!("it doesn't answer within {} s", PATIENCE.as_secs()))),
+    }
+    if status.tables.is_empty() {
+        status.tables = watched_last(&settings.name, all);
     }
     status
+}
+
+/// The tables that were watched when the journal was last written: those whose form it has.
+fn watched_last(source: &str, all: &BTreeMap<Name, journal::SourceState>) -> Vec<Name> {
+    let table = |name: &Name| {
+        let table = name.strip_prefix(source)?.strip_prefix(':')?;
+        Some(Name::from(table.strip_prefix("public.").unwrap_or(table)))
+    };
+    all.iter().filter(|(_, form)| !form.token.is_empty()).filter_map(|(name, _)| table(name)).collect()
+}
+
+/// What is known and what isn't while a database can't be asked.
+fn unknown(why: &str) -> String {
+    format!(
+        "the database can't be asked ({why}): what is shown is of relevo's own journal; the tables are those that were watched last; how many changes wait, and whether the database still keeps them, isn't known"
+    )
 }
 
 fn blank(settings: &SourceSettings, known: Option<&journal::SourceState>) -> Status {

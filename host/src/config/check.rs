@@ -50,10 +50,17 @@ pub(super) fn log(name: &str, filter: &str) -> Checked {
 pub(super) fn url(name: &str, source: &SourceSettings) -> Checked {
     const ALLOWED: &str = "sqlite:PATH, like sqlite:gad.db, or postgres://USER:PASSWORD@HOST/DATABASE";
     if source.is_postgres() {
+        const ESCAPED: &str = "postgres://USER:PASSWORD@HOST/DATABASE, in USER and PASSWORD with %3A for :, %2F for /, %3F for ?, %23 for #, %5B for [, %5D for ], %40 for @, %25 for %";
+        // Behind the host: the password has a `/`, `?` or `#`, what is before it was taken for host and port, and
+        // what is behind it for the database, which errors name.
+        let parts: Vec<&str> = source.url.splitn(4, ['/', '?', '#']).collect();
+        let behind =
+            matches!(parts[..], [_, _, host, rest] if host.contains(':') && !host.contains('@') && rest.contains('@'));
         // Never shown: there may be a password in it.
         return match source.url.parse::<sqlx::postgres::PgConnectOptions>() {
+            Ok(_) if behind => wrong(name, "the postgres address has an @ behind its host", ESCAPED),
             Ok(_) => Ok(()),
-            Err(e) => wrong(name, format!("the postgres address can't be used ({e})"), ALLOWED),
+            Err(e) => wrong(name, format!("the postgres address can't be used ({e})"), ESCAPED),
         };
     }
     if source.sqlite_path("".as_ref()).is_none() {

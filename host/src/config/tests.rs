@@ -272,10 +272,15 @@ fn trusted_keys_are_keys_and_to_require_signatures_needs_one() {
 
 #[test]
 fn a_password_in_an_address_is_never_shown() {
-    for url in ["postgres://u:geheim@h:x/d", "postgres://u:geheim@h/d?sslmode=no", "mysql://u:geheim@h/d"] {
+    let unescaped = ["postgres://u:12/geheim@h/d", "postgres://u:12?geheim@h/d", "postgres://u:12#geheim@h/d"];
+    for url in ["postgres://u:geheim@h:x/d", "postgres://u:geheim@h/d?sslmode=no", "mysql://u:geheim@h/d"]
+        .into_iter()
+        .chain(unescaped)
+    {
         let text = format!("[[source]]\nname = \"a\"\nurl = \"{url}\"");
         let error = Config::from_text(&text, |_| None).unwrap_err().to_string();
         assert!(!error.contains("geheim") && error.contains("postgres://USER:PASSWORD@HOST/DATABASE"), "{error}");
+        assert!(!url.starts_with("postgres") || error.contains("%2F for /"), "{error}");
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Part {
     /// Like `source gad` or `pipeline panel`.
     pub name: String,
     pub ready: bool,
-    /// Why it is not ready or won't be for long, and what to do.
+    /// Why it is not ready, won't be for long, or lacks something; and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

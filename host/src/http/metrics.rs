@@ -70,7 +70,10 @@ fn registry(parts: &Parts, numbers: &Numbers) -> Registry {
     let source = |of: fn(&SourceHealth) -> f64| {
         numbers.sources.iter().map(move |source| (vec![("source", source.name.to_string())], of(source)))
     };
-    gauge(&mut all, "source_up", "1: its changes are captured", source(|s| f64::from(s.state == SourceState::Running)));
+    let up = source(|s| f64::from(u8::from(s.state.is_up())));
+    gauge(&mut all, "source_up", "1: its changes are captured, of all tables or of some", up);
+    let incomplete = source(|s| f64::from(u8::from(matches!(s.state, SourceState::Incomplete { .. }))));
+    gauge(&mut all, "source_incomplete", "1: a table, or rows, that are wanted are not captured", incomplete);
     gauge(
         &mut all,
         "source_lag_seconds",

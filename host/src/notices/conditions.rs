@@ -17,6 +17,8 @@ use crate::pipeline::{Health, Status};
 pub(super) enum Subject {
     Pipeline(Name),
     Source(Name),
+    /// Whether all that is wanted of a source that runs is captured.
+    Tables(Name),
     /// What a source's database keeps for it.
     Slot(Name),
     Journal,
@@ -28,6 +30,7 @@ impl Subject {
         match code {
             Code::PipelineFailed | Code::PipelineRunning => about.pipeline.clone().map(Self::Pipeline),
             Code::CaptureFailed | Code::CaptureLagging | Code::CaptureRunning => about.source.clone().map(Self::Source),
+            Code::CaptureIncomplete | Code::CaptureComplete => about.source.clone().map(Self::Tables),
             Code::CaptureAtRisk | Code::CaptureSafe => about.source.clone().map(Self::Slot),
             Code::JournalFull | Code::JournalRoom => Some(Self::Journal),
             Code::DeadLetter
@@ -86,7 +89,7 @@ impl Conditions {
         let sources = (watched.sources)().into_iter().flat_map(|health| {
             let lagged = self.trouble(&Subject::Source(health.name.clone())) == Some(Code::CaptureLagging);
             let told = self.trouble(&Subject::Slot(health.name.clone())).is_some();
-            source(&health, lag, lagged).into_iter().chain(slot(&health, told))
+            source(&health, lag, lagged).into_iter().chain(tables(&health)).chain(slot(&health, told))
         });
         let all = pipelines.chain(sources).chain(journal);
         all.filter(|(subject, now, _)| self.is_due(subject, now, at))
@@ -105,7 +108,14 @@ impl Conditions {
 
     pub(super) fn told(&mut self, subject: Subject, code: Code, at: Instant) {
         let said = self.said.entry(subject).or_default();
-        if matches!(code, Code::PipelineRunning | Code::CaptureRunning | Code::CaptureSafe | Code::JournalRoom) {
+        if matches!(
+            code,
+            Code::PipelineRunning
+                | Code::CaptureRunning
+                | Code::CaptureComplete
+                | Code::CaptureSafe
+                | Code::JournalRoom
+        ) {
             said.trouble = None;
         } else {
             *said = Said { trouble: Some(code), at: Some(at) };
@@ -164,7 +174,7 @@ fn source(health: &SourceHealth, limit: Duration, lagged: bool) -> Option<Found>
         SourceState::Failed { reason } => {
             (Now::Trouble(Code::CaptureFailed), format!("Source {name} can't be read"), reason.to_string())
         }
-        SourceState::Running if lags => {
+        SourceState::Running | SourceState::Incomplete { .. } if lags => {
             let content = format!(
                 "{} changes wait; the oldest one for {} s. Is the machine or its disk too busy?",
                 health.behind,
@@ -172,7 +182,7 @@ fn source(health: &SourceHealth, limit: Duration, lagged: bool) -> Option<Found>
             );
             (Now::Trouble(Code::CaptureLagging), format!("Source {name} is behind"), content)
         }
-        SourceState::Running => {
+        SourceState::Running | SourceState::Incomplete { .. } => {
             let content = "Its changes come as they are made.".to_owned();
             (Now::Well(Code::CaptureRunning), format!("Source {name} is read again"), content)
         }
@@ -180,6 +190,25 @@ fn source(health: &SourceHealth, limit: Duration, lagged: bool) -> Option<Found>
     };
     let (Now::Well(code) | Now::Trouble(code)) = now;
     Some((Subject::Source(name.clone()), now, Notice::new(code, about, title, &content)))
+}
+
+/// None: it doesn't run, so that another notice is due.
+fn tables(health: &SourceHealth) -> Option<Found> {
+    let name = &health.name;
+    let (now, title, content) = match &health.state {
+        SourceState::Incomplete { reason } => {
+            let title = format!("Not all of source {name} is captured");
+            (Now::Trouble(Code::CaptureIncomplete), title, reason.to_string())
+        }
+        SourceState::Running => {
+            let content = "What was missing is captured from now on.".to_owned();
+            (Now::Well(Code::CaptureComplete), format!("All of source {name} is captured"), content)
+        }
+        SourceState::Starting | SourceState::Failed { .. } => return None,
+    };
+    let (Now::Well(code) | Now::Trouble(code)) = now;
+    let about = About { source: Some(name.clone()), ..About::default() };
+    Some((Subject::Tables(name.clone()), now, Notice::new(code, about, title, &content)))
 }
 
 /// None: the source has no such thing, or it isn't known.
@@ -281,6 +310,30 @@ mod tests {
         let limit = Duration::from_secs(30);
         assert!(!is_trouble(source(&health(29), limit, false)) && is_trouble(source(&health(30), limit, false)));
         assert!(is_trouble(source(&health(15), limit, true)) && !is_trouble(source(&health(14), limit, true)));
+    }
+
+    #[test]
+    fn a_source_that_lacks_a_table_runs_and_a_real_stop_is_told_all_the_same() {
+        let reason = "table u does not exist";
+        let lacks = SourceHealth { state: SourceState::Incomplete { reason: reason.into() }, ..health(0) };
+        let stands = SourceHealth { state: SourceState::Failed { reason: "no route".into() }, ..health(0) };
+        let mut conditions = Conditions::new(MINUTE, &Told::default());
+        let at = Instant::now();
+        let mut told = |health: &SourceHealth| -> Vec<Code> {
+            let found = source(health, MINUTE, false).into_iter().chain(tables(health));
+            let due: Vec<Found> = found.filter(|(subject, now, _)| conditions.is_due(subject, now, at)).collect();
+            due.into_iter()
+                .map(|(subject, _, notice)| {
+                    conditions.told(subject, notice.code, at);
+                    notice.code
+                })
+                .collect()
+        };
+        assert_eq!(told(&lacks), [Code::CaptureIncomplete]);
+        assert_eq!(told(&lacks), []);
+        assert_eq!(told(&stands), [Code::CaptureFailed], "at once");
+        assert_eq!(told(&lacks), [Code::CaptureRunning], "what it lacks was told");
+        assert_eq!(told(&health(0)), [Code::CaptureComplete]);
     }
 
     #[test]

@@ -55,6 +55,8 @@ codes! {
     PipelineFailed "pipeline_failed" Error;
     PipelineRunning "pipeline_running" Info;
     CaptureFailed "capture_failed" Error;
+    CaptureIncomplete "capture_incomplete" Warning;
+    CaptureComplete "capture_complete" Info;
     CaptureLagging "capture_lagging" Warning;
     CaptureRunning "capture_running" Info;
     CaptureAtRisk "capture_at_risk" Warning;

@@ -77,6 +77,10 @@ impl Cluster {
         if !made.status.success() {
             return Err(Error::Initdb(String::from_utf8_lossy(&made.stderr).into_owned()));
         }
+        // A file that ALTER SYSTEM may overrule, as an operator's; nothing overrules a command line.
+        let include = |mut conf: std::fs::File| std::io::Write::write_all(&mut conf, b"include 'scratch.conf'\n");
+        let conf = std::fs::File::options().append(true).open(this.data().join("postgresql.conf"));
+        conf.and_then(include).map_err(Error::io("postgresql.conf"))?;
         this.up()?;
         let mut database = this.psql().on("postgres");
         let made = database.arg("-c").arg(format!("create database {DATABASE}")).output().map_err(Error::io("psql"))?;
@@ -138,9 +142,13 @@ impl Cluster {
         let log = std::fs::File::options().create(true).append(true).open(self.log()).map_err(Error::io("the log"))?;
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(&self.folder).arg("-p").arg(self.port.to_string());
-        for setting in SETTINGS.iter().copied().chain(self.settings.iter().map(String::as_str)) {
-            command.args(["-c", setting]);
-        }
+        let settings = SETTINGS.iter().copied().chain(self.settings.iter().map(String::as_str));
+        let line = |setting: &str| {
+            let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+            format!("{name} = '{}'\n", value.replace('\'', "''"))
+        };
+        let conf = settings.map(line).collect::<String>();
+        std::fs::write(self.data().join("scratch.conf"), conf).map_err(Error::io("scratch.conf"))?;
         // A terminal's Ctrl-C is for those who use it; it ends when they have.
         command.process_group(0);
         command.stdout(log.try_clone().map_err(Error::io("the log"))?).stderr(log);

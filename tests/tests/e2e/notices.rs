@@ -103,15 +103,15 @@ fn operators_alone_are_told_what_happens_and_a_restart_tells_nothing_twice() {
 }
 
 #[test]
-fn a_source_that_can_not_be_read_is_told_and_that_it_is_read_again() {
+fn a_source_that_lacks_a_table_is_told_and_that_it_has_it_again() {
     let world = World::new();
     let server = world.serve();
     let mut operator = Client::connect(server.address, &Connect::admin().to(OPERATORS));
     world.sql("alter table tareas rename to tareas_away");
-    let failed = expect(&mut operator, "capture_failed");
+    let failed = expect(&mut operator, "capture_incomplete");
     assert_eq!(failed.data()["source"], "gad", "{}", failed.raw);
     assert!(failed.data()["content"].as_str().unwrap().contains("tareas"), "{}", failed.raw);
     world.sql("alter table tareas_away rename to tareas");
-    let again = expect(&mut operator, "capture_running");
+    let again = expect(&mut operator, "capture_complete");
     assert_eq!(again.data()["source"], "gad", "{}", again.raw);
 }

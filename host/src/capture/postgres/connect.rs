@@ -8,8 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use url::Url;
 
-use super::super::error::CaptureError;
-use super::silence::within;
+use super::super::error::{CaptureError, said};
 
 /// What every session has, whatever the server's, the database's and the role's settings are: a type has
 /// one text form then. `row_security = off` refuses to show some of the rows instead of hiding the others.
@@ -88,7 +87,12 @@ impl Address {
             sqlx::raw_sql(AssertSqlSafe(settings.collect::<Vec<_>>().join("; "))).execute(&mut db).await?;
             Ok::<_, sqlx::Error>(db)
         };
-        within(CONNECT, "to connect", connect).await
+        let cause = match tokio::time::timeout(CONNECT, connect).await {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(error)) => refused(&error),
+            Err(_) => format!("the database doesn't answer: to connect took more than {} s", CONNECT.as_secs()),
+        };
+        Err(CaptureError::Connect { at: self.to_string(), cause })
     }
 
     /// How to replicate from `start` on. The names must be checked: lower-case letters, digits and `_`.
@@ -133,10 +137,35 @@ impl Address {
     }
 }
 
+/// HOST:PORT/DATABASE and the role; never the password.
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let options = &self.options;
+        let (user, port) = (options.get_username(), options.get_port());
+        let database = options.get_database().unwrap_or(user);
+        match options.get_socket() {
+            Some(folder) => write!(f, "{}:{port}/{database} as {user}", folder.display()),
+            None => write!(f, "{}:{port}/{database} as {user}", options.get_host()),
+        }
+    }
+}
+
 impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "postgres at {}", self.options.get_host())
+        write!(f, "postgres at {self}")
     }
+}
+
+/// Why there is no connection.
+fn refused(error: &sqlx::Error) -> String {
+    const WRONG_PASSWORD: &str = "28P01";
+    let code = error.as_database_error().and_then(|error| error.code());
+    let hint = if code.is_some_and(|code| code == WRONG_PASSWORD) {
+        "; in the url, each of : / ? # [ ] @ % in the password is written by its code, like %40 for @"
+    } else {
+        ""
+    };
+    format!("{}{hint}", said(error))
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -158,6 +187,7 @@ mod tests {
         assert_eq!((config.host.as_str(), config.port, config.user.as_str()), ("db.example", 5433, "ana"));
         assert_eq!((config.password.as_str(), config.database.as_str()), ("p@s+s", "shop"));
         assert_eq!((config.tls.mode, config.tls.ca_pem_path), (SslMode::VerifyFull, Some("/etc/ca.pem".into())));
+        assert_eq!(address.to_string(), "db.example:5433/shop as ana");
         assert!(!format!("{address:?}").contains("p@s"));
     }
 
@@ -172,6 +202,13 @@ mod tests {
         assert_eq!(tls.client_cert_pem_path, Some("/env/PGSSLCERT".into()));
         assert_eq!(tls.client_key_pem_path, Some("/env/PGSSLKEY".into()));
         assert_eq!(address("?sslrootcert=/ca").replication("s", "p", 0).tls.ca_pem_path, Some("/ca".into()));
+    }
+
+    #[tokio::test]
+    async fn who_cant_connect_says_where_to() {
+        let error = Address::parse("postgres://ana:geheim@127.0.0.1:1/shop").unwrap().connect().await.unwrap_err();
+        let error = error.to_string();
+        assert!(error.starts_with("postgres at 127.0.0.1:1/shop as ana: ") && !error.contains("geheim"), "{error}");
     }
 
     #[test]

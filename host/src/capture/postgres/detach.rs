@@ -34,9 +34,12 @@ pub(crate) async fn detach(settings: &SourceSettings) -> Result<Vec<String>, Cap
             out.push(format!("publication {publication}"));
         }
         Some(false) => {
-            let what = format!("publication {publication} belongs to another role, which may drop it");
-            tracing::warn!(source = %settings.name, "{what}");
-            out.push(format!("(not: {what})"));
+            // It keeps nothing of the server's.
+            tracing::warn!(
+                source = %settings.name,
+                "publication {publication} stays, since it belongs to another role; as that or a superuser run: DROP PUBLICATION {};",
+                quote(&publication)
+            );
         }
     }
     db.close().await?;

@@ -27,13 +27,25 @@ pub struct SlotHealth {
 }
 
 impl SlotHealth {
-    /// Why it is in danger, and what to do. Below a quarter of the room; `told`: that was said of it, and it is
+    /// Nothing can be read from it any more.
+    fn is_lost(&self) -> bool {
+        self.wal_status == "lost" || self.invalidation_reason.is_some()
+    }
+
+    /// Why it is in danger or lost, and what to do. Below a quarter of the room; `told`: that was said of it, and it is
     /// out of danger only from half of the room on.
     pub fn risk(&self, told: bool) -> Option<String> {
+        if self.is_lost() {
+            let why = self.invalidation_reason.as_deref().map_or_else(String::new, |why| format!(" ({why})"));
+            return Some(format!(
+                "replication slot {} is lost{why}: what it had not read can't be had from it; when it runs, relevo tells of a gap, makes another slot, and rebuilds; raise max_slot_wal_keep_size, so that it isn't lost again",
+                self.name
+            ));
+        }
         let room = self.safe_bytes.map(|safe| safe.saturating_add(self.retained_bytes));
         let (safe, parts) = (self.safe_bytes.unwrap_or(u64::MAX), if told { 2 } else { 4 });
         let near = room.is_some_and(|room| safe < room / parts);
-        let beyond = matches!(&*self.wal_status, "unreserved" | "lost");
+        let beyond = self.wal_status == "unreserved";
         (near || beyond).then(|| {
             format!(
                 "replication slot {} is {}: the server keeps {} MiB of WAL for it, and {} MiB more until it is lost; raise max_slot_wal_keep_size, or find out what holds relevo up",
@@ -96,6 +108,8 @@ mod tests {
         assert!(slot("extended", 51, Some(49)).risk(true).is_some());
         assert_eq!(slot("extended", 50, Some(50)).risk(true), None);
         assert!(slot("unreserved", 1, Some(0)).risk(false).is_some());
-        assert!(slot("lost", 1, None).risk(false).is_some());
+        let lost = SlotHealth { invalidation_reason: Some("wal_removed".into()), ..slot("lost", 0, None) };
+        let said = lost.risk(false).unwrap();
+        assert!(said.contains("is lost (wal_removed)") && said.contains("gap") && !said.contains("MiB"), "{said}");
     }
 }

@@ -4,23 +4,20 @@
 use crate::config::SourceSettings;
 
 use super::catalog::{Part, Table, quote};
-use super::preflight::{Finding, Weight};
-use super::slot::Published;
+use super::finding::{Finding, Mend, SUPERUSER, TABLE_OWNER, Weight};
 
 /// What a table is judged by.
 pub(super) struct Judge<'a> {
     pub settings: &'a SourceSettings,
     /// Ours.
     pub role: &'a str,
-    /// None: there is no publication yet.
-    pub published: Option<&'a Published>,
 }
 
 impl Judge<'_> {
     /// Whether a table can be watched; says what is to be said of it.
     pub(super) fn may_be_watched(&self, table: &Table, findings: &mut Vec<Finding>) -> bool {
         let shown = table.shown();
-        let mut find = |what: String, mend: Option<String>| {
+        let mut find = |what: String, mend: Option<Mend>| {
             findings.push(Finding { weight: Weight::Table, what: format!("table {shown}: {what}"), mend });
         };
         // Each has its say.
@@ -36,8 +33,14 @@ impl Judge<'_> {
         watched
     }
 
+    /// Whether it does no harm to publish a table: its own UPDATEs and DELETEs go on.
+    pub(super) fn may_be_published(&self, table: &Table) -> bool {
+        let mut nothing = |_: String, _: Option<Mend>| {};
+        !table.unlogged && identifies(table, &mut nothing) && self.excludes(table, &mut nothing)
+    }
+
     /// What must not enter can be left out.
-    fn excludes(&self, table: &Table, find: &mut impl FnMut(String, Option<String>)) -> bool {
+    fn excludes(&self, table: &Table, find: &mut impl FnMut(String, Option<Mend>)) -> bool {
         let mut fits = true;
         for column in table.excluded(self.settings) {
             if !table.columns.iter().any(|c| *c.name == **column) {
@@ -56,21 +59,20 @@ impl Judge<'_> {
         fits
     }
 
-    /// The role may read it, and it is published or can be.
-    fn reads(&self, table: &Table, find: &mut impl FnMut(String, Option<String>)) -> bool {
-        let published = self.published.is_some_and(|published| published.has(table));
+    /// The role may read it, and it is replicated.
+    fn reads(&self, table: &Table, find: &mut impl FnMut(String, Option<Mend>)) -> bool {
         let mut fits = true;
         if table.unlogged {
             find(
                 "it is unlogged, so nothing of it is replicated".into(),
-                Some(format!("ALTER TABLE {} SET LOGGED;", table.quoted())),
+                Some(Mend::by(TABLE_OWNER, [format!("ALTER TABLE {} SET LOGGED;", table.quoted())])),
             );
             fits = false;
         }
         if !table.readable {
             find(
                 format!("role {} may not read it", self.role),
-                Some(format!("GRANT SELECT ON {} TO {};", table.quoted(), quote(self.role))),
+                Some(Mend::by(TABLE_OWNER, [format!("GRANT SELECT ON {} TO {};", table.quoted(), quote(self.role))])),
             );
             fits = false;
         }
@@ -78,32 +80,18 @@ impl Judge<'_> {
             let schema = quote(&table.schema);
             find(
                 format!("role {} may not use schema {schema}", self.role),
-                Some(format!("GRANT USAGE ON SCHEMA {schema} TO {};", quote(self.role))),
+                Some(Mend::by(
+                    "the schema's owner or a superuser",
+                    [format!("GRANT USAGE ON SCHEMA {schema} TO {};", quote(self.role))],
+                )),
             );
             fits = false;
         }
         if table.hidden {
             find(
                 format!("row-level security hides rows of it from role {}", self.role),
-                Some(format!("ALTER ROLE {} BYPASSRLS;", quote(self.role))),
+                Some(Mend::by(SUPERUSER, [format!("ALTER ROLE {} BYPASSRLS;", quote(self.role))])),
             );
-            fits = false;
-        }
-        let publication = quote(&self.settings.publication());
-        let add = format!("ALTER PUBLICATION {publication} ADD TABLE {};", table.quoted());
-        if !published && self.published.is_some_and(|published| !published.owned) {
-            let what = format!("it is not in publication {publication}, and only who owns both may add it");
-            find(what, Some(add));
-            fits = false;
-        } else if !published && !table.owned {
-            let what = format!("it is not in publication {publication}, and only its owner may add it");
-            let make = || {
-                format!(
-                    "CREATE PUBLICATION {publication} FOR TABLE {} WITH (publish_via_partition_root = true);",
-                    table.quoted()
-                )
-            };
-            find(what, Some(if self.published.is_some() { add } else { make() }));
             fits = false;
         }
         fits
@@ -111,11 +99,11 @@ impl Judge<'_> {
 }
 
 /// Its rows can be told apart, and published tables with its replica identity take UPDATEs and DELETEs.
-fn identifies(table: &Table, find: &mut impl FnMut(String, Option<String>)) -> bool {
+fn identifies(table: &Table, find: &mut impl FnMut(String, Option<Mend>)) -> bool {
     let virtuals: Vec<&str> = table.columns.iter().filter(|c| c.is_virtual).map(|c| c.name.as_str()).collect();
     if !virtuals.is_empty() && table.parts.iter().any(Part::is_full) {
         let mend = table.parts.iter().filter(|part| part.is_full()).map(|part| identity(part, "DEFAULT"));
-        let mend = mend.collect::<Vec<_>>().join(" ");
+        let mend = Mend::by(TABLE_OWNER, mend);
         find(
             format!(
                 "it has virtual generated columns ({}) and a full replica identity: if it were published, PostgreSQL would refuse its UPDATEs and DELETEs; it is not watched. Without FULL, on a primary key, its events lack the old values; stored columns and FULL have everything",
@@ -127,7 +115,7 @@ fn identifies(table: &Table, find: &mut impl FnMut(String, Option<String>)) -> b
     }
     let not_full: Vec<&Part> = table.parts.iter().filter(|part| !part.is_full()).collect();
     let mend: Vec<String> = not_full.iter().map(|part| identity(part, "FULL")).collect();
-    let mend = (!mend.is_empty()).then(|| mend.join(" "));
+    let mend = (!mend.is_empty()).then(|| Mend::by(TABLE_OWNER, mend));
     let names = |parts: &[&Part]| parts.iter().map(|part| part.quoted()).collect::<Vec<_>>().join(", ");
     let unusable: Vec<&Part> = not_full.iter().filter(|part| !part.usable).copied().collect();
     if not_full.is_empty() {

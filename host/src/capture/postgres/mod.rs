@@ -1,7 +1,8 @@
 //! Capture from PostgreSQL by logical replication: what was committed comes over a stream, in the order
 //! of the commits, and goes on after a break where the journal stands.
 //!
-//! `connect` the address, `preflight` what stands in the way, `judge` of which table, `catalog` tables and types,
+//! `connect` the address, `preflight` what stands in the way, `server` of the server, `judge` of which table,
+//! `unpublished` of the publication, `finding` how that is said, `catalog` tables and types,
 //! `slot` what is made in the database, `place` where to go on, `transport` and `decode` the stream, `relation` and
 //! `value` its rows, `form` what changes about a table, `transaction` what becomes of them, `pulse` heartbeats, `guard`
 //! how near the slot is to its loss, `silence` a connection that died without a word, `refusal` one that the server
@@ -20,6 +21,7 @@ mod catalog;
 mod connect;
 mod decode;
 mod detach;
+mod finding;
 mod form;
 #[cfg(test)]
 mod fuzz;
@@ -34,19 +36,22 @@ mod refusal;
 mod relation;
 mod resume;
 mod serve;
+mod server;
 mod silence;
 mod slot;
 mod snapshot;
 mod stream;
 mod transaction;
 mod transport;
+mod unpublished;
 mod value;
 mod watched;
 
 pub use decode::DecodeError;
 pub(crate) use detach::detach;
+pub use finding::{Finding, Mend, Weight};
 pub use guard::SlotHealth;
-pub use preflight::{Finding, Weight, preflight};
+pub use preflight::preflight;
 pub(crate) use transaction::lsn;
 
 /// One session with the source's database, until told to stop.

@@ -14,7 +14,7 @@ use crate::journal::{Append, SourceState};
 use super::super::error::CaptureError;
 use super::super::forget::{Forgotten, forgotten};
 use super::super::source::Source;
-use super::preflight::Server;
+use super::server::Server;
 use super::silence::within;
 use super::slot::{self, Slot};
 

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row};
 use super::super::error::CaptureError;
 use super::catalog::{Table, quote};
 use super::connect::PATIENT;
-use super::preflight::Server;
+use super::server::Server;
 use super::silence::within;
 
 /// What a publication has.
@@ -101,11 +101,7 @@ pub(crate) async fn publish(
     let mut change = Change { tables, ..Change::default() };
     // Whoever made another one knows what else is in it; what it lacks the preflight says.
     let Some(before) = before.filter(|before| before.owned && !before.all) else { return Ok(change) };
-    // A partitioned table stands for its partitions; those that inherit from another stand for themselves.
-    let named = |table: &Table| {
-        let only = if table.partitioned { "" } else { "ONLY " };
-        (table.oid, format!("{only}{}", table.quoted()))
-    };
+    let named = |table: &Table| (table.oid, target(table));
     let added: Vec<_> = change.tables.iter().filter(|table| !before.has(table)).map(named).collect();
     let is_wanted = |oid: &u32| change.tables.iter().any(|table| table.oid == *oid);
     let mut gone = Vec::new();
@@ -120,6 +116,13 @@ pub(crate) async fn publish(
     let failed = alter(db, name, "DROP", &gone, patient).await?;
     change.problems.extend(failed.into_iter().map(|(_, problem)| problem));
     Ok(change)
+}
+
+/// A table as a publication's statements name it: a partitioned one stands for its partitions; those that inherit from
+/// another stand for themselves.
+pub(super) fn target(table: &Table) -> String {
+    let only = if table.partitioned { "" } else { "ONLY " };
+    format!("{only}{}", table.quoted())
 }
 
 /// Adds tables to a publication or drops them from it: all at once, and where that fails one by one. Returns
@@ -146,7 +149,7 @@ async fn alter(
                 let shown = shown.strip_prefix("public.").unwrap_or(&shown);
                 failed.push((
                     *oid,
-                    format!("table {shown}: the publication can't be changed: {error}; it is tried again"),
+                    format!("table {shown}: the publication can't be changed: {}; it is tried again", error.message()),
                 ));
             }
             Err(error) => return Err(error.into()),
@@ -156,8 +159,8 @@ async fn alter(
 }
 
 async fn run(db: &mut PgConnection, sql: String) -> sqlx::Result<()> {
-    tracing::info!("{sql}");
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(db).await?;
+    sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(db).await?;
+    tracing::info!("done: {sql}");
     Ok(())
 }
 

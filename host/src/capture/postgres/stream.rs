@@ -15,17 +15,20 @@ use crate::failpoint;
 use crate::journal::{Appended, Appending, JournalError};
 
 use super::super::error::CaptureError;
+use super::super::joined;
 use super::super::source::Source;
 use super::super::taking::{Taken, Taking};
 use super::super::waiting::Waiting;
 use super::catalog::{Table, Types};
 use super::connect::Address;
 use super::decode::{DecodeError, Message, decode};
+use super::finding::Weight;
 use super::parts::Parts;
 use super::place::place;
-use super::preflight::{self, Preflight, Server, Weight};
+use super::preflight::{self, Preflight};
 use super::pulse::Pulse;
 use super::relation::Relation;
+use super::server::Server;
 use super::silence::{Silence, within};
 use super::slot;
 use super::transaction::{Transactions, lsn};
@@ -107,9 +110,10 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
     let patience = settings.silence;
     let looked = within(patience, "the preflight", preflight::look(&mut db, settings)).await?;
     let Preflight { server, tables, findings } = looked;
-    let blocks: Vec<String> = findings.iter().filter(|f| f.weight == Weight::Blocks).map(ToString::to_string).collect();
-    if !blocks.is_empty() {
-        return Err(CaptureError::NotReady(blocks.join("; ")));
+    if findings.iter().any(|f| f.weight == Weight::Blocks) {
+        let of = |weight| findings.iter().filter(move |f| f.weight == weight).map(ToString::to_string);
+        let all: Vec<String> = of(Weight::Blocks).chain(of(Weight::Table)).collect();
+        return Err(CaptureError::NotReady(joined(&all)));
     }
     for finding in findings.iter().filter(|f| f.weight == Weight::Advice) {
         tracing::warn!(source = %settings.name, "{finding}");

@@ -8,7 +8,7 @@ use crate::journal::{Append, fit};
 use super::super::error::CaptureError;
 use super::super::rows::{CHUNK_EVENTS, chunk_bytes};
 use super::place::{Mark, Place};
-use super::preflight::Server;
+use super::server::Server;
 
 /// From 1970-01-01, which we count from, to 2000-01-01, which PostgreSQL counts from, in microseconds.
 const EPOCH: i64 = 946_684_800_000_000;

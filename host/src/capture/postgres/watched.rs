@@ -7,12 +7,13 @@ use std::time::Instant;
 use crate::event::Name;
 use crate::journal::Control;
 
-use super::super::SourceState;
 use super::super::error::CaptureError;
+use super::super::{SourceState, joined};
 use super::catalog::{self, Table};
 use super::decode::RelationMessage;
+use super::finding::Weight;
 use super::form::{self, Form, Reshaped};
-use super::preflight::{self, Preflight, Weight};
+use super::preflight::{self, Preflight};
 use super::slot;
 use super::stream::{LOOK, Session};
 use super::transport::Transport;
@@ -196,10 +197,14 @@ impl<T: Transport> Session<'_, T> {
     /// isn't.
     pub(super) fn say(&self) {
         let danger = self.danger.borrow().clone();
-        let problems: Vec<&str> = self.problems.iter().chain(&self.unmet).chain(&danger).map(String::as_str).collect();
-        self.source.say(match problems.as_slice() {
-            [] => SourceState::Running,
-            problems => SourceState::Failed { reason: problems.join("; ").into() },
+        let problems = self.problems.iter().chain(&self.unmet).map(String::as_str);
+        self.source.say(match danger {
+            // Without heartbeats, or without its slot, it won't run for long.
+            Some(danger) => {
+                let all: Vec<&str> = std::iter::once(danger.as_str()).chain(problems).collect();
+                SourceState::Failed { reason: joined(&all).into() }
+            }
+            None => SourceState::with(problems),
         });
     }
 }

@@ -130,11 +130,7 @@ impl<'a> Session<'a> {
     /// Shows all that stands in the way: one must not believe that all is captured while a table
     /// isn't.
     fn say(&self) {
-        let problems: Vec<&str> = self.problems.iter().chain(&self.unmet).map(String::as_str).collect();
-        self.source.say(match problems.as_slice() {
-            [] => SourceState::Running,
-            problems => SourceState::Failed { reason: problems.join("; ").into() },
-        });
+        self.source.say(SourceState::with(self.problems.iter().chain(&self.unmet).map(String::as_str)));
     }
 
     /// Delivers changes until told to stop.

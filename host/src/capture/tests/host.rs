@@ -96,9 +96,22 @@ impl<W: World> Host<W> {
 
     /// Waits until the source says that this stands in its way, and gives all that it says.
     pub(super) async fn failed(&self, with: &str) -> String {
-        let is_it = |state: &SourceState| matches!(state, SourceState::Failed { reason } if reason.contains(with));
+        self.says(with, |state| matches!(state, SourceState::Failed { .. })).await
+    }
+
+    /// Waits until the source, which runs, says that this is missing, and gives all that it says.
+    pub(super) async fn lacks(&self, with: &str) -> String {
+        self.says(with, |state| matches!(state, SourceState::Incomplete { .. })).await
+    }
+
+    async fn says(&self, with: &str, like: impl Fn(&SourceState) -> bool) -> String {
+        let reason = |state: &SourceState| match state {
+            SourceState::Failed { reason } | SourceState::Incomplete { reason } => Some(Arc::clone(reason)),
+            SourceState::Starting | SourceState::Running => None,
+        };
+        let is_it = |state: &SourceState| like(state) && reason(state).is_some_and(|reason| reason.contains(with));
         match self.health(|health| is_it(&health.state)).await.state {
-            SourceState::Failed { reason } => reason.to_string(),
+            SourceState::Failed { reason } | SourceState::Incomplete { reason } => reason.to_string(),
             other => panic!("{other:?}"),
         }
     }

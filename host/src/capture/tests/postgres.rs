@@ -11,6 +11,7 @@ use super::super::SourceState;
 use super::LONG;
 use super::host::{changes, events};
 
+mod advice;
 mod ended;
 mod exclusions;
 mod forms;
@@ -146,7 +147,7 @@ async fn what_stands_in_the_way_is_said_with_what_mends_it() {
     let mut host = Host::over(Postgres::start(), "tables = [\"t\", \"u\", \"v\"]").await;
     host.sql("create table t (id bigint primary key, v text); create table u (x int)");
     host.begin();
-    let reason = host.failed("replica identity").await;
+    let reason = host.lacks("replica identity").await;
     assert!(reason.contains("run: ALTER TABLE \"public\".\"t\" REPLICA IDENTITY FULL;"), "{reason}");
     assert!(reason.contains("PostgreSQL would refuse its UPDATEs"), "{reason}");
     assert!(reason.contains("table v does not exist"), "{reason}");

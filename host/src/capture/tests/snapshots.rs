@@ -4,7 +4,7 @@ use super::*;
 
 /// Waits until the source says this.
 async fn says(host: &Host, expected: &str) {
-    host.health(|health| matches!(&health.state, SourceState::Failed { reason } if &**reason == expected)).await;
+    host.health(|health| matches!(&health.state, SourceState::Incomplete { reason } if &**reason == expected)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,10 +30,15 @@ impl Detach {
                     say(format_args!("source {}: nothing of relevo's is there", source.name));
                 } else {
                     say(format_args!("source {}: took out {}", source.name, out.join(" and ")));
-                    if !source.is_postgres() {
+                    if source.is_postgres() {
+                        say("its tables keep their replica identity: ALTER TABLE NAME REPLICA IDENTITY DEFAULT takes FULL back");
+                    } else {
                         say("WAL mode stays, and SQLite's own sqlite_sequence: docs/capture-sqlite.md says how to end it");
                     }
-                    say("`relevo serve` makes them again; it will tell clients of a gap and rebuild");
+                    say(format_args!(
+                        "to stop watching it for good take source {} out of the settings: `relevo serve` makes all of it again, tells clients of a gap, and rebuilds",
+                        source.name
+                    ));
                 }
             }
             Ok(ExitCode::SUCCESS)

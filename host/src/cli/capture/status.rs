@@ -47,7 +47,7 @@ async fn stopped(config: &Config) -> anyhow::Result<Value> {
     let known = journal::sources(&config.data).await?;
     let mut all = Vec::new();
     for source in sources(config, None)? {
-        all.push(status::stopped(source, &config.data, known.get(&source.name)).await);
+        all.push(status::stopped(source, &config.data, &known).await);
     }
     Ok(json!({ "sources": all }))
 }
@@ -74,9 +74,12 @@ fn shown(source: &Value) -> Vec<String> {
         let of = |name: &str| mib(name).unwrap_or_else(|| "no limit".into());
         add("slot", Some(format!("{}, {}", text(&slot["name"]), text(&slot["wal_status"]))));
         add("", slot.get("invalidation_reason").map(text));
-        add("retained", Some(of("retained_bytes")));
-        add("until lost", Some(of("safe_bytes")));
-        add("unread", Some(of("lag_bytes")));
+        // Of one that is lost nothing is kept, and it has no way to go.
+        if slot["wal_status"] != "lost" {
+            add("retained", Some(of("retained_bytes")));
+            add("until lost", Some(of("safe_bytes")));
+            add("unread", Some(of("lag_bytes")));
+        }
     }
     for snapshot in source["snapshots"].as_array().into_iter().flatten() {
         let mib = snapshot["bytes"].as_f64().unwrap_or_default() / f64::from(1 << 20);
@@ -116,5 +119,9 @@ mod tests {
             assert!(lines.contains(line), "{line} is not in\n{lines}");
         }
         assert!(!lines.contains("incarnation") && !lines.contains("last error"));
+        let mut lost = source;
+        lost["slot"]["wal_status"] = "lost".into();
+        let lines = shown(&lost).join("\n");
+        assert!(lines.contains("relevo_gad, lost") && !lines.contains("no limit"), "{lines}");
     }
 }

@@ -99,7 +99,7 @@ impl Doctor {
         let running = Running::look(&config).await;
         findings.extend(running.findings(&config));
         findings.extend(journal::all(&config).await);
-        findings.extend(sources::all(&config).await);
+        findings.extend(sources::all(&config, &running).await);
         // A server that runs has loaded them, and has said how they are.
         if running == Running::No {
             findings.extend(plugins::all(&config));
@@ -117,7 +117,7 @@ fn print(findings: &[Finding]) {
         };
         say(format_args!("{verdict:<8} {check}: {found}"));
         if let Some(remedy) = remedy {
-            say(format_args!("         -> {remedy}"));
+            say(format_args!("         -> {}", remedy.replace('\n', "\n            ")));
         }
     }
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();

@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::super::access::{address, get};
-use super::Finding;
-use crate::config::Config;
+use super::{Finding, Verdict};
+use crate::config::{Config, SourceSettings};
 use crate::journal;
 
 /// A server that doesn't answer within this doesn't answer.
@@ -27,6 +27,27 @@ pub(super) enum Running {
         by_relevo: bool,
         why: String,
     },
+}
+
+/// What a server that runs says of one of its parts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Said<'a> {
+    ready: bool,
+    reason: &'a str,
+}
+
+impl Said<'_> {
+    /// What it says beyond these texts: one trouble is told once.
+    pub(super) fn beyond(&self, check: &str, known: &[String]) -> Option<Finding> {
+        let mut rest = self.reason.to_owned();
+        for known in known {
+            rest = rest.replace(known.as_str(), "");
+        }
+        let rest = rest.split("; ").map(str::trim).filter(|text| !text.is_empty() && *text != ";");
+        let rest = rest.collect::<Vec<_>>().join("; ");
+        let verdict = if self.ready { Verdict::Warning } else { Verdict::Problem };
+        (!rest.is_empty()).then(|| Finding { verdict, ..Finding::problem(check, rest, "see the server's log") })
+    }
 }
 
 impl Running {
@@ -51,6 +72,14 @@ impl Running {
         }
     }
 
+    /// What a server that runs says of one of its parts.
+    pub(super) fn says(&self, name: &str) -> Option<Said<'_>> {
+        let Self::Yes(said) = self else { return None };
+        let part = said["parts"].as_array()?.iter().find(|part| part["name"] == name)?;
+        Some(Said { ready: part["ready"] == true, reason: part["reason"].as_str()? })
+    }
+
+    /// But for PostgreSQL sources, of which `sources` tells.
     pub(super) fn findings(&self, config: &Config) -> Vec<Finding> {
         let (check, listen): (_, SocketAddr) = ("server", config.listen);
         match self {
@@ -70,7 +99,12 @@ impl Running {
             }
             Self::Yes(said) => {
                 let parts = said["parts"].as_array().map(Vec::as_slice).unwrap_or_default();
-                let not_ready = parts.iter().filter(|part| part["ready"] != true).map(|part| {
+                let elsewhere = |part: &&Value| {
+                    let is_it = |source: &&SourceSettings| part["name"] == *format!("source {}", source.name);
+                    config.sources.iter().find(is_it).is_some_and(SourceSettings::is_postgres)
+                };
+                let parts_here = parts.iter().filter(|part| !elsewhere(part));
+                let not_ready = parts_here.filter(|part| part["ready"] != true).map(|part| {
                     let (name, reason) = (part["name"].as_str().unwrap_or(check), part["reason"].as_str());
                     Finding::problem(name, reason.unwrap_or("it isn't ready"), "see the server's log")
                 });
@@ -85,7 +119,6 @@ impl Running {
 mod tests {
     use serde_json::json;
 
-    use super::super::Verdict;
     use super::*;
 
     #[test]
@@ -99,6 +132,22 @@ mod tests {
         assert_eq!(findings.len(), 2);
         assert_eq!((findings[1].check.as_str(), findings[1].verdict), ("pipeline panel", Verdict::Problem));
         assert!(findings[1].found.contains("no such file"));
+    }
+
+    #[test]
+    fn what_a_running_server_says_of_a_source_is_told_once() {
+        let said = json!({"parts": [
+            {"name": "source gad", "ready": true, "reason": "table a; as b run: C; pipeline p wants rows; table d"},
+        ]});
+        let running = Running::Yes(said);
+        let mut config = Config::load(None).unwrap();
+        config.sources[0].url = "postgres://db/gad".into();
+        assert_eq!(running.findings(&config).len(), 1, "that it runs");
+        let said = running.says("source gad").unwrap();
+        let known = ["table a; as b run: C;", "table d"].map(str::to_owned);
+        let beyond = said.beyond("source gad", &known).unwrap();
+        assert_eq!((&*beyond.found, beyond.verdict), ("pipeline p wants rows", Verdict::Warning));
+        assert_eq!(Said { reason: "table d", ..said }.beyond("source gad", &known), None);
     }
 
     #[test]

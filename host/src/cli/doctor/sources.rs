@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use super::running::{Running, Said};
 use super::{Finding, folder};
 use crate::capture::postgres::{self, Weight, preflight};
 use crate::capture::sqlite::inspect::{Inspected, inspect};
@@ -11,13 +12,14 @@ use crate::cli::counted;
 use crate::config::{Config, SourceSettings, nearest};
 use crate::example::{self, Database, Standing};
 
-pub(super) async fn all(config: &Config) -> Vec<Finding> {
+/// `running`: what a server that runs says; it knows more than a look from outside shows.
+pub(super) async fn all(config: &Config, running: &Running) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in &config.sources {
         let check = format!("source {}", source.name);
         // The settings' check has seen that the URL can be used.
         let Some(path) = source.sqlite_path(&config.data).map(|path| whole(&path)) else {
-            findings.extend(server(&check, source).await);
+            findings.extend(server(&check, source, running.says(&check)).await);
             continue;
         };
         if let Some(finding) = file(&check, source, &path) {
@@ -38,31 +40,42 @@ pub(super) async fn all(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// A PostgreSQL source: what capture itself looks at before it begins.
-async fn server(check: &str, source: &SourceSettings) -> Vec<Finding> {
+/// A PostgreSQL source: what capture itself looks at before it begins, and what else a running server says of it.
+async fn server(check: &str, source: &SourceSettings, said: Option<Said<'_>>) -> Vec<Finding> {
     let found = match preflight(source).await {
         Ok(found) => found,
         Err(error) => {
-            let remedy = "mend the url of this source, or start its database";
-            return vec![Finding::problem(check, error.to_string(), remedy)];
+            let (error, remedy) = (error.to_string(), "mend the url of this source, or start its database");
+            let beyond = said.and_then(|said| said.beyond(check, std::slice::from_ref(&error)));
+            return std::iter::once(Finding::problem(check, error, remedy)).chain(beyond).collect();
         }
     };
+    let beyond = said.and_then(|said| said.beyond(check, &found.iter().map(ToString::to_string).collect::<Vec<_>>()));
     let told = |finding: &postgres::Finding| {
-        let remedy = finding.mend.as_deref().map_or_else(
-            || "docs/capture-postgres.md says what it means".to_owned(),
-            |statement| format!("run: {statement}"),
-        );
+        let remedy =
+            finding.mend.as_ref().map_or_else(|| "docs/capture-postgres.md says what it means".to_owned(), remedy);
         match finding.weight {
             Weight::Advice => Finding::warning(check, &*finding.what, remedy),
             Weight::Table | Weight::Blocks => Finding::problem(check, &*finding.what, remedy),
         }
     };
-    let mut findings: Vec<_> = found.iter().map(told).collect();
+    let mut findings: Vec<_> = found.iter().map(told).chain(beyond).collect();
     findings.extend(migrated(check, source, &Database::Postgres(source.url.clone())).await);
     if findings.iter().all(|finding| finding.verdict != super::Verdict::Problem) {
         findings.push(Finding::ok(check, "the database can be captured"));
     }
     findings
+}
+
+/// Each statement on a line of its own, to be pasted as it is: some refuse to share a transaction.
+fn remedy(mend: &postgres::Mend) -> String {
+    let mut lines = Vec::new();
+    if !mend.statements.is_empty() {
+        lines.push(format!("as {} run, each by itself:", mend.by));
+        lines.extend(mend.statements.iter().cloned());
+    }
+    lines.extend(mend.then.clone());
+    lines.join("\n")
 }
 
 /// The path as it will be once the data folder is there: a `..` can't step out of a folder that isn't. One that

@@ -72,6 +72,7 @@ async fn metrics_are_for_operators_and_every_one_is_documented() {
     assert!(answer.contains("\nrelevo_connections 0") && answer.trim_end().ends_with("# EOF"), "{answer}");
     for line in [
         r#"relevo_source_up{source="gad"} 1.0"#,
+        r#"relevo_source_incomplete{source="gad"} 0.0"#,
         r#"relevo_source_lag_seconds{source="gad"} 0.25"#,
         r#"relevo_source_watermark_seconds{source="gad"} 1.5"#,
         r#"relevo_source_slot_retained_bytes{source="gad"} 300.0"#,
@@ -92,7 +93,7 @@ async fn metrics_are_for_operators_and_every_one_is_documented() {
     }
     let documented = include_str!("../../../../docs/metrics.md");
     let told: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    assert_eq!(told.len(), 32, "{told:?}");
+    assert_eq!(told.len(), 33, "{told:?}");
     for name in told {
         let suffix = if answer.contains(&format!("# TYPE {name} counter")) { "_total" } else { "" };
         assert!(documented.contains(&format!("`{name}{suffix}`")), "{name} is not in docs/metrics.md");

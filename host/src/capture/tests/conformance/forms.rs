@@ -20,7 +20,7 @@ pub(super) async fn a_table_that_is_missing_is_waited_for_while_the_others_go_on
     let mut host = Host::over(W::open(), "tables = [\"t\", \"later\"]").await;
     host.sql(&table::<W>());
     host.begin();
-    host.failed("table later does not exist").await;
+    host.lacks("table later does not exist").await;
     host.sql("insert into t values (1, 'a')");
     assert_eq!(host.changes_until(1).await.len(), 1);
     host.sql(&W::table("later", "v text"));

@@ -43,7 +43,8 @@ pub(super) async fn what_was_made_is_taken_out_and_the_status_shows_it<W: World>
     let running = status::running(&host.settings[0], &health, known.as_ref());
     assert_eq!((running.state, &*running.tables), ("running", &["t".into()][..]));
     host.end().await;
-    let stopped = status::stopped(&host.settings[0], host.folder.path(), known.as_ref()).await;
+    let all = [("s".into(), known.unwrap())].into();
+    let stopped = status::stopped(&host.settings[0], host.folder.path(), &all).await;
     assert_eq!((stopped.state, &*stopped.tables, stopped.reason), ("stopped", &["t".into()][..], None));
     assert!(stopped.position == running.position && stopped.position.is_some());
     assert_ne!(host.database.ours(), "0");

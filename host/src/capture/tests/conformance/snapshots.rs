@@ -141,7 +141,7 @@ pub(super) async fn a_table_that_isnt_watched_is_waited_for_and_it_is_said<W: Wo
     host.start().await;
     let request = host.ask("p", &["t", "u"]).await;
     let help = r#"pipeline p wants the rows of table u, which isn't watched: add "u" to the `tables` of source s"#;
-    assert_eq!(host.failed("u").await, help);
+    assert_eq!(host.lacks("u").await, help);
     let other = host.ask("q", &["t"]).await;
     host.answer(other).await;
     host.sql("insert into t values (1, 'a')");

@@ -11,10 +11,18 @@ pub(super) async fn finding(host: &Host, with: &str) -> Finding {
     found.unwrap_or_else(|| panic!("nothing with {with:?}: {findings:#?}"))
 }
 
+/// Runs what a finding says, as it is printed: each statement by itself.
+pub(super) fn run(host: &Host, finding: &Finding) {
+    let mend = finding.mend.as_ref().expect("it says what mends it");
+    assert!(!mend.by.is_empty() && !mend.statements.is_empty(), "{finding}");
+    for statement in &mend.statements {
+        host.sql(statement);
+    }
+}
+
 /// Runs what a finding says, and waits until the table is watched.
 async fn mend(host: &Host, with: &str, table: &str) {
-    let sql = finding(host, with).await.mend.expect("it says what mends it");
-    host.sql(&sql);
+    run(host, &finding(host, with).await);
     host.health(|health| health.tables.iter().any(|watched| &**watched == table)).await;
 }
 
@@ -90,7 +98,7 @@ async fn a_publication_of_another_role_is_used_and_never_altered() {
     host.changes_until("1").await;
     let published = "select string_agg(tablename, ',' order by tablename) from pg_publication_tables";
     assert_eq!(host.sql(published), "other,t");
-    mend(&host, "table u: it is not in publication", "u").await;
+    mend(&host, "table u is not in publication", "u").await;
     assert_eq!(host.sql(published), "other,t,u");
     host.health(|health| health.state == SourceState::Running).await;
 }
@@ -122,7 +130,7 @@ async fn a_lock_on_one_table_holds_up_no_other() {
     let mut lock = host.database.meanwhile(
         "set application_name = 'the lock'; begin; lock locked in share update exclusive mode; select pg_sleep(600);",
     );
-    let reason = host.failed("table locked: ").await;
+    let reason = host.lacks("table locked: ").await;
     assert!(reason.contains("lock"), "{reason}");
     let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
     for n in 0..12 {
@@ -165,7 +173,7 @@ async fn a_database_without_an_encoding_is_found() {
     host.sql("create database plain encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C' template template0");
     host.settings[0].url = host.database.url("plain");
     let found = finding(&host, "SQL_ASCII").await;
-    host.sql(&found.mend.unwrap());
+    run(&host, &found);
     host.settings[0].url = host.database.url("plain_utf8");
     let findings = preflight(&host.settings[0]).await.unwrap();
     assert!(findings.iter().all(|finding| !finding.what.contains("SQL_ASCII")), "{findings:?}");

@@ -41,7 +41,8 @@ async fn what_was_made_is_taken_out_and_the_status_shows_it() {
     let slot = running.slot.unwrap();
     assert_eq!((slot.name.as_str(), slot.wal_status.as_str(), slot.active), ("relevo_s", "reserved", true));
     host.end().await;
-    let stopped = status::stopped(&host.settings[0], host.folder.path(), known.as_ref()).await;
+    let all = [("s".into(), known.unwrap())].into();
+    let stopped = status::stopped(&host.settings[0], host.folder.path(), &all).await;
     assert_eq!((stopped.state, &*stopped.tables, stopped.reason), ("stopped", &["t".into()][..], None));
     assert!(!stopped.slot.unwrap().active && stopped.position.unwrap().contains('/'));
 
