@@ -1,13 +1,14 @@
 //! What docs/installation.md has an operator copy works as it stands: only folders, names of accounts and the database's address
 //! are those of the test.
 
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use relevo_tests::binary;
 use relevo_tests::postgres::Postgres;
-use relevo_tests::server::{Ended, Process};
+use relevo_tests::server::{Ended, Process, Server};
 use relevo_tests::wait::{SOON, until};
 use tempfile::TempDir;
 
@@ -30,7 +31,9 @@ impl Machine {
         for folder in ["/etc/relevo", "/var/lib/relevo", "/var/backups/relevo"] {
             std::fs::create_dir_all(here(folder)).unwrap();
         }
-        let settings = installed("relevo.toml").replace("127.0.0.1:8002", "127.0.0.1:0");
+        // Free now, and nobody else's in the next moment: the commands look for the server there.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+        let settings = installed("relevo.toml").replace("127.0.0.1:8002", &free.to_string());
         std::fs::write(here("/etc/relevo/relevo.toml"), settings).unwrap();
         let lines = installed("relevo.env");
         let set = lines.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_once('=').unwrap());
@@ -85,13 +88,9 @@ fn the_documented_installation_watches_a_table_of_postgres_and_is_backed_up() {
     let postgres = Postgres::start();
     prepare(&postgres);
     let machine = Machine::new(&postgres.url("shop").replace("//relevo@", "//watcher@"));
-    let server = Process::start(machine.command(&binary::relevo(), &["serve"]));
-    until("the source to be watched", SOON, || server.log.contains("listening on").then_some(()));
-    let status = || machine.run(&["capture", "status"]).log;
-    until("the table to be watched", SOON, || {
-        let status = status();
-        (status.contains("orders") && status.contains("running")).then_some(())
-    });
+    let _server = Server::listening(Process::start(machine.command(&binary::relevo(), &["serve"]))).ready();
+    let status = machine.run(&["capture", "status"]).log;
+    assert!(status.contains("orders"), "{status}");
     postgres.psql().on("shop").args(["-c", "insert into orders values (1, 9.50)"]).status().unwrap();
     until("the change in the journal", SOON, || {
         let exported = machine.run(&["journal", "export", "--kind", "event"]);
