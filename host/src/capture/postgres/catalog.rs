@@ -37,6 +37,8 @@ pub(crate) struct Table {
     pub reachable: bool,
     /// We don't see some of its rows, by row-level security.
     pub hidden: bool,
+    /// The transaction that brought it into its schema.
+    pub settled: Box<str>,
     pub columns: Vec<TableColumn>,
 }
 
@@ -46,6 +48,8 @@ pub(crate) struct Part {
     pub oid: u32,
     /// Where its rows are: another file once they were written anew. 0: it has none, since its partitions have them.
     pub file: u32,
+    /// The transactions that attached it, and what is between it and its root. Empty: it is no partition.
+    pub joined: Box<str>,
     pub schema: String,
     pub name: String,
     /// The replica identity: `d`, `f`, `i`, `n`.
@@ -116,11 +120,11 @@ pub(crate) fn literal(text: &str) -> String {
 
 /// Each table's leaf partitions, by the root's OID. Takes no locks, as `pg_partition_tree` does: a partition
 /// that somebody works on keeps nobody waiting.
-pub(super) const LEAVES: &str = "WITH RECURSIVE tree (root, oid) AS ( \
-       SELECT oid, oid FROM pg_class WHERE relkind = 'p' AND NOT relispartition \
-       UNION ALL SELECT tree.root, i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid \
-       WHERE NOT i.inhdetachpending), \
-     leaves AS (SELECT tree.root, tree.oid FROM tree JOIN pg_class c ON c.oid = tree.oid WHERE c.relkind <> 'p') ";
+pub(super) const LEAVES: &str = "WITH RECURSIVE tree (root, oid, joined) AS ( \
+       SELECT oid, oid, '' FROM pg_class WHERE relkind = 'p' AND NOT relispartition \
+       UNION ALL SELECT tree.root, i.inhrelid, concat_ws('.', nullif(tree.joined, ''), i.xmin) \
+       FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid WHERE NOT i.inhdetachpending), \
+     leaves AS (SELECT tree.root, tree.oid, tree.joined FROM tree JOIN pg_class c ON c.oid = tree.oid WHERE c.relkind <> 'p') ";
 
 /// The tables that people made: not the partitions, which stand for their root.
 pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureError> {
@@ -139,17 +143,19 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
            ARRAY(SELECT a.attgenerated::text FROM pg_attribute a \
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
            (SELECT json_agg(json_build_object('oid', p.oid::int8, \
-               'file', coalesce(pg_relation_filenode(p.oid), 0)::int8, 'schema', pn.nspname, 'name', p.relname, \
+               'file', coalesce(pg_relation_filenode(p.oid), 0)::int8, 'joined', coalesce(l.joined, ''), 'schema', pn.nspname, 'name', p.relname, \
                'identity', p.relreplident, 'usable', p.relreplident = 'f' OR EXISTS ( \
                  SELECT FROM pg_index i WHERE i.indrelid = p.oid AND i.indisvalid AND i.indimmediate \
                  AND ((p.relreplident = 'd' AND i.indisprimary) OR (p.relreplident = 'i' AND i.indisreplident)))) \
                ORDER BY p.oid <> c.oid, p.oid)::text \
              FROM pg_class p JOIN pg_namespace pn ON pn.oid = p.relnamespace \
-             WHERE p.oid = c.oid OR p.oid IN (SELECT l.oid FROM leaves l WHERE l.root = c.oid)), \
+             LEFT JOIN leaves l ON l.root = c.oid AND l.oid = p.oid WHERE p.oid = c.oid OR l.oid IS NOT NULL), \
            ARRAY(SELECT a.attname::text FROM pg_index i \
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]) \
              WHERE i.indrelid = c.oid AND i.indisreplident AND c.relreplident = 'i'), \
-           has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid) \
+           has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), \
+           coalesce((SELECT d.xmin::text FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
+             AND d.objsubid = 0 AND d.refclassid = 'pg_namespace'::regclass), '') \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname <> 'information_schema' \
            AND n.nspname !~ '^pg_' ORDER BY n.nspname, c.relname",
@@ -174,6 +180,7 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
             owned: row.try_get(6)?,
             reachable: row.try_get(13)?,
             hidden: row.try_get(14)?,
+            settled: row.try_get::<String, _>(15)?.into(),
             primary: row.try_get(7)?,
             identity: row.try_get(12)?,
             parts,
@@ -208,6 +215,16 @@ pub(super) async fn has_rows(db: &mut PgConnection, quoted: &str) -> Result<bool
         Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == LOCKED) => Ok(true),
         has => Ok(has?),
     }
+}
+
+/// Whether somebody may have written to a table, or one of its partitions, what isn't committed.
+pub(super) async fn is_written(db: &mut PgConnection, table: &Table) -> Result<bool, CaptureError> {
+    // A transaction that was prepared has no process.
+    let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'relation' AND granted \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                 AND relation = ANY ($1) AND mode = 'RowExclusiveLock' AND pid IS DISTINCT FROM pg_backend_pid())";
+    let parts: Vec<Oid> = table.parts.iter().map(|part| Oid(part.oid)).collect();
+    Ok(sqlx::query_scalar(sql).bind(parts).fetch_one(db).await?)
 }
 
 /// Waits until others see what a transaction did. It is streamed as soon as its commit is in the WAL, and that

@@ -16,6 +16,7 @@ use crate::journal::{Append, Journal};
 use super::super::error::CaptureError;
 use super::catalog::{LEAVES, Part, Table, has_rows};
 use super::decode::RelationMessage;
+use super::publication::Carried;
 
 /// In the place of a form that isn't kept any more.
 const FORGOTTEN: &str = "";
@@ -29,6 +30,12 @@ pub(crate) struct Form {
     columns: Vec<Column>,
     /// The files of its rows, by the OID of the table or partition: others once the rows were written anew.
     files: BTreeMap<u32, u32>,
+    /// The transactions that attached its partitions, by their OID. An earlier version kept none.
+    #[serde(default)]
+    joined: BTreeMap<u32, Box<str>>,
+    /// What carried all its changes then. None: an earlier version kept it.
+    #[serde(default)]
+    carried: Option<Carried>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +95,7 @@ impl Form {
         let files = files.iter().map(file).collect::<sqlx::Result<_>>()?;
         let width = sqlx::query_scalar("SELECT coalesce((SELECT relnatts FROM pg_class WHERE oid = $1), 0::int2)");
         let width = width.bind(Oid(table.oid)).fetch_one(&mut *db).await?;
-        Ok(Self { oid: table.oid, width, columns, files })
+        Ok(Self { oid: table.oid, width, columns, files, joined: joined(table), carried: None })
     }
 
     /// Whether it is this table's, and not that of another one of its name.
@@ -106,7 +113,9 @@ impl Form {
             moved.push(format!("partition {name} was dropped or detached, with its rows"));
         }
         for part in parts() {
+            let joined_anew = self.joined.get(&part.oid).is_some_and(|joined| *joined != part.joined);
             match self.files.get(&part.oid) {
+                Some(_) if joined_anew => moved.push(format!("partition {} was detached for a while", part.name)),
                 Some(file) if *file == part.file => {}
                 Some(_) => moved.push(format!("partition {} was truncated, or its rows were written anew", part.name)),
                 None if brought_rows(db, part).await? => {
@@ -118,13 +127,23 @@ impl Form {
         Ok(moved)
     }
 
-    /// The form with a table's partitions as they are now; None: it has them.
-    pub(crate) fn with_parts(mut self, table: &Table) -> Option<Self> {
-        let files = table.parts.iter().map(|part| (part.oid, part.file)).collect();
-        (files != self.files).then(|| {
-            self.files = files;
-            self
-        })
+    /// The form with a table's partitions as they are now. A table's own file stays that of its columns: whether its
+    /// rows were written anew, [`Self::becomes`] tells.
+    pub(crate) fn with_parts(self, table: &Table) -> Self {
+        if !table.partitioned {
+            return self;
+        }
+        Self { files: table.parts.iter().map(|part| (part.oid, part.file)).collect(), joined: joined(table), ..self }
+    }
+
+    /// The form with what carries the table's changes now.
+    pub(crate) fn carried_by(self, carried: Carried) -> Self {
+        Self { carried: Some(carried), ..self }
+    }
+
+    /// Whether some changes since then may not have been carried.
+    pub(crate) fn missed(&self, carried: &Carried) -> bool {
+        self.carried.as_ref().is_some_and(|then| !carried.since(then))
     }
 
     fn column(&self, name: &str) -> Option<&Column> {
@@ -175,7 +194,14 @@ impl Form {
         let partitioned = catalog.files.get(&catalog.oid) == Some(&0);
         let files = if described && (unseen || !partitioned) { &catalog.files } else { &self.files };
         let widest = columns.iter().filter_map(|column| column.number).max().unwrap_or_default();
-        let form = Self { oid: catalog.oid, width: self.width.max(widest), columns, files: files.clone() };
+        let form = Self {
+            oid: catalog.oid,
+            width: self.width.max(widest),
+            columns,
+            files: files.clone(),
+            joined: self.joined.clone(),
+            carried: self.carried.clone(),
+        };
         (form, (!changes.is_empty()).then(|| Reshaped { what: changes.join("; "), unseen }))
     }
 
@@ -232,6 +258,11 @@ impl Form {
         // Texts and numbers alone: nothing that can't be written.
         write(journal, place(source, &table.schema, &table.name), serde_json::to_string(self).unwrap_or_default()).await
     }
+}
+
+fn joined(table: &Table) -> BTreeMap<u32, Box<str>> {
+    let parts = table.parts.iter().filter(|part| !part.joined.is_empty());
+    parts.map(|part| (part.oid, part.joined.clone())).collect()
 }
 
 /// Whether a partition may have rows from before it was one. One that is made as a partition is entered among the
@@ -309,7 +340,7 @@ mod tests {
 
     fn form(columns: Vec<Column>) -> Form {
         let width = columns.iter().filter_map(|column| column.number).max().unwrap();
-        Form { oid: 7, width, columns, files: [(7, 70)].into() }
+        Form { oid: 7, width, columns, files: [(7, 70)].into(), ..Form::default() }
     }
 
     fn before() -> Form {

@@ -2,12 +2,12 @@
 //! of the commits, and goes on after a break where the journal stands.
 //!
 //! `connect` the address, `preflight` what stands in the way, `server` of the server, `judge` of which table,
-//! `unpublished` of the publication, `finding` how that is said, `catalog` tables and types,
+//! `unpublished` of the publication, `finding` how that is said, `catalog` tables and types, `publication` and
 //! `slot` what is made in the database, `place` where to go on, `transport` and `decode` the stream, `relation` and
-//! `value` its rows, `form` what changes about a table, `transaction` what becomes of them, `pulse` heartbeats, `guard`
-//! how near the slot is to its loss, `silence` a connection that died without a word, `refusal` one that the server
-//! ended, `watched` which tables, `parts` their partitions, `snapshot` and `serve` the rows that are there, `detach`
-//! takes it all out; `stream` holds all of it together.
+//! `value` its rows, `form` what changes about a table, `transaction` what becomes of them, `pulse` heartbeats,
+//! `guard` how near the slot is to its loss, `silence` a connection that died without a word, `refusal` one that
+//! the server ended, `watched` which tables, `parts` their partitions, `snapshot` and `serve` the rows that are
+//! there, `detach` takes it all out; `stream` holds all of it together.
 
 use tokio::sync::watch;
 
@@ -30,6 +30,7 @@ mod judge;
 mod parts;
 mod place;
 mod preflight;
+mod publication;
 mod pulse;
 mod reading;
 mod refusal;
@@ -74,7 +75,7 @@ pub(crate) async fn session(source: &Source, shutdown: &mut watch::Receiver<bool
 pub(crate) async fn look(settings: &SourceSettings) -> Result<Found, CaptureError> {
     let mut db = connect::Address::parse(&settings.url)?.connect().await?;
     let slot = guard::look(&mut db, &settings.slot()).await?;
-    let published = slot::published(&mut db, &settings.publication()).await?;
+    let published = publication::published(&mut db, &settings.publication()).await?;
     let tables = catalog::tables(&mut db).await?;
     let tables = tables.iter().filter(|table| published.as_ref().is_some_and(|published| published.has(table)));
     Ok(Found { tables: tables.map(|table| table.shown().into()).collect(), slot, behind: None })

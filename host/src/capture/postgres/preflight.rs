@@ -51,8 +51,8 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
         let ours = table.name.starts_with("_relevo_");
         if settings.tables.is_empty() { !ours } else { settings.tables.iter().any(|entry| table.is(entry)) }
     };
-    let published = super::slot::published(db, &settings.publication()).await?;
-    if published.as_ref().is_some_and(|published| !published.complete) {
+    let published = super::publication::published(db, &settings.publication()).await?;
+    if published.as_ref().is_some_and(|published| !published.complete()) {
         findings.push(unpublished::narrowed(db, &settings.publication()).await?);
     }
     let generates = |table: &&Table| wanted(table) && table.columns.iter().any(|c| c.generated && !c.is_virtual);

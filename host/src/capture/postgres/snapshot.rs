@@ -33,6 +33,7 @@ use super::super::rows::Rows;
 use super::catalog::{Table, Types, literal, quote};
 use super::connect::Address;
 use super::decode::Datum;
+use super::publication;
 use super::reading::Reading;
 use super::slot;
 
@@ -77,7 +78,7 @@ impl Snapshot {
         let head = self.journal.head();
         let (exporter, point, name) = self.export(&mut db, request).await?;
         // As the stream has them.
-        let published = slot::published(&mut db, &self.settings.publication()).await?;
+        let published = publication::published(&mut db, &self.settings.publication()).await?;
         let generated = published.is_some_and(|published| published.generated);
         let mut types = Types::default();
         let mut tx = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;

@@ -26,11 +26,11 @@ use super::finding::Weight;
 use super::parts::Parts;
 use super::place::place;
 use super::preflight::{self, Preflight};
+use super::publication::{self, Carried, Change, Published};
 use super::pulse::Pulse;
 use super::relation::Relation;
 use super::server::Server;
 use super::silence::{Silence, within};
-use super::slot;
 use super::transaction::{Transactions, lsn};
 use super::transport::{Received, Transport, Wire};
 
@@ -70,8 +70,10 @@ pub(crate) struct Session<'a, T> {
     /// Those that are watched.
     pub(super) tables: Vec<Arc<Table>>,
     pub(super) types: Types,
-    /// OIDs of tables whose form the journal has.
-    pub(super) formed: HashSet<u32>,
+    /// The publication, when it was looked at last.
+    pub(super) published: Published,
+    /// Tables whose form the journal has, by OID, with what carried their changes.
+    pub(super) formed: HashMap<u32, Carried>,
     /// By OID, as the stream described them last; None for tables that aren't ours.
     pub(super) relations: HashMap<u32, Option<Arc<Relation>>>,
     pub(super) parts: Parts,
@@ -120,8 +122,8 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
     }
     let mut problems: Vec<_> = findings.iter().filter(|f| f.weight == Weight::Table).map(ToString::to_string).collect();
     let publication = settings.publication();
-    let publish = slot::publish(&mut db, &publication, tables, &server, true);
-    let slot::Change { tables, added, problems: locked } =
+    let publish = publication::publish(&mut db, &publication, tables, &server, true);
+    let Change { published, tables, added, kept_out, problems: locked } =
         within(patience, "the change of the publication", publish).await?;
     let patient = locked.is_empty();
     problems.extend(locked);
@@ -158,7 +160,8 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         transport,
         tables: tables.into_iter().map(Arc::new).collect(),
         types: Types::default(),
-        formed: HashSet::new(),
+        published,
+        formed: HashMap::new(),
         relations: HashMap::new(),
         parts: Parts::default(),
         patient,
@@ -180,9 +183,9 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         unmet: Vec::new(),
     };
     session.say_problems(problems);
-    session.watches();
-    session.miss(place.resumed).await?;
+    session.miss(&kept_out, place.resumed).await?;
     within(patience, "the look at new tables", session.take_in(&added, place.resumed)).await?;
+    session.watches();
     session.say();
     Ok(session)
 }

@@ -8,8 +8,8 @@ use crate::config::SourceSettings;
 use super::super::error::CaptureError;
 use super::catalog::{Table, quote};
 use super::finding::{Finding, Mend, PUBLICATION_OWNER, Weight};
+use super::publication::{Published, target};
 use super::server::{Ours, Server};
-use super::slot::{Published, target};
 
 /// Who may make one of tables that aren't ours, or add them.
 const OWNER_OF_ALL: &str = "a superuser, or a role that owns these tables and may CREATE in the database";

@@ -14,7 +14,7 @@ use super::decode::RelationMessage;
 use super::finding::Weight;
 use super::form::{self, Form, Reshaped};
 use super::preflight::{self, Preflight};
-use super::slot;
+use super::publication::{self, Carried, Change};
 use super::stream::{LOOK, Session};
 use super::transport::Transport;
 
@@ -36,11 +36,18 @@ impl<T: Transport> Session<'_, T> {
         {
             return Ok(());
         }
-        if !known && (tables.is_empty() || tables.iter().any(wanted)) {
+        let renamed = !known && self.is_watched(message.id);
+        if renamed || (!known && (tables.is_empty() || tables.iter().any(wanted))) {
             // One that is newer than our last look.
             self.look().await?;
         }
         let Some(table) = self.tables.iter().find(is_it).cloned() else {
+            if let Some(table) = self.tables.iter().find(|table| renamed && table.oid == message.id) {
+                let (table, then) = (table.shown(), catalog::shown(message.schema, message.table));
+                let reason =
+                    format!("table {table} had another name for a while, {then}: what was changed then is not told");
+                self.source.tell_gap(&reason).await?;
+            }
             self.relations.insert(message.id, None);
             return Ok(());
         };
@@ -51,6 +58,10 @@ impl<T: Transport> Session<'_, T> {
         self.parts.describe(message.id);
         self.relations.insert(message.id, Some(Arc::new(relation)));
         Ok(())
+    }
+
+    fn is_watched(&self, oid: u32) -> bool {
+        self.tables.iter().any(|table| table.oid == oid)
     }
 
     /// Compares a table with what it was when its rows were last read, and tells of what is new about it: before
@@ -85,51 +96,101 @@ impl<T: Transport> Session<'_, T> {
         now.keep(journal, source, table).await
     }
 
-    /// Keeps the form of tables that are new to us, and tells of a gap: they have rows that nobody told of, or
-    /// had some when they were watched before. `added`: those that just came into the publication; `tell`: it
-    /// isn't told of the whole source anyway.
+    /// Compares the tables with what the journal knows of them, and tells of a gap where nobody was told of
+    /// something. `added`: those that just came into the publication; `tell`: it isn't told of the whole source
+    /// anyway.
     pub(super) async fn take_in(&mut self, added: &[u32], tell: bool) -> Result<(), CaptureError> {
         let (journal, source) = (&self.source.journal, &self.source.settings.name);
-        for table in &self.tables {
+        let mut missed = Vec::new();
+        for table in self.tables.clone() {
             let came = added.contains(&table.oid);
-            if self.formed.contains(&table.oid) && !came && !table.partitioned {
+            let carried = self.published.carried(&table);
+            if !came && !table.partitioned && self.formed.get(&table.oid) == Some(&carried) {
                 continue;
             }
-            let before = Form::kept(journal, source, table).await?;
-            if let (false, Some(before)) = (came, before.as_ref().filter(|before| before.is_of(table))) {
-                let moved = if tell { before.moved(&mut self.db, table).await? } else { Vec::new() };
-                for what in moved {
-                    self.source.tell_gap(&format!("table {}: {what}; no event tells of them", table.shown())).await?;
+            let before = Form::kept(journal, source, &table).await?;
+            match before {
+                Some(before) if !came && before.is_of(&table) => {
+                    let misses = tell && before.missed(&carried);
+                    if misses && !self.published.has_all_of(&table) {
+                        // Told once it has, when the rows that are there are all that there will be.
+                        continue;
+                    }
+                    if tell {
+                        self.tell_moved(&before, &table).await?;
+                    }
+                    let now = before.clone().with_parts(&table).carried_by(carried.clone());
+                    if misses {
+                        missed.push((table, now, carried));
+                        continue;
+                    }
+                    if now != before {
+                        now.keep(journal, source, &table).await?;
+                    }
                 }
-                if let (true, Some(now)) = (table.partitioned, before.clone().with_parts(table)) {
-                    now.keep(journal, source, table).await?;
-                }
-                self.formed.insert(table.oid);
-                continue;
+                before => self.welcome(&table, before.is_some(), tell, &carried).await?,
             }
-            {
-                let has_rows = catalog::has_rows(&mut self.db, &table.quoted()).await?;
-                let reason = match (has_rows, before) {
-                    (true, _) => Some("is watched from now on, and it has rows already"),
-                    (false, Some(_)) => Some("was made anew, or is watched again"),
-                    (false, None) => None,
-                };
-                if let (true, Some(reason)) = (tell, reason) {
-                    self.source.tell_gap(&format!("table {} {reason}", table.shown())).await?;
-                }
-                // After the gap: a crash in between tells of it twice, and not never.
-                Form::read(&mut self.db, table).await?.keep(journal, source, table).await?;
-            }
-            self.formed.insert(table.oid);
+            self.formed.insert(table.oid, carried);
+        }
+        self.tell_missed(missed).await
+    }
+
+    /// A table that is new to us, or watched again after a while (`again`): keeps its form, and tells of a gap if it
+    /// has rows that nobody told of, or may have had some.
+    async fn welcome(&mut self, table: &Table, again: bool, tell: bool, carried: &Carried) -> Result<(), CaptureError> {
+        let has_rows = catalog::has_rows(&mut self.db, &table.quoted()).await?;
+        // Rows that were written before it came into the publication aren't told when they are committed.
+        let is_written = !has_rows && catalog::is_written(&mut self.db, table).await?;
+        let reason = match (has_rows, is_written, again) {
+            (true, ..) => Some("is watched from now on, and it has rows already"),
+            (_, true, _) => Some("is watched from now on, and somebody was writing to it already"),
+            (_, _, true) => Some("was made anew, or is watched again"),
+            (false, false, false) => None,
+        };
+        if let (true, Some(reason)) = (tell, reason) {
+            self.source.tell_gap(&format!("table {} {reason}", table.shown())).await?;
+        }
+        // After the gap: a crash in between tells of it twice, and not never.
+        let now = Form::read(&mut self.db, table).await?.carried_by(carried.clone());
+        now.keep(&self.source.journal, &self.source.settings.name, table).await
+    }
+
+    /// Tells what became of a table's partitions, where no event does.
+    async fn tell_moved(&mut self, before: &Form, table: &Table) -> Result<(), CaptureError> {
+        for what in before.moved(&mut self.db, table).await? {
+            self.source.tell_gap(&format!("table {}: {what}; no event tells of them", table.shown())).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells, once for all, of tables that the publication didn't carry all the time, and keeps what they are now.
+    async fn tell_missed(&mut self, missed: Vec<(Arc<Table>, Form, Carried)>) -> Result<(), CaptureError> {
+        if missed.is_empty() {
+            return Ok(());
+        }
+        let tables: Vec<String> = missed.iter().map(|(table, ..)| table.shown()).collect();
+        let reason = format!(
+            "publication {} was altered: for a while it may have left out changes of {} {}",
+            self.source.settings.publication(),
+            if tables.len() == 1 { "table" } else { "tables" },
+            tables.join(", ")
+        );
+        self.source.tell_gap(&reason).await?;
+        // After the gap, as in `welcome`.
+        for (table, now, carried) in missed {
+            now.keep(&self.source.journal, &self.source.settings.name, &table).await?;
+            self.formed.insert(table.oid, carried);
         }
         Ok(())
     }
 
     /// Tells of a gap for each table that was watched when the journal was last written, and isn't now: what became
-    /// of its rows in the end nobody was told. `tell`: as for [`Self::take_in`].
-    pub(super) async fn miss(&self, tell: bool) -> Result<(), CaptureError> {
+    /// of its rows in the end nobody was told. Not of those that are `kept_out` for a while: that is told when they
+    /// come. `tell`: as for [`Self::take_in`].
+    pub(super) async fn miss(&self, kept_out: &[Table], tell: bool) -> Result<(), CaptureError> {
         for (schema, name) in form::known(&self.source.journal, &self.source.settings.name).await? {
-            if self.tables.iter().all(|table| *table.schema != *schema || *table.name != *name) {
+            let mut there = self.tables.iter().map(|table| &**table).chain(kept_out);
+            if there.all(|table| *table.schema != *schema || *table.name != *name) {
                 self.lose(&schema, &name, tell).await?;
             }
         }
@@ -142,7 +203,7 @@ impl<T: Transport> Session<'_, T> {
             let table = catalog::shown(schema, name);
             self.source.tell_gap(&format!("table {table} was dropped, or is not watched any more")).await?;
         }
-        // After the gap, as in `take_in`.
+        // After the gap, as in `welcome`.
         form::forget(&self.source.journal, &self.source.settings.name, schema, name).await
     }
 
@@ -151,18 +212,23 @@ impl<T: Transport> Session<'_, T> {
         let settings = &self.source.settings;
         let Preflight { tables, findings, .. } = preflight::look(&mut self.db, settings).await?;
         let publication = settings.publication();
-        let change = slot::publish(&mut self.db, &publication, tables, &self.server, self.patient).await?;
-        let slot::Change { tables, added, problems: locked } = change;
-        self.patient = locked.is_empty();
+        let change = publication::publish(&mut self.db, &publication, tables, &self.server, self.patient).await?;
+        let Change { published, tables, added, kept_out, problems: locked } = change;
+        (self.published, self.patient) = (published, locked.is_empty());
         let known = std::mem::replace(&mut self.tables, tables.into_iter().map(Arc::new).collect());
-        for gone in known.iter().filter(|known| self.tables.iter().all(|table| table.oid != known.oid)) {
-            self.lose(&gone.schema, &gone.name, true).await?;
+        let is_it =
+            |one: &Table, other: &Table| (one.oid, &one.schema, &one.name) == (other.oid, &other.schema, &other.name);
+        for gone in known.iter().filter(|known| self.tables.iter().all(|table| !is_it(known, table))) {
             self.formed.remove(&gone.oid);
-            self.unwatched.insert(gone.oid);
+            if kept_out.iter().all(|table| !is_it(gone, table)) {
+                self.lose(&gone.schema, &gone.name, true).await?;
+                self.unwatched.insert(gone.oid);
+            }
         }
         self.unwatched.retain(|oid| self.tables.iter().all(|table| table.oid != *oid));
-        self.watches();
         self.take_in(&added, true).await?;
+        // Not before it is known whether they have rows: who sees it may write some.
+        self.watches();
         let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).chain(locked);
         let problems = problems.collect();
         self.say_problems(problems);

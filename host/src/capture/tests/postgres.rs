@@ -17,6 +17,7 @@ mod exclusions;
 mod forms;
 mod partitions;
 mod progress;
+mod publications;
 mod refusals;
 mod resets;
 mod resumed;
