@@ -146,6 +146,24 @@ mod tests {
     }
 
     #[test]
+    fn every_command_stands_in_the_readme() {
+        use clap::CommandFactory as _;
+        let readme = include_str!("../../../README.md");
+        let table = readme.split_once("## The command `relevo`").and_then(|(_, rest)| rest.split_once("## Settings"));
+        let (table, _) = table.unwrap();
+        for command in Cli::command().get_subcommands() {
+            let rows: Vec<&str> =
+                table.lines().filter(|row| row.contains(&format!("`relevo {}", command.get_name()))).collect();
+            assert!(!rows.is_empty(), "README.md doesn't name `relevo {}`", command.get_name());
+            for inner in command.get_subcommands().map(clap::Command::get_name) {
+                let named =
+                    rows.iter().any(|row| row.contains(&format!("{inner}`")) || row.contains(&format!("{inner} ")));
+                assert!(named, "README.md doesn't name `relevo {} {inner}`", command.get_name());
+            }
+        }
+    }
+
+    #[test]
     fn one_of_a_thing_is_not_several() {
         assert_eq!([0, 1, 2].map(|count| counted(count, "source")), ["0 sources", "1 source", "2 sources"]);
     }

@@ -41,6 +41,7 @@ mod rows;
 mod seal;
 mod shared;
 mod standing;
+mod state;
 mod sync;
 mod tail;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub(crate) use open::FORMAT;
 pub use record::*;
 pub(crate) use shared::is_full;
 pub(crate) use standing::{Standing, standing};
+pub use state::{CheckpointInfo, PipelineState};
 
 /// Which life of the journal an offset belongs to. A new one starts only when records were lost:
 /// a power failure under durability `process`, or a restored backup.
@@ -87,47 +89,6 @@ pub struct SourceState {
     /// The last position that was appended, staged chunks included.
     pub position: Position,
     pub token: Box<str>,
-}
-
-/// Where a pipeline stands, and what it knows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PipelineState {
-    pub cursor: Number,
-    /// By owner, then key.
-    pub state: BTreeMap<Name, BTreeMap<Box<str>, Arc<[u8]>>>,
-}
-
-impl PipelineState {
-    fn put(&mut self, owner: &str, key: &str, value: &[u8]) {
-        if !self.state.contains_key(owner) {
-            self.state.insert(owner.into(), BTreeMap::new());
-        }
-        if let Some(entries) = self.state.get_mut(owner) {
-            entries.insert(key.into(), value.into());
-        }
-    }
-
-    fn take(&mut self, owner: &str, key: &str) {
-        if let Some(entries) = self.state.get_mut(owner) {
-            entries.remove(key);
-            if entries.is_empty() {
-                self.state.remove(owner);
-            }
-        }
-    }
-}
-
-/// A pipeline's state that was kept to come back to it; [`Journal::checkpoint`] has the state itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckpointInfo {
-    /// Of the control record that asked for it.
-    pub number: Number,
-    /// The state is what came of all events up to here, and of none after.
-    pub cursor: Number,
-    pub at: Micros,
-    pub reason: Box<str>,
-    /// What owners, keys and values take together.
-    pub bytes: u64,
 }
 
 /// A dead letter that is not closed. It is kept by its own rules, longer than the events around it.
