@@ -169,6 +169,7 @@ async fn a_table_that_had_another_name_for_a_moment_is_a_gap() {
         let mut host = Host::over(Postgres::start(), settings).await;
         host.sql(TABLE);
         host.start().await;
+        host.health(|health| !health.tables.is_empty()).await;
         rename_for_a_moment(&host, 1);
         host.changes_until("11").await;
         // How many there are depends on what the catalog says at the moment of each look.
