@@ -7,7 +7,8 @@
 //! `value` its rows, `form` what changes about a table, `transaction` what becomes of them, `pulse` heartbeats,
 //! `guard` how near the slot is to its loss, `silence` a connection that died without a word, `refusal` one that
 //! the server ended, `watched` which tables, `parts` their partitions, `snapshot` and `serve` the rows that are
-//! there, `detach` takes it all out; `stream` holds all of it together.
+//! there, `resume` how they go on after a cut, `detach` takes it all out; `open` begins a session, `stream` holds all of
+//! it together.
 
 use tokio::sync::watch;
 
@@ -27,6 +28,7 @@ mod form;
 mod fuzz;
 mod guard;
 mod judge;
+mod open;
 mod parts;
 mod place;
 mod preflight;
@@ -62,7 +64,7 @@ pub(crate) async fn session(source: &Source, shutdown: &mut watch::Receiver<bool
         biased;
         // What waits for somebody else, as for a slot, may wait for hours.
         _ = stopped.wait_for(|stop| *stop) => return Ok(()),
-        opened = stream::open(source) => opened,
+        opened = open::open(source) => opened,
     };
     let ended = async { opened?.run(shutdown).await };
     match ended.await {

@@ -15,24 +15,19 @@ use crate::failpoint;
 use crate::journal::{Appended, Appending, JournalError};
 
 use super::super::error::CaptureError;
-use super::super::joined;
 use super::super::source::Source;
 use super::super::taking::{Taken, Taking};
 use super::super::waiting::Waiting;
 use super::catalog::{Table, Types};
 use super::connect::Address;
 use super::decode::{DecodeError, Message, decode};
-use super::finding::Weight;
 use super::parts::Parts;
-use super::place::place;
-use super::preflight::{self, Preflight};
-use super::publication::{self, Carried, Change, Published};
-use super::pulse::Pulse;
+use super::publication::{Carried, Published};
 use super::relation::Relation;
 use super::server::Server;
-use super::silence::{Silence, within};
+use super::silence::Silence;
 use super::transaction::{Transactions, lsn};
-use super::transport::{Received, Transport, Wire};
+use super::transport::{Received, Transport};
 
 /// How often a position without events is written to the journal: each is a record.
 const SAVE: Duration = Duration::from_secs(5);
@@ -41,7 +36,7 @@ const SAVE: Duration = Duration::from_secs(5);
 pub(super) const LOOK: Duration = Duration::from_secs(10);
 
 /// The shortest time between two heartbeats.
-const FASTEST: Duration = Duration::from_millis(100);
+pub(super) const FASTEST: Duration = Duration::from_millis(100);
 
 /// So many rows that wait are a flood, which is gathered: an append costs much the same for one row and for hundreds.
 const FLOOD: usize = 32;
@@ -52,7 +47,7 @@ const GATHER: Duration = Duration::from_millis(4);
 const TAKE_IN: Duration = Duration::from_millis(1);
 
 /// Whole transactions that were handed to the journal.
-struct OnItsWay {
+pub(super) struct OnItsWay {
     appending: Appending,
     /// When it is done: what may be acknowledged once it is durable, and where all is in the journal.
     kept: u64,
@@ -82,19 +77,19 @@ pub(crate) struct Session<'a, T> {
     /// OIDs of tables that were watched and aren't: what still comes of them is not told.
     pub(super) unwatched: HashSet<u32>,
     pub(super) transactions: Transactions,
-    waiting: Waiting,
+    pub(super) waiting: Waiting,
     /// What the journal is taking in while the stream is read on.
-    appending: Option<OnItsWay>,
+    pub(super) appending: Option<OnItsWay>,
     /// When the last append began.
-    begun: Instant,
-    durable: watch::Receiver<Number>,
+    pub(super) begun: Instant,
+    pub(super) durable: watch::Receiver<Number>,
     /// All transactions whose commit is before this LSN are in the journal; snapshots wait for it.
     pub(super) streamed: watch::Sender<u64>,
     /// Asks for a heartbeat.
     pub(super) beat: Arc<Notify>,
     pub(super) danger: watch::Receiver<Option<String>>,
     pub(super) silence: Silence,
-    saved: Instant,
+    pub(super) saved: Instant,
     pub(super) looked: Instant,
     pub(super) tasks: JoinSet<Option<Taken>>,
     pub(super) taking: Taking,
@@ -102,92 +97,6 @@ pub(crate) struct Session<'a, T> {
     pub(super) problems: Vec<String>,
     /// What keeps pipelines from getting the rows that they want.
     pub(super) unmet: Vec<String>,
-}
-
-/// Opens the database, makes publication and slot, and finds the place where the journal stands.
-pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureError> {
-    let settings = &source.settings;
-    let address = Address::parse(&settings.url)?;
-    let (mut db, mut watcher) = (address.connect().await?, address.connect().await?);
-    let patience = settings.silence;
-    let looked = within(patience, "the preflight", preflight::look(&mut db, settings)).await?;
-    let Preflight { server, tables, findings } = looked;
-    if findings.iter().any(|f| f.weight == Weight::Blocks) {
-        let of = |weight| findings.iter().filter(move |f| f.weight == weight).map(ToString::to_string);
-        let all: Vec<String> = of(Weight::Blocks).chain(of(Weight::Table)).collect();
-        return Err(CaptureError::NotReady(joined(&all)));
-    }
-    for finding in findings.iter().filter(|f| f.weight == Weight::Advice) {
-        tracing::warn!(source = %settings.name, "{finding}");
-    }
-    let mut problems: Vec<_> = findings.iter().filter(|f| f.weight == Weight::Table).map(ToString::to_string).collect();
-    let publication = settings.publication();
-    let publish = publication::publish(&mut db, &publication, tables, &server, true);
-    let Change { published, tables, added, kept_out, problems: locked } =
-        within(patience, "the change of the publication", publish).await?;
-    let patient = locked.is_empty();
-    problems.extend(locked);
-    let place = place(source, &mut db, &mut watcher, &server).await?;
-    let wire = address.replication(&settings.slot(), &settings.publication(), place.start);
-    let transport = Wire::start(wire).await?;
-    tracing::info!(source = %settings.name, from = lsn(place.start), tables = tables.len(), "streaming");
-
-    let (danger, danger_seen) = watch::channel(None);
-    let silence = Silence::new();
-    let beat = Arc::new(Notify::new());
-    let pulse = Pulse {
-        address: address.clone(),
-        slot: settings.slot(),
-        every: settings.tick.max(FASTEST),
-        guard: settings.guard,
-        patience,
-        now: Arc::clone(&beat),
-        danger,
-        silence: silence.clone(),
-        health: source.health.clone(),
-    };
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        pulse.run().await;
-        None
-    });
-    let transactions = Transactions::new(&settings.name, source.record_bytes, &server, &place);
-    let mut session = Session {
-        source,
-        address,
-        server,
-        db,
-        transport,
-        tables: tables.into_iter().map(Arc::new).collect(),
-        types: Types::default(),
-        published,
-        formed: HashMap::new(),
-        relations: HashMap::new(),
-        parts: Parts::default(),
-        patient,
-        unwatched: HashSet::new(),
-        streamed: watch::Sender::new(transactions.streamed()),
-        transactions,
-        waiting: Waiting::default(),
-        appending: None,
-        begun: Instant::now(),
-        durable: source.journal.watch_durable(),
-        beat,
-        danger: danger_seen,
-        silence,
-        saved: Instant::now(),
-        looked: Instant::now(),
-        tasks,
-        taking: Taking::default(),
-        problems: Vec::new(),
-        unmet: Vec::new(),
-    };
-    session.say_problems(problems);
-    session.miss(&kept_out, place.resumed).await?;
-    within(patience, "the look at new tables", session.take_in(&added, place.resumed)).await?;
-    session.watches();
-    session.say();
-    Ok(session)
 }
 
 impl<T: Transport> Session<'_, T> {

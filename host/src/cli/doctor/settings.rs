@@ -7,7 +7,7 @@ use crate::cli::counted;
 use crate::config::{Config, ConfigError, nearest};
 
 /// What the program reads; the others are for its tests, its build, and the client in Python.
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 23] = [
     "RELEVO_CONFIG",
     "RELEVO_LISTEN",
     "RELEVO_DATA",
@@ -20,6 +20,12 @@ const KNOWN: [&str; 17] = [
     "RELEVO_RUSTUP",
     "RELEVO_SEED",
     "RELEVO_KILL_ROUNDS",
+    "RELEVO_FAULT_ROUNDS",
+    "RELEVO_FUZZ_ROUNDS",
+    "RELEVO_MODEL_CASES",
+    "RELEVO_MODEL_SEED",
+    "RELEVO_MODEL_SHRINK",
+    "RELEVO_POSTGRES_BIN",
     "RELEVO_TEST_JOURNAL",
     "RELEVO_TEST_PLUGINS",
     "RELEVO_SDK",
