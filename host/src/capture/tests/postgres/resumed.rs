@@ -275,6 +275,7 @@ async fn a_snapshot_begins_anew_where_what_was_read_before_cannot_be_brought_up_
     };
     assert!(!goes_on_after(&mut host, all, gap).await, "a gap");
     let another = async |host: &Host| {
+        while host.sql("select active from pg_replication_slots where slot_name = 'relevo_s'") == "t" {}
         host.sql("select pg_drop_replication_slot('relevo_s')");
     };
     assert!(!goes_on_after(&mut host, all, another).await, "another slot");
