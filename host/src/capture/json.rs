@@ -27,9 +27,13 @@ pub(crate) fn write_digits(bytes: &[u8], out: &mut String) {
     }
 }
 
+/// What the digest of a value begins with, in a key that would be too long with the value itself. A text that begins
+/// like that may still be a value.
+pub(crate) const DIGEST_BEGINS: &str = "{\"sha256\":\"";
+
 /// A value's SHA-256 and its bytes, in the place of the value.
 pub(crate) fn write_digest(text: &str, out: &mut String) {
-    out.push_str("{\"sha256\":\"");
+    out.push_str(DIGEST_BEGINS);
     for byte in Sha256::digest(text) {
         // Nothing fails in a string.
         let _ = write!(out, "{byte:02x}");

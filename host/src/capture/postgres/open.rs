@@ -101,6 +101,7 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         tasks,
         taking: Taking::default(),
         problems: Vec::new(),
+        blocked: false,
         unmet: Vec::new(),
     };
     session.say_problems(problems);

@@ -110,7 +110,7 @@ impl Snapshot {
             reason = self.catch_up(&mut tx, &tables, &mut out).await?.err();
         }
         if let Some(reason) = reason {
-            tracing::info!(%source, %pipeline, reason, "a snapshot that was cut begins anew");
+            tracing::info!(%source, %pipeline, %reason, "a snapshot that was cut begins anew");
             (at, after) = (0, Vec::new());
         }
         if at == 0 && after.is_empty() {

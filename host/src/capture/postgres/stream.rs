@@ -95,6 +95,8 @@ pub(crate) struct Session<'a, T> {
     pub(super) taking: Taking,
     /// What keeps tables from being watched.
     pub(super) problems: Vec<String>,
+    /// Some of it keeps all of them: what would have stopped the start.
+    pub(super) blocked: bool,
     /// What keeps pipelines from getting the rows that they want.
     pub(super) unmet: Vec<String>,
 }

@@ -229,8 +229,9 @@ impl<T: Transport> Session<'_, T> {
         self.take_in(&added, true).await?;
         // Not before it is known whether they have rows: who sees it may write some.
         self.watches();
-        let problems = findings.iter().filter(|f| f.weight > Weight::Advice).map(ToString::to_string).chain(locked);
-        let problems = problems.collect();
+        let of = |weight| findings.iter().filter(move |f| f.weight == weight).map(ToString::to_string);
+        let problems = of(Weight::Blocks).chain(of(Weight::Table)).chain(locked).collect();
+        self.blocked = findings.iter().any(|f| f.weight == Weight::Blocks);
         self.say_problems(problems);
         self.say();
         Ok(())
@@ -264,13 +265,12 @@ impl<T: Transport> Session<'_, T> {
     pub(super) fn say(&self) {
         let danger = self.danger.borrow().clone();
         let problems = self.problems.iter().chain(&self.unmet).map(String::as_str);
-        self.source.say(match danger {
-            // Without heartbeats, or without its slot, it won't run for long.
-            Some(danger) => {
-                let all: Vec<&str> = std::iter::once(danger.as_str()).chain(problems).collect();
-                SourceState::Failed { reason: joined(&all).into() }
-            }
-            None => SourceState::with(problems),
+        // Without heartbeats, or without its slot, it won't run for long.
+        let stands = danger.is_some() || self.blocked;
+        let all: Vec<&str> = danger.as_deref().into_iter().chain(problems).collect();
+        self.source.say(match stands {
+            true => SourceState::Failed { reason: joined(&all).into() },
+            false => SourceState::with(all),
         });
     }
 }
