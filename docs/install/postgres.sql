@@ -1,9 +1,22 @@
 -- psql -d shop -v password=… -f postgres.sql, as a superuser: what Relevo needs to watch the table orders.
+\set ON_ERROR_STOP on
 CREATE ROLE relevo LOGIN REPLICATION PASSWORD :'password';
 GRANT CONNECT ON DATABASE shop TO relevo;
 GRANT USAGE ON SCHEMA public TO relevo;
 -- For each watched table:
 GRANT SELECT ON orders TO relevo;
-ALTER TABLE orders REPLICA IDENTITY FULL;
+
 -- The name is that of the settings: relevo_ and the source's. Only the tables' owner or a superuser can make it.
+-- From PostgreSQL 18 on a publication has to carry generated columns: without them the server refuses the application's own
+-- UPDATEs of a table that has a stored one and a full replica identity.
+SELECT current_setting('server_version_num')::int >= 180000 AS carries_generated \gset
+BEGIN;
+\if :carries_generated
+CREATE PUBLICATION relevo_shop FOR TABLE orders
+    WITH (publish_via_partition_root = true, publish_generated_columns = stored);
+\else
 CREATE PUBLICATION relevo_shop FOR TABLE orders WITH (publish_via_partition_root = true);
+\endif
+-- Not before the publication stands, and not without it. For each watched table, and each partition of one:
+ALTER TABLE orders REPLICA IDENTITY FULL;
+COMMIT;
