@@ -8,13 +8,17 @@ use crate::journal::{Append, Journal, SnapshotPart, fit};
 
 use super::error::CaptureError;
 use super::progress::Progress;
-use super::reached::Reached;
+use super::reached::{LONGEST_TOKEN, Reached};
 
 /// The most events in one append.
 pub(crate) const CHUNK_EVENTS: usize = 1_000;
 
 /// The most bytes of events in one append.
 const CHUNK_BYTES: usize = 512 << 10;
+
+/// What is left of a record beside its events: for its token, and for what else stands in it.
+const BESIDE: usize = 16 << 10;
+const _: () = assert!(LONGEST_TOKEN <= BESIDE / 2);
 
 /// The rows that go into the next append.
 pub(crate) struct Rows {
@@ -93,11 +97,11 @@ impl Rows {
         self.reached = Some(Reached { rows: self.rows, bytes: self.bytes, ..reached });
     }
 
-    /// A table's rows come next; gives the key of the last one that is there.
-    pub(crate) fn at_table(&mut self, at: usize) -> Vec<String> {
+    /// A table's rows come next; `form`: as [`Reached::form`] has it. Gives the key of the last one that is there.
+    pub(crate) fn at_table(&mut self, at: usize, form: Box<str>) -> Vec<String> {
         let Some(reached) = &mut self.reached else { return Vec::new() };
         if reached.at != at {
-            reached.at = at;
+            (reached.at, reached.form) = (at, form);
             reached.after.clear();
         }
         reached.after.clone()
@@ -171,7 +175,7 @@ fn is_row(event: &Event) -> bool {
 
 /// How many bytes of events go into one append: a record has to hold them, with its frame.
 pub(crate) fn chunk_bytes(record_bytes: u64) -> usize {
-    usize::try_from(record_bytes).unwrap_or(usize::MAX).saturating_sub(16 << 10).min(CHUNK_BYTES)
+    usize::try_from(record_bytes).unwrap_or(usize::MAX).saturating_sub(BESIDE).min(CHUNK_BYTES)
 }
 
 /// The table of a change, for errors about it.

@@ -123,7 +123,18 @@ impl Embedded {
 
     pub(super) async fn discard_snapshot(&self, source: &str, pipeline: &str) -> Result<()> {
         let key = StagedKey { source: source.into(), pipeline: pipeline.into() };
-        self.ask(Work::Discard(key)).await.map(drop)
+        self.ask(Work::Discard(Box::new(move |unfinished| *unfinished == key))).await.map(drop)
+    }
+
+    pub(super) async fn keep_snapshots(&self, pipeline: &str, source: Option<&str>) -> Result<()> {
+        let (pipeline, source) = (Name::from(pipeline), source.map(Name::from));
+        let like = move |key: &StagedKey| key.pipeline == pipeline && source.as_ref() != Some(&key.source);
+        self.ask(Work::Discard(Box::new(like))).await.map(drop)
+    }
+
+    pub(super) async fn keep_sources(&self, names: &[Name]) -> Result<()> {
+        let names = names.to_vec();
+        self.ask(Work::Discard(Box::new(move |key| !names.contains(&key.source)))).await.map(drop)
     }
 
     pub(super) async fn take_over_snapshot(

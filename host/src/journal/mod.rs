@@ -348,6 +348,17 @@ impl Journal {
         self.embedded.take_over_snapshot(source, pipeline, request).await
     }
 
+    /// Drops the unfinished snapshots that were taken for a pipeline, but for those of a source: it waits for no others.
+    /// Nobody may be taking one: what they append next would be taken for the whole.
+    pub async fn keep_snapshots(&self, pipeline: &str, source: Option<&str>) -> Result<(), JournalError> {
+        self.embedded.keep_snapshots(pipeline, source).await
+    }
+
+    /// Drops the unfinished snapshots of sources that are no longer configured: nobody goes on with them.
+    pub async fn keep_sources(&self, names: &[Name]) -> Result<(), JournalError> {
+        self.embedded.keep_sources(names).await
+    }
+
     /// Control records after a number, in rising order, at most `limit`: one may be as large as a record.
     pub async fn controls(&self, after: Number, limit: usize) -> Result<Vec<(Number, Control)>, JournalError> {
         self.embedded.reader().controls(false, after, limit).await

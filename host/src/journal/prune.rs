@@ -238,6 +238,7 @@ pub(super) async fn keep_pipelines(
             "the pipeline is no longer configured: its cursor and state are gone, and clients are told of a gap"
         );
     }
-    unfinished::keep(conn, index, names).await?;
+    let names = names.to_vec();
+    unfinished::discard(conn, index, &move |key| !names.contains(&key.pipeline)).await?;
     Ok(visible)
 }

@@ -4,7 +4,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::index::{Index, StagedKey, sql};
 use super::{Append, JournalError, RecordBody, codec};
-use crate::event::{Name, Number};
+use crate::event::Number;
 
 /// Hands an unfinished snapshot over to another request of its pipeline, and gives its last chunk; None where
 /// there is none. What the pipeline waits for is known by the first chunk, so that one alone is written anew.
@@ -41,13 +41,16 @@ pub(super) async fn request(conn: &mut SqliteConnection, key: &StagedKey) -> Res
     Ok(first.and_then(|first| first.snapshot).map(|part| part.request))
 }
 
-/// Drops what pipelines that are gone have left.
-pub(super) async fn keep(
+/// Which unfinished snapshots.
+pub(super) type Like = Box<dyn Fn(&StagedKey) -> bool + Send + Sync>;
+
+/// Drops those like these. Transactions that are not whole yet stay: their sources go on with them.
+pub(super) async fn discard(
     conn: &mut SqliteConnection,
     index: &mut Index,
-    pipelines: &[Name],
+    like: &(dyn Fn(&StagedKey) -> bool + Send + Sync),
 ) -> Result<(), JournalError> {
-    let gone = |key: &&StagedKey| !key.pipeline.is_empty() && !pipelines.contains(&key.pipeline);
+    let gone = |key: &&StagedKey| !key.pipeline.is_empty() && like(key);
     let gone: Vec<StagedKey> = index.staged.keys().filter(gone).cloned().collect();
     for key in gone {
         super::append::discard(conn, index, &key).await?;

@@ -27,7 +27,8 @@ pub(super) enum Work {
     Control(Piece),
     /// Marks a pipeline that retention passed; the control record that says so.
     Gap(Name, Piece),
-    Discard(StagedKey),
+    /// Drops the chunks of unfinished snapshots like these.
+    Discard(unfinished::Like),
     /// Hands an unfinished snapshot over to another request.
     TakeOver(StagedKey, Number),
     KeepPipelines(Vec<Name>),
@@ -257,8 +258,8 @@ impl Writer {
                     .await
                     .map(|(n, v)| (Outcome::Number(n), v))
             }
-            Work::Discard(key) => {
-                append::discard(conn, index, &key).await.map(|()| (Outcome::Done, Visible::default()))
+            Work::Discard(like) => {
+                unfinished::discard(conn, index, &*like).await.map(|()| (Outcome::Done, Visible::default()))
             }
             Work::TakeOver(key, request) => unfinished::take_over(conn, index, &key, request)
                 .await

@@ -77,6 +77,8 @@ impl<'a> Worker<'a> {
                 worker.stand()?;
             }
         }
+        // It has asked, or needs none.
+        context.keep_snapshots(None)?;
         Ok(worker)
     }
 
@@ -98,6 +100,7 @@ impl<'a> Worker<'a> {
             worker.plan_checkpoint()?;
             return Ok(worker);
         }
+        context.keep_snapshots(None)?;
         // With an entry of its own, so that the beginning is saved at once.
         let (pipeline, state) = (context.name.clone(), meta.changes());
         let commit = Commit { pipeline, after: None, cursor: head, state, ..Commit::default() };
@@ -196,6 +199,7 @@ impl<'a> Worker<'a> {
         if !again && self.asked.as_ref().is_some_and(|asked| asked.tables == tables) {
             return Ok(());
         }
+        self.context.keep_snapshots(Some(&source))?;
         let pipeline = self.context.name.clone();
         let number = self.context.control(Control::SnapshotWanted { pipeline, source, tables: tables.clone() })?;
         *self.asked = Some(Asked { number, tables });

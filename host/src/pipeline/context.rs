@@ -1,6 +1,7 @@
 //! What a pipeline's thread is given, and what it waits for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(super) struct Context {
     pub(super) notes: BTreeMap<Name, Notes>,
     /// Events that operators let go, of those that lie ahead.
     pub(super) skips: Mutex<BTreeSet<Number>>,
+    /// No rows were asked for in this process yet, so that unfinished snapshots are an earlier one's.
+    pub(super) unfinished: AtomicBool,
     pub(super) crash: Crash,
 }
 
@@ -97,6 +100,15 @@ impl Context {
 
     pub(super) fn control(&self, control: Control) -> Result<Number, JournalError> {
         self.handle.block_on(self.journal.control(control))
+    }
+
+    /// Drops the unfinished snapshots that an earlier process left, but for those of a source whose rows the pipeline
+    /// waits for. Later in the process capture may be taking one.
+    pub(super) fn keep_snapshots(&self, source: Option<&Name>) -> Result<(), JournalError> {
+        if !self.unfinished.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.handle.block_on(self.journal.keep_snapshots(&self.name, source.map(|source| &**source)))
     }
 
     pub(super) fn size(&self) -> Size {

@@ -2,6 +2,7 @@
 //! control record; the pipeline heeds it at its place.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -182,6 +183,7 @@ impl Inner {
             probations: Probations::new(self.config.plugins.probation),
             notes: BTreeMap::new(),
             skips: Mutex::new(BTreeSet::new()),
+            unfinished: AtomicBool::new(false),
             crash: Crash::default(),
         }
     }

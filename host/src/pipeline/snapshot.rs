@@ -63,7 +63,8 @@ impl Snapshot {
 }
 
 /// Which rows don't count: those that were read, and changed before a snapshot that had been cut went on. It says so
-/// by a delete of the row or a truncate of its table, and tells of what is left of them again.
+/// by a delete of the row or a truncate of its table, and tells of what is left of them again. Capture bounds the keys that
+/// it says that of: beyond 64 MiB of them, as they are kept here, a snapshot doesn't go on, and begins anew.
 #[derive(Default)]
 pub(super) struct Void {
     /// By table and key: what was said last.

@@ -1,6 +1,7 @@
 //! Starts the pipelines, one thread each, tells how they are, and stops them. The server calls this.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -72,6 +73,8 @@ impl Pipelines {
         pipelines.extend(config.pipelines.iter().cloned());
         let names: Vec<Name> = pipelines.iter().map(|p| p.name.clone()).collect();
         journal.keep_pipelines(&names).await?;
+        let sources: Vec<Name> = config.sources.iter().map(|source| source.name.clone()).collect();
+        journal.keep_sources(&sources).await?;
 
         let library = Arc::new(Library::open(config.clone(), sandbox)?);
         let (stop, stopping) = watch::channel(false);
@@ -106,6 +109,7 @@ impl Pipelines {
                 probations: Probations::new(config.plugins.probation),
                 notes,
                 skips: Mutex::default(),
+                unfinished: AtomicBool::new(true),
                 crash: crash.clone(),
             };
             let thread = std::thread::Builder::new()

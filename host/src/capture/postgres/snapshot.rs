@@ -27,7 +27,7 @@ use crate::journal::{Journal, JournalError, SnapshotPart};
 use super::super::SourceHealth;
 use super::super::error::CaptureError;
 use super::super::progress::Progress;
-use super::super::reached::Reached;
+use super::super::reached::{Reached, Void, form};
 use super::super::requests::Request;
 use super::super::rows::Rows;
 use super::catalog::{Table, Types, literal, quote};
@@ -95,33 +95,35 @@ impl Snapshot {
         }
         let contains = Position { commit: point - 1, index: u32::MAX };
         let part = SnapshotPart { pipeline: Name::clone(pipeline), request: request.number, contains };
-        let there = there.map(|last| self.there(&last, &forms));
+        let there = there.map(|last| self.there(&last, &forms, &tables));
         let (reached, mut reason) = match there {
             Some(Ok(reached)) => (Some(reached), None),
             Some(Err(reason)) => (None, Some(reason)),
             None => (None, None),
         };
         let mut out = Rows::go_on(source, &self.incarnation, &self.journal, self.record_bytes, part, progress, reached);
-        let (mut at, mut after) = (0, Vec::new());
-        if let Some(reached) = &out.reached {
-            (at, after) = (reached.at, reached.after.clone());
+        let (mut at, mut after, mut void) = (0, Vec::new(), Void::default());
+        if let Some(reached) = out.reached.clone() {
             tracing::info!(%source, %pipeline, rows = reached.rows, "a snapshot that was cut goes on");
             self.streamed_to(point).await?;
-            reason = self.catch_up(&mut tx, &tables, &mut out).await?.err();
+            match self.catch_up(&mut tx, &tables, &mut out).await? {
+                Ok(more) => (at, after, void) = (reached.at, reached.after, more),
+                Err(why) => reason = Some(why),
+            }
         }
-        if let Some(reason) = reason {
+        if let Some(reason) = &reason {
             tracing::info!(%source, %pipeline, %reason, "a snapshot that was cut begins anew");
-            (at, after) = (0, Vec::new());
         }
-        if at == 0 && after.is_empty() {
+        if reason.is_some() || out.reached.is_none() {
             out.begin_anew().await?;
         }
-        out.reaches(Reached { server: self.server.clone(), since: point, head, forms, at, after, rows: 0, bytes: 0 });
+        let (server, read) = (self.server.clone(), form(&forms, at));
+        out.reaches(Reached { server, since: point, head, form: read, at, after, rows: 0, bytes: 0, void });
         for (at, reading) in tables.iter().enumerate().skip(at) {
-            let after = out.at_table(at);
+            let after = out.at_table(at, form(&forms, at));
             self.read(&mut tx, reading.rows_after(&after), reading, &mut out, reading.is_ordered()).await?;
         }
-        out.at_table(tables.len());
+        out.at_table(tables.len(), form(&forms, tables.len()));
         tx.rollback().await?;
         db.close().await?;
         // What the rows contain must stand before them: the pipeline runs on up to here, and sends what

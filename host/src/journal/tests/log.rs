@@ -205,6 +205,20 @@ async fn a_snapshot_doesnt_move_its_source_and_goes_on_after_a_restart_for_whoev
     again.append(snapshot(chunk(1..=1))).await.unwrap();
     again.keep_pipelines(&["q".into()]).await.unwrap();
     assert!(again.take_over_snapshot("gad", "p", Number(13)).await.unwrap().is_none(), "the pipeline is gone");
+    let is_there = async || again.take_over_snapshot("gad", "p", Number(9)).await.unwrap().is_some();
+    again.append(snapshot(chunk(1..=1))).await.unwrap();
+    again.keep_sources(&["gad".into()]).await.unwrap();
+    again.keep_snapshots("q", None).await.unwrap();
+    again.keep_snapshots("p", Some("gad")).await.unwrap();
+    assert!(is_there().await, "wanted");
+    again.keep_snapshots("p", Some("other")).await.unwrap();
+    assert!(!is_there().await, "the pipeline waits for another source");
+    again.append(snapshot(chunk(1..=1))).await.unwrap();
+    again.append(chunk(8..=8)).await.unwrap();
+    again.keep_sources(&["other".into()]).await.unwrap();
+    assert!(!is_there().await, "the source is gone");
+    let last = again.append(nothing(8)).await.unwrap();
+    assert_eq!(last, Appended::Applied { first: Number(13), last: Number(14) }, "its own transaction goes on");
     again.close().await;
     assert!(check(killed.path()).await.unwrap().is_some_and(|report| report.sound));
 }

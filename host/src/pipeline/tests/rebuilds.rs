@@ -112,6 +112,34 @@ async fn a_rebuild_of_rows_that_were_cut_and_read_on_later_counts_each_row_as_it
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_an_earlier_process_left_unfinished_stay_for_whoever_waits_for_them_alone() {
+    let (mut world, mut running, last) = lived("").await;
+    for waits in [true, false] {
+        let request = match waits {
+            true => {
+                world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
+                world.request(last).await
+            }
+            // It was wanted by a manifest of before, say.
+            false => last,
+        };
+        running.pipelines.stop().await;
+        let part = Append { complete: false, ..world.snapshot(request).remove(0) };
+        world.journal.append(part).await.unwrap();
+        running = world.start().await;
+        running.until("ledger", |health| health.status == Status::Running).await;
+        let left = world.journal.take_over_snapshot("bank", "ledger", request).await.unwrap();
+        assert_eq!(left.is_some(), waits);
+        if waits {
+            let again = world.request(request).await;
+            world.answer(again).await;
+            running.until("ledger", |health| !health.rebuild_asked).await;
+        }
+    }
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_that_dies_begins_again_and_ends_the_same() {
     let mut world = World::with_ledger("batch_events = 5").await;
     let points = Arc::new(AtomicU64::new(0));
