@@ -188,7 +188,11 @@ fn no_log_of_the_proxy_has_a_clients_token() {
     let lines: Vec<Vec<&str>> = settings.lines().map(|line| line.split_whitespace().collect()).collect();
     let of = |name: &str| lines.iter().filter(|words| words.first() == Some(&name)).cloned().collect::<Vec<_>>();
     assert!(matches!(of("error_log").as_slice(), [words] if words.last() == Some(&"emerg;")), "{:?}", of("error_log"));
-    assert!(matches!(of("access_log").as_slice(), [words] if words.last() == Some(&"relevo;")), "{:?}", of("access_log"));
+    assert!(
+        matches!(of("access_log").as_slice(), [words] if words.last() == Some(&"relevo;")),
+        "{:?}",
+        of("access_log")
+    );
     let format = of("log_format").concat().join(" ");
     assert!(format.contains("$uri") && !format.contains("$request\"") && !format.contains("$request_uri"), "{format}");
     assert!(!format.contains("$args") && !format.contains("$query_string"), "{format}");

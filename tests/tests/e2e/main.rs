@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod backup_faults;
+mod backup_sources;
 mod backups;
 mod beginnings;
 mod changes;

@@ -4,11 +4,11 @@
 //! `connect` the address, `preflight` what stands in the way, `server` of the server, `judge` of which table,
 //! `unpublished` of the publication, `finding` how that is said, `catalog` tables and types, `publication` and
 //! `slot` what is made in the database, `place` where to go on, `transport` and `decode` the stream, `relation` and
-//! `value` its rows, `form` what changes about a table, `transaction` what becomes of them, `pulse` heartbeats,
-//! `guard` how near the slot is to its loss, `silence` a connection that died without a word, `refusal` one that
-//! the server ended, `watched` which tables, `parts` their partitions, `snapshot` and `serve` the rows that are
-//! there, `resume` how they go on after a cut, `detach` takes it all out; `open` begins a session, `stream` holds all of
-//! it together.
+//! `value` its rows, `key` what tells them apart, `form` what a table looked like, `reshaped` what changed about it,
+//! `transaction` what becomes of the rows, `pulse` heartbeats, `guard` how near the slot is to its loss, `silence` a
+//! connection that died without a word, `refusal` one that the server ended, `watched` which tables, `parts` their
+//! partitions, `snapshot` and `serve` the rows that are there, `reading` one table of them, `resume` how they go on after a
+//! cut, `detach` takes it all out; `open` begins a session, `stream` holds all of it together.
 
 use tokio::sync::watch;
 
@@ -28,6 +28,7 @@ mod form;
 mod fuzz;
 mod guard;
 mod judge;
+mod key;
 mod open;
 mod parts;
 mod place;
@@ -37,6 +38,7 @@ mod pulse;
 mod reading;
 mod refusal;
 mod relation;
+mod reshaped;
 mod resume;
 mod serve;
 mod server;

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 
 use crate::event::{Change, Missing, Name, Operation};
 
-use super::super::json::{LARGEST, write_digest, write_text};
+use super::super::json::{LARGEST, write_text};
 use super::decode::{Datum, Old};
+use super::key::NoKey;
 use super::value::Kind;
 
 /// A column of a table, in the order of its rows.
@@ -43,20 +44,10 @@ pub(crate) struct Relation {
     /// A part of it has no full replica identity although it has: see [`Self::believed`].
     pub mixed: bool,
     /// Where the key's columns are, in the key's order.
-    key: Vec<usize>,
+    pub(super) key: Vec<usize>,
 }
 
-/// A longer key has digests in it: in the smallest record there is room for this, and for the rest of an event.
-const LONGEST_KEY: usize = 32 << 10;
-
-/// What the digest of a value takes, about.
-const DIGEST: usize = 100;
-
-/// A row can't be told of: its key was not sent, or isn't what the table says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoKey;
-
-type Values<'a> = [Datum<'a>];
+pub(super) type Values<'a> = [Datum<'a>];
 
 impl Relation {
     /// `primary`: the primary key's columns in its order, as the catalog has it. With replica identity
@@ -182,7 +173,7 @@ impl Relation {
 
     /// The value at a place: one that an update left as it was is taken from the old row. Of one that isn't whole,
     /// only the replica identity is known: an update sends it also where a part of it is too wide to be in the new row.
-    fn value<'a>(&self, values: &Values<'a>, old: Option<&Old<'a>>, at: usize) -> Datum<'a> {
+    pub(super) fn value<'a>(&self, values: &Values<'a>, old: Option<&Old<'a>>, at: usize) -> Datum<'a> {
         match (values.get(at), old) {
             (Some(Datum::Unchanged), Some(old)) if old.whole || self.columns[at].identity => {
                 old.values.get(at).copied().unwrap_or(Datum::Unchanged)
@@ -190,49 +181,6 @@ impl Relation {
             (Some(datum), _) => *datum,
             (None, _) => Datum::Unchanged,
         }
-    }
-
-    /// A row's key. One that is long, most likely a whole row, has digests in the place of its long values: the same
-    /// for the row's insert and its delete, since nothing but the values decides.
-    fn key(&self, values: &Values<'_>, old: Option<&Old<'_>>) -> Result<Box<str>, NoKey> {
-        // With the last one even the most columns that a table may have are within what any record holds.
-        const LONGEST_VALUES: [usize; 3] = [LONGEST_KEY, 1 << 10, 0];
-        let mut key = Err(NoKey);
-        for longest in LONGEST_VALUES {
-            key = self.key_of(values, old, longest);
-            if key.as_ref().is_ok_and(|key| key.len() <= LONGEST_KEY) {
-                break;
-            }
-        }
-        key
-    }
-
-    /// `longest`: a value of more bytes is written as its digest, unless that is longer.
-    fn key_of(&self, values: &Values<'_>, old: Option<&Old<'_>>, longest: usize) -> Result<Box<str>, NoKey> {
-        let mut key = String::new();
-        if let [at] = self.key.as_slice() {
-            match self.value(values, old, *at) {
-                Datum::Text(text) if text.len() > longest.max(DIGEST) => write_digest(text, &mut key),
-                Datum::Text(text) => self.columns[*at].kind.write_key(text, &mut key),
-                Datum::Null => key.push_str("null"),
-                Datum::Unchanged => return Err(NoKey),
-            }
-            return Ok(key.into());
-        }
-        for at in &self.key {
-            key.push(if key.is_empty() { '[' } else { ',' });
-            match self.value(values, old, *at) {
-                Datum::Text(text) if text.len() > longest.max(DIGEST) => write_digest(text, &mut key),
-                Datum::Text(text) => self.columns[*at].kind.write_json(text, &mut key),
-                Datum::Null => key.push_str("null"),
-                Datum::Unchanged => return Err(NoKey),
-            }
-        }
-        if key.is_empty() {
-            return Err(NoKey);
-        }
-        key.push(']');
-        Ok(key.into())
     }
 
     /// About what a row takes as JSON, in bytes.
@@ -277,11 +225,11 @@ impl Relation {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use Datum::{Null, Text, Unchanged};
 
-    fn relation(identity: u8, primary: &[&str]) -> Relation {
+    pub(in super::super) fn relation(identity: u8, primary: &[&str]) -> Relation {
         let of_identity = |name: &str| identity == b'f' || primary.contains(&name);
         let column = |name: &str, kind, excluded| Column::new(name, 0, kind, of_identity(name), excluded);
         let columns = vec![
@@ -293,7 +241,7 @@ mod tests {
         Relation::new("public".into(), "t".into(), columns, identity, &primary)
     }
 
-    fn whole<'a>(values: &[Datum<'a>]) -> Old<'a> {
+    pub(in super::super) fn whole<'a>(values: &[Datum<'a>]) -> Old<'a> {
         Old { whole: true, values: values.to_vec() }
     }
 
@@ -379,28 +327,5 @@ mod tests {
         let large = "x".repeat(LARGEST + 1);
         let change = relation(b'f', &["id"]).insert(Operation::Insert, &[Text("1"), Text(&large), Null]).unwrap();
         assert_eq!((change.after.as_deref(), change.missing[0].bytes), (Some(r#"{"id":1}"#), 524_289));
-    }
-
-    #[test]
-    fn a_key_that_is_too_long_has_a_digest_in_the_place_of_its_long_values() {
-        let large = "x".repeat(LARGEST + 1);
-        let row = [Text("1"), Text(&large), Null];
-        let key = relation(b'f', &["v"]).insert(Operation::Insert, &row).unwrap().key;
-        assert!(key.starts_with("{\"sha256\":\"") && key.ends_with(",\"bytes\":524289}"), "{key}");
-        let keyless = relation(b'f', &[]);
-        let (made, gone) = (keyless.insert(Operation::Insert, &row).unwrap(), keyless.delete(&whole(&row)).unwrap());
-        assert_eq!(&*made.key, format!("[1,{key}]"));
-        assert_eq!(made.key, gone.key);
-        let other = keyless.insert(Operation::Insert, &[Text("1"), Text(&large[1..]), Null]).unwrap();
-        assert_ne!(other.key, made.key);
-        // Many that are long together.
-        let columns = (0..1_600).map(|n| Column::new(&format!("c{n}"), 0, Kind::Text, true, false)).collect();
-        let wide = Relation::new("public".into(), "w".into(), columns, b'f', &[]);
-        let (some, many) = ("s".repeat(30), "\u{1}".repeat(1_000));
-        for value in [&some, &many] {
-            let row = vec![Text(value); 1_600];
-            let key = wide.insert(Operation::Insert, &row).unwrap().key;
-            assert!(key.len() < 200_000, "{}", key.len());
-        }
     }
 }

@@ -12,9 +12,10 @@ use super::super::{SourceState, joined};
 use super::catalog::{self, Table};
 use super::decode::RelationMessage;
 use super::finding::Weight;
-use super::form::{self, Form, Reshaped};
+use super::form::{self, Form};
 use super::preflight::{self, Preflight};
 use super::publication::{self, Carried, Change};
+use super::reshaped::Reshaped;
 use super::stream::{LOOK, Session};
 use super::transport::Transport;
 
