@@ -16,6 +16,7 @@ use crate::message::{ChannelName, Message};
 
 mod append;
 mod apply;
+mod bound;
 mod check;
 mod checkpoints;
 mod codec;

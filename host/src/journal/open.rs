@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Row};
 
-use super::embedded::Embedded;
+use super::embedded::{Embedded, Files};
 use super::index::{Index, unsql};
 use super::lock::Lock;
 use super::reader::Reader;
@@ -57,10 +57,10 @@ pub(super) async fn open(
     let index = Index::load(&mut conn).await.map_err(wrap)?;
     let floors = floors(&mut conn).await.map_err(wrap)?;
     // SQLite keeps no lock on its WAL file itself, so that opening and closing it is safe; closing
-    // another handle of the main file would drop SQLite's own locks.
-    let wal = File::open(wal_path(&path))?;
+    // another handle of the main file drops SQLite's own locks: it stays open as long as SQLite has it.
+    let files = Files { wal: Arc::new(File::open(wal_path(&path))?), database: Arc::new(File::open(&path)?) };
     let written = crate::failpoint::written(&path);
-    wal.sync_all()?;
+    files.wal.sync_all()?;
     written.is_synced();
     File::open(folder)?.sync_all()?;
     lock.begun()?;
@@ -82,7 +82,7 @@ pub(super) async fn open(
     shared.applied(index.at);
     let newest = Reader { shared: &shared, pool: &pool }.newest(settings.memory).await?;
     shared.fill(newest, head);
-    Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, Arc::new(wal), lock))
+    Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, files, lock))
 }
 
 /// A connection to a journal that nobody else has open, with everything out of its WAL. The caller holds the lock.

@@ -26,6 +26,7 @@ mod retention;
 mod room;
 mod speed;
 mod upgrades;
+mod wal;
 
 pub(super) async fn open(folder: &Path) -> Journal {
     Journal::open(folder, &JournalSettings::default(), &[]).await.unwrap()
