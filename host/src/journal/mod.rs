@@ -41,6 +41,7 @@ mod room;
 mod rows;
 mod seal;
 mod shared;
+mod shares;
 mod standing;
 mod state;
 mod sync;

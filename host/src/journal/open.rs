@@ -21,7 +21,7 @@ use crate::message::ChannelName;
 
 /// "RLVO" in the file's header, and the format of what follows.
 pub(super) const APPLICATION: i64 = 0x524c_564f;
-pub(crate) const FORMAT: i64 = 3;
+pub(crate) const FORMAT: i64 = 4;
 
 pub(super) const FILE: &str = "journal.db";
 
@@ -142,8 +142,8 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<(), Journal
     let format = number(sqlx::query("PRAGMA user_version").fetch_one(&mut *conn).await.map_err(wrap)?)?;
     let tables = number(sqlx::query("SELECT count(*) FROM sqlite_master").fetch_one(&mut *conn).await.map_err(wrap)?)?;
     if application == 0 && tables == 0 {
-        let schema =
-            ["BEGIN IMMEDIATE;\n", include_str!("schema.sql"), upgrade::TABLES_OF_2, upgrade::TO_3, "COMMIT;"].concat();
+        let all = [include_str!("schema.sql"), upgrade::TABLES_OF_2, upgrade::TO_3, upgrade::TO_4].concat();
+        let schema = format!("BEGIN IMMEDIATE;\n{all}COMMIT;");
         sqlx::raw_sql(sqlx::AssertSqlSafe(schema)).execute(conn).await.map_err(wrap)?;
         return Ok(());
     }
@@ -158,15 +158,17 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<(), Journal
         })?;
     }
     if (1..FORMAT).contains(&format) {
-        sqlx::raw_sql(upgrade::TO_3).execute(&mut *conn).await.map_err(wrap)?;
+        // A file of format 3 says so already; one of 2 needs nothing else.
+        let newest = format!("BEGIN IMMEDIATE;\n{}COMMIT;", upgrade::TO_4);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(newest)).execute(&mut *conn).await.map_err(wrap)?;
         tracing::info!(path = %path.display(), "the journal is of format {FORMAT} now; earlier versions of relevo can't read it any more");
     } else if format != FORMAT {
         return Err(JournalError::Format { path: path.into(), found: format, reads: FORMAT });
     }
     let ours = "SELECT count(*) FROM sqlite_master WHERE name IN ('meta', 'record', 'chunk', 'staged', 'life', 'source', \
-                'cursor', 'state', 'channel', 'channel_index', 'state_message', 'idempotency', \
+                'cursor', 'state', 'channel', 'channel_index', 'channel_recent', 'state_message', 'idempotency', \
                 'checkpoint', 'replaced', 'dead_letter', 'letter_event')";
-    if number(sqlx::query(ours).fetch_one(&mut *conn).await.map_err(wrap)?)? != 16 {
+    if number(sqlx::query(ours).fetch_one(&mut *conn).await.map_err(wrap)?)? != 17 {
         return damaged("tables are missing");
     }
     Ok(())

@@ -107,6 +107,7 @@ impl Writer {
             }
             if !group.is_empty() {
                 self.group(group, bytes).await;
+                self.move_recent().await;
                 self.bound_wal(bytes).await;
             }
             if let Some((bytes, reply)) = probing.take() {

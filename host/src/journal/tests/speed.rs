@@ -1,6 +1,9 @@
 //! How quick it is; run by hand: `cargo nextest run -p relevo --run-ignored only journal::tests::speed`.
 
 use super::*;
+use crate::journal::prune::Prune;
+use crate::journal::shares::Recent;
+use crate::journal::writer::Work;
 
 async fn measure(bytes: usize, together: usize, durability: Durability) {
     let folder = tempfile::tempdir().unwrap();
@@ -62,6 +65,13 @@ async fn commits(rate: Option<u64>, together: u64, count: u64) {
     }
     let (took, wal) = (began.elapsed(), crate::journal::open::wal_path(&folder.path().join("journal.db")));
     let wal = std::fs::metadata(wal).unwrap().len();
+    let mut longest = Duration::ZERO;
+    for _ in 0..Recent::LIMIT / Recent::MOVE {
+        let one = std::time::Instant::now();
+        journal.embedded.ask(Work::Prune(Prune::Index(Recent::MOVE))).await.unwrap();
+        longest = longest.max(one.elapsed());
+    }
+    println!("a move of {} rows of the channels' index: at most {longest:?}", Recent::MOVE);
     journal.close().await;
     let quantile = |of| times.value_at_quantile(of) as f64 / 1000.0;
     println!(
