@@ -8,7 +8,7 @@ use super::apply::{Result, Visible, insert};
 use super::codec::{Newest, PreparedCommit, Share};
 use super::index::{Cursor, Index, sql};
 use super::rows::write_rows;
-use super::{JournalError, RecordBody, StateChange, checkpoints};
+use super::{JournalError, RecordBody, StateChange, checkpoints, shares};
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
 
@@ -130,10 +130,9 @@ async fn index_shares(conn: &mut SqliteConnection, index: &mut Index, shares: &[
     let mut rows = Vec::with_capacity(shares.len());
     for share in shares {
         let id = channel(conn, index, &share.channel).await?;
-        rows.push((id, sql(firsts[share.piece]), share.messages, sql(share.bytes as u64)));
+        rows.push((id, sql(firsts[share.piece]), i64::from(share.messages), sql(share.bytes as u64)));
     }
-    let head = "INSERT INTO channel_index (channel, record, messages, bytes)";
-    write_rows(conn, head, 4, "", &rows, |query, row| query.bind(row.0).bind(row.1).bind(row.2).bind(row.3)).await?;
+    shares::add(conn, index, &rows).await?;
     Ok(())
 }
 

@@ -8,15 +8,17 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::bound::Bound;
 use super::index::{Index, StagedKey};
 use super::lock::Lock;
 use super::reader::Reader;
 use super::shared::{Outcome, Shared};
 use super::sync::{self, Disk, Publisher};
+use super::wal::Checkpointer;
 use super::writer::{Command, Work, Writer};
 use super::{
     Append, Appended, Commit, Control, History, JournalError, PipelineState, Record, SourceState, codec, retention,
-    room, wal,
+    room,
 };
 use crate::config::Durability;
 use crate::event::{Name, Number};
@@ -45,6 +47,14 @@ struct Running {
     writer: JoinHandle<()>,
     /// The lock against a second process, let go of last.
     lock: Arc<Lock>,
+    /// Closing it drops SQLite's own locks on the file, so it outlives all connections.
+    database: Arc<File>,
+}
+
+/// The journal's files, beside SQLite's own handles.
+pub(super) struct Files {
+    pub(super) wal: Arc<File>,
+    pub(super) database: Arc<File>,
 }
 
 impl Embedded {
@@ -54,15 +64,18 @@ impl Embedded {
         index: Index,
         checkpointer: SqliteConnection,
         pool: SqlitePool,
-        wal: Arc<File>,
+        files: Files,
         lock: Lock,
     ) -> Self {
         let lock = Arc::new(lock);
+        let Files { wal, database } = files;
         let disk = Disk { shared: shared.clone(), wal: wal.clone(), lock: lock.clone() };
+        let checkpointer =
+            Checkpointer { shared: shared.clone(), conn: checkpointer, database: database.clone(), lock: lock.clone() };
         let (commands, waiting) = mpsc::channel(WAITING);
         let stop = watch::Sender::new(false);
         let mut tasks = vec![
-            tokio::spawn(wal::run(shared.clone(), checkpointer, stop.subscribe())),
+            tokio::spawn(checkpointer.run(stop.subscribe())),
             tokio::spawn(retention::run(shared.clone(), pool.clone(), commands.downgrade(), stop.subscribe())),
             tokio::spawn(room::run(shared.clone(), commands.downgrade(), stop.subscribe())),
         ];
@@ -80,11 +93,10 @@ impl Embedded {
             shared: shared.clone(),
             publisher,
             unsaved: None,
-            wal,
-            wal_bound: shared.settings.wal_bytes,
+            bound: Bound::new(wal, shared.settings.wal_bytes),
         };
         let writer = tokio::spawn(writer.run(waiting));
-        let running = Mutex::new(Some(Running { tasks, writer, lock }));
+        let running = Mutex::new(Some(Running { tasks, writer, lock, database }));
         Self { shared, pool, commands, stop, running, closed: watch::Sender::new(false) }
     }
 
@@ -201,7 +213,7 @@ impl Embedded {
 
     pub(super) async fn close(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { tasks, writer, lock }) = running else {
+        let Some(Running { tasks, writer, lock, database }) = running else {
             let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
             return;
         };
@@ -219,6 +231,7 @@ impl Embedded {
             tracing::warn!(%error, "the journal did not stop cleanly");
         }
         let _ = writer.await;
+        drop(database);
         drop(lock);
         self.closed.send_replace(true);
     }

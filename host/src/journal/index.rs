@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use sqlx::{Row, SqliteConnection};
 
+use super::shares::Recent;
 use super::{Append, SourceState, unfinished};
 use crate::event::{Name, Number, Position};
 use crate::message::ChannelName;
@@ -101,6 +102,7 @@ pub(super) struct Index {
     pub(super) staged: HashMap<StagedKey, Staged>,
     /// Of pipelines that have checkpoints: the one for which replaced entries are kept.
     pub(super) keeping: HashMap<Name, Number>,
+    pub(super) recent: Recent,
 }
 
 /// SQLite's integers are signed; ours never reach the sign.
@@ -163,6 +165,7 @@ impl Index {
             let staged = Staged { life, snapshot, numbers, ..Staged::default() };
             index.staged.insert(key, staged);
         }
+        index.recent = Recent::load(conn).await?;
         index.keeping = super::checkpoints::keeping(conn).await?;
         Ok(index)
     }

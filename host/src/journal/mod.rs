@@ -16,6 +16,7 @@ use crate::message::{ChannelName, Message};
 
 mod append;
 mod apply;
+mod bound;
 mod check;
 mod checkpoints;
 mod codec;
@@ -40,6 +41,7 @@ mod room;
 mod rows;
 mod seal;
 mod shared;
+mod shares;
 mod standing;
 mod state;
 mod sync;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Row};
 
-use super::embedded::Embedded;
+use super::embedded::{Embedded, Files};
 use super::index::{Index, unsql};
 use super::lock::Lock;
 use super::reader::Reader;
@@ -21,7 +21,7 @@ use crate::message::ChannelName;
 
 /// "RLVO" in the file's header, and the format of what follows.
 pub(super) const APPLICATION: i64 = 0x524c_564f;
-pub(crate) const FORMAT: i64 = 3;
+pub(crate) const FORMAT: i64 = 4;
 
 pub(super) const FILE: &str = "journal.db";
 
@@ -57,10 +57,10 @@ pub(super) async fn open(
     let index = Index::load(&mut conn).await.map_err(wrap)?;
     let floors = floors(&mut conn).await.map_err(wrap)?;
     // SQLite keeps no lock on its WAL file itself, so that opening and closing it is safe; closing
-    // another handle of the main file would drop SQLite's own locks.
-    let wal = File::open(wal_path(&path))?;
+    // another handle of the main file drops SQLite's own locks: it stays open as long as SQLite has it.
+    let files = Files { wal: Arc::new(File::open(wal_path(&path))?), database: Arc::new(File::open(&path)?) };
     let written = crate::failpoint::written(&path);
-    wal.sync_all()?;
+    files.wal.sync_all()?;
     written.is_synced();
     File::open(folder)?.sync_all()?;
     lock.begun()?;
@@ -82,7 +82,7 @@ pub(super) async fn open(
     shared.applied(index.at);
     let newest = Reader { shared: &shared, pool: &pool }.newest(settings.memory).await?;
     shared.fill(newest, head);
-    Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, Arc::new(wal), lock))
+    Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, files, lock))
 }
 
 /// A connection to a journal that nobody else has open, with everything out of its WAL. The caller holds the lock.
@@ -142,8 +142,8 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<(), Journal
     let format = number(sqlx::query("PRAGMA user_version").fetch_one(&mut *conn).await.map_err(wrap)?)?;
     let tables = number(sqlx::query("SELECT count(*) FROM sqlite_master").fetch_one(&mut *conn).await.map_err(wrap)?)?;
     if application == 0 && tables == 0 {
-        let schema =
-            ["BEGIN IMMEDIATE;\n", include_str!("schema.sql"), upgrade::TABLES_OF_2, upgrade::TO_3, "COMMIT;"].concat();
+        let all = [include_str!("schema.sql"), upgrade::TABLES_OF_2, upgrade::TO_3, upgrade::TO_4].concat();
+        let schema = format!("BEGIN IMMEDIATE;\n{all}COMMIT;");
         sqlx::raw_sql(sqlx::AssertSqlSafe(schema)).execute(conn).await.map_err(wrap)?;
         return Ok(());
     }
@@ -158,15 +158,17 @@ async fn prepare(conn: &mut SqliteConnection, path: &Path) -> Result<(), Journal
         })?;
     }
     if (1..FORMAT).contains(&format) {
-        sqlx::raw_sql(upgrade::TO_3).execute(&mut *conn).await.map_err(wrap)?;
+        // A file of format 3 says so already; one of 2 needs nothing else.
+        let newest = format!("BEGIN IMMEDIATE;\n{}COMMIT;", upgrade::TO_4);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(newest)).execute(&mut *conn).await.map_err(wrap)?;
         tracing::info!(path = %path.display(), "the journal is of format {FORMAT} now; earlier versions of relevo can't read it any more");
     } else if format != FORMAT {
         return Err(JournalError::Format { path: path.into(), found: format, reads: FORMAT });
     }
     let ours = "SELECT count(*) FROM sqlite_master WHERE name IN ('meta', 'record', 'chunk', 'staged', 'life', 'source', \
-                'cursor', 'state', 'channel', 'channel_index', 'state_message', 'idempotency', \
+                'cursor', 'state', 'channel', 'channel_index', 'channel_recent', 'state_message', 'idempotency', \
                 'checkpoint', 'replaced', 'dead_letter', 'letter_event')";
-    if number(sqlx::query(ours).fetch_one(&mut *conn).await.map_err(wrap)?)? != 16 {
+    if number(sqlx::query(ours).fetch_one(&mut *conn).await.map_err(wrap)?)? != 17 {
         return damaged("tables are missing");
     }
     Ok(())

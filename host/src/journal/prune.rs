@@ -1,11 +1,12 @@
 //! What retention takes, a small step in one transaction each, so that the writer is never busy with it
 //! for long. Freed pages are used again; the file doesn't shrink.
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::apply::{self, Visible};
 use super::index::{Cursor, Index, sql, unsql};
 use super::shared::Shared;
+use super::shares;
 use super::{Control, JournalError, checkpoints, codec, letters, unfinished};
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
@@ -19,6 +20,8 @@ pub(super) enum Prune {
     Loose { through: Number },
     /// A stream channel's messages in records up to the one that begins at `through`.
     Channel { channel: ChannelName, through: Number },
+    /// Moves so many rows of the channels' index to where retention looks for them.
+    Index(u64),
     /// A checkpoint gives way, for the size.
     Checkpoint { number: Number },
     /// What checkpoints that were dropped kept.
@@ -46,17 +49,7 @@ pub(super) async fn step(
         Prune::All { through } | Prune::Loose { through } if through > holds(index) => Ok(false),
         Prune::All { through } => {
             raise_events(conn, index, shared, through).await?;
-            let rows = sqlx::query(
-                "DELETE FROM channel_index WHERE record IN (SELECT first FROM record WHERE first <= ?1 AND last <= ?1) \
-                 RETURNING channel",
-            )
-            .bind(sql(through.0))
-            .fetch_all(&mut *conn)
-            .await?;
-            let mut channels: Vec<i64> = rows.iter().filter_map(|row| row.try_get(0).ok()).collect();
-            channels.sort_unstable();
-            channels.dedup();
-            for id in channels {
+            for id in shares::delete_through(conn, index, through).await? {
                 if let Some((name, _)) = index.channels.iter().find(|(_, known)| **known == id) {
                     raise_channel(conn, shared, name, id, through).await?;
                 }
@@ -68,9 +61,10 @@ pub(super) async fn step(
             delete_records(conn, "held = 0 AND last <= ?1", through).await
         }
         Prune::Channel { channel, through } => {
-            let Some(id) = index.channels.get(&channel) else { return Ok(false) };
-            prune_channel(conn, shared, &channel, *id, through).await
+            let Some(id) = index.channels.get(&channel).copied() else { return Ok(false) };
+            prune_channel(conn, index, shared, (&channel, id), through).await
         }
+        Prune::Index(rows) => Ok(shares::move_some(conn, index, rows).await?),
         Prune::Checkpoint { number } => checkpoints::drop_one(conn, index, number).await,
         Prune::Dropped => checkpoints::delete_some(conn).await,
         Prune::Letters { through } => letters::delete_some(conn, through).await.map(|deleted| deleted > 0),
@@ -110,30 +104,22 @@ async fn delete_records(
 
 async fn prune_channel(
     conn: &mut SqliteConnection,
+    index: &mut Index,
     shared: &Shared,
-    name: &ChannelName,
-    id: i64,
+    (name, id): (&ChannelName, i64),
     through: Number,
 ) -> Result<bool, JournalError> {
-    let rows = sqlx::query(
-        "DELETE FROM channel_index WHERE channel = ?1 AND record IN \
-         (SELECT record FROM channel_index WHERE channel = ?1 AND record <= ?2 ORDER BY record LIMIT ?3) RETURNING record",
-    )
-    .bind(id)
-    .bind(sql(through.0))
-    .bind(STEP)
-    .fetch_all(&mut *conn)
-    .await?;
+    let records = shares::delete_oldest(conn, index, id, through, STEP).await?;
     let mut floor = 0;
-    for row in &rows {
-        let first: i64 = row.try_get(0)?;
+    for first in records.iter().copied() {
         let last: Option<i64> = sqlx::query_scalar("SELECT last FROM record WHERE first = ?")
             .bind(first)
             .fetch_optional(&mut *conn)
             .await?;
         floor = floor.max(unsql(last.unwrap_or(first)));
         sqlx::query(
-            "DELETE FROM record WHERE first = ?1 AND kind = ?2 AND NOT EXISTS (SELECT 1 FROM channel_index WHERE record = ?1)",
+            "DELETE FROM record WHERE first = ?1 AND kind = ?2 AND NOT EXISTS (SELECT 1 FROM channel_index WHERE record = ?1) \
+             AND NOT EXISTS (SELECT 1 FROM channel_recent WHERE record = ?1)",
         )
         .bind(first)
         .bind(codec::COMMIT)
@@ -143,7 +129,7 @@ async fn prune_channel(
     if floor > 0 {
         raise_channel(conn, shared, name, id, Number(floor)).await?;
     }
-    Ok(!rows.is_empty())
+    Ok(!records.is_empty())
 }
 
 /// A floor is raised in memory before the rows are gone for readers: whoever misses rows sees it.

@@ -8,6 +8,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::index::{sql, unsql};
 use super::shared::Shared;
+use super::shares::ROWS;
 use super::{Control, History, JournalError, PipelineState, Record, RecordBody, StateChannel, codec, tail};
 use crate::event::{Number, Position};
 use crate::message::{ChannelKind, ChannelName, Message};
@@ -114,10 +115,10 @@ impl Reader<'_> {
         let mut records = std::collections::BTreeMap::<i64, i64>::new();
         let mut complete = i64::MAX;
         for channel in channels {
-            let rows = sqlx::query(
-                "SELECT record, messages FROM channel_index WHERE channel = (SELECT id FROM channel WHERE name = ?) \
-                 AND record >= ? AND record <= ? ORDER BY record LIMIT ?",
-            )
+            let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+                "SELECT record, messages FROM {ROWS} WHERE channel = (SELECT id FROM channel WHERE name = ?) \
+                 AND record >= ? AND record <= ? ORDER BY record LIMIT ?"
+            )))
             .bind(channel.as_str())
             .bind(start)
             .bind(sql(head.0))

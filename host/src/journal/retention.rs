@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::index::{sql, unsql};
 use super::prune::{Prune, STEP};
 use super::shared::{Outcome, Shared};
+use super::shares::Recent;
 use super::writer::{Command, Work};
 use super::{Control, JournalError, checkpoints, codec, embedded};
 use crate::config::ChannelSettings;
@@ -231,6 +232,7 @@ impl Pass<'_> {
                 break;
             }
         }
+        self.in_order().await?;
         for channel in self.channels().await? {
             let keep = self.rule(&channel).and_then(|r| r.keep_for).unwrap_or(self.shared.settings.keep_for);
             self.channel_by_age(&channel, before(now, keep)).await?;
@@ -285,6 +287,16 @@ impl Pass<'_> {
         Ok(names.iter().filter_map(|name| ChannelName::new(name).ok()).collect())
     }
 
+    /// Has the channels' index in the order in which it is looked through here, but for what comes meanwhile, which is
+    /// too young, and counted the next time.
+    async fn in_order(&self) -> Result<()> {
+        // One round may be under way already: it leaves out what came behind it.
+        for _round in 0..2 {
+            while self.ask(Prune::Index(Recent::MOVE)).await? {}
+        }
+        Ok(())
+    }
+
     async fn channel_by_age(&self, channel: &ChannelName, cutoff: Micros) -> Result<()> {
         let oldest = "SELECT max(record) FROM (SELECT record FROM channel_index \
                       WHERE channel = (SELECT id FROM channel WHERE name = ?1) ORDER BY record LIMIT ?3) \
@@ -306,6 +318,7 @@ impl Pass<'_> {
 
     async fn channels_by_size(&self, rule: &ChannelSettings) -> Result<()> {
         let Some(keep) = rule.keep_bytes else { return Ok(()) };
+        self.in_order().await?;
         for channel in self.channels().await? {
             if self.rule(&channel).is_none_or(|first| !std::ptr::eq(first, rule)) {
                 continue;

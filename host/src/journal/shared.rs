@@ -54,11 +54,11 @@ pub(super) struct Shared {
     /// A sync failed: what the disk has is unknown, so nothing more is taken.
     pub(super) failed: watch::Sender<bool>,
     pub(super) room: Room,
-    /// Bytes written since the checkpointer, and since retention, last looked.
-    pub(super) written: AtomicU64,
+    /// Bytes written since retention last looked.
     pub(super) grown: AtomicU64,
     pub(super) wake_checkpointer: Notify,
-    /// Held during a checkpoint: SQLite refuses a second one at once, without waiting for the first.
+    /// Held during a checkpoint, until what it moved is synced: SQLite refuses a second one at once, without waiting for
+    /// the first.
     pub(super) checkpointing: tokio::sync::Mutex<()>,
     pub(super) wake_retention: Notify,
     /// When the newest record was applied, in microseconds.
@@ -97,7 +97,6 @@ impl Shared {
             durable: watch::Sender::new(head),
             failed: watch::Sender::new(false),
             room: Room::default(),
-            written: AtomicU64::new(0),
             grown: AtomicU64::new(0),
             wake_checkpointer: Notify::new(),
             checkpointing: tokio::sync::Mutex::new(()),
@@ -114,6 +113,13 @@ impl Shared {
     /// The clock, which may have been put back; never before the newest record.
     pub(super) fn now(&self) -> Micros {
         Micros::now().max(Micros(self.at.load(Ordering::Relaxed)))
+    }
+
+    /// Has retention look at the size where much was written. The writer calls it after each transaction.
+    pub(super) fn notice_growth(&self) {
+        if self.grown.load(Ordering::Relaxed) >= self.settings.keep_bytes / 64 {
+            self.wake_retention.notify_one();
+        }
     }
 
     /// The newest record was applied at this time.

@@ -14,6 +14,10 @@ pub(super) const TABLES_OF_2: &str = include_str!("kept.sql");
 /// may have such.
 pub(super) const TO_3: &str = "PRAGMA user_version = 3;";
 
+/// Format 4 has the newest rows of the channels' index in a table of their own (see [`super::shares`]); rows that are
+/// there stay where they are.
+pub(super) const TO_4: &str = include_str!("recent.sql");
+
 /// How many records are read at once: one may be large.
 const PAGE: i64 = 32;
 

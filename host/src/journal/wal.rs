@@ -1,67 +1,122 @@
-//! Moves the WAL's pages into the file, outside the writer. Only where the WAL grows beyond its bound
-//! (readers kept it from starting over) does the writer pause for one.
+//! Moves the WAL's pages into the file, outside the writer, and knows how full the WAL is.
+//!
+//! SQLite starts the WAL over where all of it is in the file when a transaction begins. Under sustained writing that is
+//! never so by itself, since more is written during each checkpoint: the writer moves the last few pages in a pause
+//! (see [`super::bound`]). To keep that pause short the checkpointer has moved nearly everything before, and synced it:
+//! SQLite itself leaves the file's sync to the checkpoint that moves the last page.
 
+use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use sqlx::{Row, SqliteConnection};
 use tokio::sync::watch;
 
+use super::lock::Lock;
 use super::shared::Shared;
 use crate::failpoint;
-
-/// A checkpoint is due after this much was written, in bytes; SQLite's own default is as much.
-const EVERY: u64 = 4 << 20;
-
-/// The writer calls it after each transaction.
-pub(super) fn notice(shared: &Shared) {
-    if shared.written.load(Ordering::Relaxed) >= EVERY.min(shared.settings.wal_bytes / 2) {
-        shared.wake_checkpointer.notify_one();
-    }
-    if shared.grown.load(Ordering::Relaxed) >= shared.settings.keep_bytes / 64 {
-        shared.wake_retention.notify_one();
-    }
-}
-
-/// Runs until `stop`.
-pub(super) async fn run(shared: Arc<Shared>, mut conn: SqliteConnection, mut stop: watch::Receiver<bool>) {
-    failpoint::watch_checkpoints(&shared.path);
-    loop {
-        tokio::select! {
-            () = shared.wake_checkpointer.notified() => {}
-            _ = stop.wait_for(|stop| *stop) => break,
-        }
-        shared.written.store(0, Ordering::Relaxed);
-        if shared.check().is_err() {
-            continue;
-        }
-        let _one = shared.checkpointing.lock().await;
-        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut conn).await {
-            tracing::warn!(%error, "a checkpoint of the journal failed; trying again later");
-        }
-    }
-    let _ = sqlx::Connection::close(conn).await;
-}
 
 /// The page size of our databases, in bytes.
 pub(super) const PAGE: u64 = 4096;
 
-/// How long the writer waits for readers when the WAL is over its bound. Our own read transactions are shorter; a
-/// backup's is not, and all commits would stand still behind this.
-const PATIENCE: std::time::Duration = std::time::Duration::from_millis(200);
+/// A frame of the WAL has a header before its page, in bytes: <https://sqlite.org/fileformat2.html#walformat>.
+const FRAME: u64 = PAGE + 24;
 
-/// As [`truncate`], but waits for readers no longer than [`PATIENCE`].
-pub(super) async fn try_truncate(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let wait = |time: std::time::Duration| sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {}", time.as_millis()));
-    sqlx::query(wait(PATIENCE)).execute(&mut *conn).await?;
-    let emptied = truncate(conn).await;
-    sqlx::query(wait(super::open::BUSY)).execute(conn).await?;
-    emptied
+/// How full the WAL is; its file may be larger, by what an earlier filling has left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Filling {
+    /// Bytes of it that count.
+    pub(super) used: u64,
+    /// Bytes of them that are not in the database file yet.
+    pub(super) rest: u64,
+}
+
+/// How a checkpoint goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Moves nothing, only looks.
+    Noop,
+    /// Moves what no reader stands before, and waits for nobody.
+    Passive,
+    /// Moves everything, and waits for readers: the next transaction starts the WAL over. The file stays as large as it
+    /// is.
+    Restart,
+    /// As `Restart`, and cuts the file to nothing, which takes 20 ms for 64 MiB (ext4).
+    Truncate,
+}
+
+impl Mode {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Noop => "PRAGMA wal_checkpoint(NOOP)",
+            Self::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
+            Self::Restart => "PRAGMA wal_checkpoint(RESTART)",
+            Self::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
+        }
+    }
+}
+
+/// Runs a checkpoint; how full the WAL is after it. None: somebody was in its way for longer than the busy timeout.
+pub(super) async fn checkpoint(conn: &mut SqliteConnection, mode: Mode) -> Result<Option<Filling>, sqlx::Error> {
+    let row = sqlx::query(mode.sql()).fetch_one(conn).await?;
+    // -1: not known.
+    let frames = |at: usize| row.try_get::<i64, _>(at).map(super::index::unsql);
+    let (busy, used, moved) = (row.try_get::<i64, _>(0)? != 0, frames(1)?, frames(2)?);
+    let filling = Filling { used: used * FRAME, rest: used.saturating_sub(moved) * FRAME };
+    Ok((!busy).then_some(filling))
+}
+
+/// How full the WAL is.
+pub(super) async fn look(conn: &mut SqliteConnection) -> Result<Filling, sqlx::Error> {
+    checkpoint(conn, Mode::Noop).await.map(Option::unwrap_or_default)
 }
 
 /// Moves everything and empties the WAL; waits for readers as long as the busy timeout lets it. False:
 /// that was not long enough.
 pub(super) async fn truncate(conn: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(conn).await?;
-    Ok(row.try_get::<i64, _>(0)? == 0)
+    checkpoint(conn, Mode::Truncate).await.map(|done| done.is_some())
+}
+
+pub(super) struct Checkpointer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) conn: SqliteConnection,
+    pub(super) database: Arc<File>,
+    pub(super) lock: Arc<Lock>,
+}
+
+impl Checkpointer {
+    /// Runs until `stop`.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        failpoint::watch_checkpoints(&self.shared.path);
+        let shared = self.shared.clone();
+        loop {
+            tokio::select! {
+                () = shared.wake_checkpointer.notified() => {}
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+            if shared.check().is_err() {
+                continue;
+            }
+            let _one = shared.checkpointing.lock().await;
+            match checkpoint(&mut self.conn, Mode::Passive).await {
+                Ok(Some(filling)) if filling.rest > 0 && super::bound::is_near(filling, shared.settings.wal_bytes) => {
+                    self.sync().await;
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "a checkpoint of the journal failed; trying again later"),
+            }
+        }
+        let _ = sqlx::Connection::close(self.conn).await;
+    }
+
+    /// Syncs what was moved. Where that fails the journal does, for good: SQLite won't move those pages again, and
+    /// Linux takes them for written. The next start moves all that the WAL holds.
+    async fn sync(&self) {
+        let database = self.database.clone();
+        let synced = tokio::task::spawn_blocking(move || database.sync_data()).await;
+        let Err(error) = synced.unwrap_or_else(|error| Err(std::io::Error::other(error))) else { return };
+        if let Err(error) = self.lock.fail() {
+            tracing::error!(%error, "the lock file can't be written");
+        }
+        self.shared.fail(&error);
+    }
 }

@@ -1,7 +1,6 @@
 //! The one writer: takes whatever waits into one SQL transaction, a savepoint for each, so that a bad
 //! one doesn't fail its neighbours.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::apply::{self, Visible};
+use super::bound::Bound;
 use super::codec::{Piece, PreparedAppend, PreparedCommit};
 use super::index::{Cursor, Index, StagedKey};
 use super::prune::{self, Prune};
@@ -59,9 +59,7 @@ pub(super) struct Writer {
     pub(super) publisher: Publisher,
     /// Since when a cursor waits to be saved.
     pub(super) unsaved: Option<Instant>,
-    pub(super) wal: Arc<File>,
-    /// The WAL file's size, in bytes, at which the writer pauses for a checkpoint.
-    pub(super) wal_bound: u64,
+    pub(super) bound: Bound,
 }
 
 /// What happened to one command inside a transaction.
@@ -110,7 +108,8 @@ impl Writer {
             }
             if !group.is_empty() {
                 self.group(group, bytes).await;
-                self.bound_wal().await;
+                self.move_recent().await;
+                self.bound_wal(bytes).await;
             }
             if let Some((bytes, reply)) = probing.take() {
                 let probed = self.probe(bytes).await;
@@ -168,9 +167,8 @@ impl Writer {
         }
         if begun {
             points.iter().for_each(|(_, after)| failpoint::hit(after));
-            self.shared.written.fetch_add(bytes as u64, Ordering::Relaxed);
             self.shared.grown.fetch_add(bytes as u64, Ordering::Relaxed);
-            wal::notice(&self.shared);
+            self.shared.notice_growth();
         }
         *self.shared.known() = self.index.known.clone();
         self.shared.applied(self.index.at);
@@ -307,26 +305,6 @@ impl Writer {
             self.index.known.cursors.insert(name, Cursor { saved: Some(cursor.number), ..cursor });
         }
         *self.shared.known() = self.index.known.clone();
-    }
-
-    /// Pauses for a checkpoint if the WAL file is over its bound: readers, or a checkpointer that is
-    /// slower than we are, kept SQLite from starting it over.
-    async fn bound_wal(&mut self) {
-        let Ok(size) = self.wal.metadata().map(|m| m.len()) else { return };
-        if size <= self.wal_bound || self.shared.check().is_err() {
-            return;
-        }
-        let bound = self.shared.settings.wal_bytes;
-        let _one = self.shared.checkpointing.lock().await;
-        self.wal_bound = match wal::try_truncate(&mut self.conn).await {
-            Ok(true) => bound,
-            // A reader was in the way for too long; not again after each transaction.
-            Ok(false) => size + bound / 4,
-            Err(error) => {
-                tracing::warn!(%error, "a checkpoint of the journal failed; trying again later");
-                size + bound / 4
-            }
-        };
     }
 
     /// Writes what waits; with `closing`, marks the stop as clean and answers.

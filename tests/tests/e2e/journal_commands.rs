@@ -67,7 +67,7 @@ fn check_says_by_its_exit_code_whether_the_journal_is_sound() {
     assert_eq!(code, 0);
     let text: Vec<&str> = out.lines().collect();
     let journal = world.data().join("journal.db");
-    let head = format!("{}: format 3, epoch {}, newest record 20", journal.display(), place.epoch);
+    let head = format!("{}: format 4, epoch {}, newest record 20", journal.display(), place.epoch);
     assert!(text[0].starts_with(&head) && text[0].ends_with("Z; no server has it open"), "{out}");
     assert!(
         text[1].starts_with("numbers up to ") && text[1].contains("; events and controls are kept after "),

@@ -8,6 +8,7 @@ use crate::event::{Name, Number};
 use crate::journal::codec::{APPEND, CONTROL, decode};
 use crate::journal::index::{sql, unsql};
 use crate::journal::outside::Outside;
+use crate::journal::shares::ROWS;
 use crate::journal::{Append, Control, RecordBody, SourceState};
 
 /// What SQLite says of its pages and indexes.
@@ -157,13 +158,20 @@ pub(super) async fn cursors(
     Ok(rows.len() as u64)
 }
 
-/// Index rows whose record is gone.
+/// Index rows whose record is gone, or that are there twice.
 pub(super) async fn without_record(journal: &mut Outside, part: &mut Part, from: u64, to: u64) -> Result<()> {
     let wrap = journal.wrap();
-    let lost = "SELECT record FROM channel_index WHERE record BETWEEN ?1 AND ?2 \
-                AND NOT EXISTS (SELECT 1 FROM record WHERE first = channel_index.record) ORDER BY record LIMIT 100";
-    let lost: Vec<i64> =
-        sqlx::query_scalar(lost).bind(sql(from)).bind(sql(to)).fetch_all(&mut journal.conn).await.map_err(wrap)?;
+    let lost = format!(
+        "SELECT record FROM {ROWS} i WHERE record BETWEEN ?1 AND ?2 \
+         AND NOT EXISTS (SELECT 1 FROM record WHERE first = i.record) ORDER BY record LIMIT 100"
+    );
+    let lost = sqlx::query_scalar(sqlx::AssertSqlSafe(lost)).bind(sql(from)).bind(sql(to));
+    let lost: Vec<i64> = lost.fetch_all(&mut journal.conn).await.map_err(&wrap)?;
     lost.iter().for_each(|record| part.wrong(format!("record {record}, which the channels' index names, is gone")));
+    let twice = "SELECT r.record FROM channel_recent r JOIN channel_index i ON i.channel = r.channel AND i.record = r.record \
+                 WHERE r.record BETWEEN ?1 AND ?2 ORDER BY r.record LIMIT 100";
+    let twice = sqlx::query_scalar(twice).bind(sql(from)).bind(sql(to));
+    let twice: Vec<i64> = twice.fetch_all(&mut journal.conn).await.map_err(wrap)?;
+    twice.iter().for_each(|record| part.wrong(format!("record {record} is in both tables of the channels' index")));
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::event::{Micros, Name, Number, Position};
 use crate::journal::codec::{APPEND, COMMIT, CONTROL, encode};
 use crate::journal::index::{sql, unsql};
 use crate::journal::outside::{Outside, Stored};
+use crate::journal::shares::ROWS;
 use crate::journal::{Append, Committed, Control, Record, RecordBody, SourceState};
 use crate::message::ChannelKind;
 
@@ -342,9 +343,16 @@ fn shares_of(commit: &Committed) -> Result<Shares> {
 
 async fn index_of(journal: &mut Outside, from: u64, to: u64) -> Result<HashMap<u64, Shares>> {
     let wrap = journal.wrap();
-    let rows = "SELECT i.record, c.name, i.messages, i.bytes FROM channel_index i JOIN channel c ON c.id = i.channel \
-                WHERE i.record BETWEEN ? AND ?";
-    let rows = sqlx::query(rows).bind(sql(from)).bind(sql(to)).fetch_all(&mut journal.conn).await.map_err(&wrap)?;
+    let rows = format!(
+        "SELECT i.record, c.name, i.messages, i.bytes FROM {ROWS} i JOIN channel c ON c.id = i.channel \
+         WHERE i.record BETWEEN ? AND ?"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(rows))
+        .bind(sql(from))
+        .bind(sql(to))
+        .fetch_all(&mut journal.conn)
+        .await
+        .map_err(&wrap)?;
     let mut index = HashMap::<u64, Shares>::new();
     for row in &rows {
         let number = |at: usize| row.try_get(at).map(unsql).map_err(&wrap);

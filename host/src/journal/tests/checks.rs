@@ -116,8 +116,13 @@ async fn what_is_changed_behind_the_journals_back_is_found() {
         ("UPDATE record SET at = 1 WHERE first > 3", "was applied before"),
         ("UPDATE record SET pos_commit = 1 WHERE first = 1", "not indexed at its position"),
         ("DELETE FROM chunk WHERE id = 1", "its body is gone"),
-        ("DELETE FROM channel_index WHERE record = 4", "its messages are not in the index of channel tasks"),
-        ("UPDATE channel_index SET messages = 7 WHERE record = 4", "channel tasks has other messages"),
+        ("DELETE FROM channel_recent WHERE record = 4", "its messages are not in the index of channel tasks"),
+        ("UPDATE channel_recent SET messages = 7 WHERE record = 4", "channel tasks has other messages"),
+        (
+            "INSERT INTO channel_index SELECT channel, record, messages, bytes FROM channel_recent WHERE record = 4",
+            "record 4 is in both tables of the channels' index",
+        ),
+        ("INSERT INTO channel_recent VALUES (2, 1, 1, 1)", "record 2, which the channels' index names, is gone"),
         ("INSERT INTO channel_index VALUES (1, 2, 1, 1)", "record 2, which the channels' index names, is gone"),
         (
             "UPDATE state SET value = x'00' WHERE pipeline = 'p' AND key = 'count'",

@@ -24,8 +24,10 @@ mod letters;
 mod log;
 mod retention;
 mod room;
+mod shares;
 mod speed;
 mod upgrades;
+mod wal;
 
 pub(super) async fn open(folder: &Path) -> Journal {
     Journal::open(folder, &JournalSettings::default(), &[]).await.unwrap()

@@ -321,32 +321,3 @@ async fn a_forgotten_pipeline_holds_nothing_back() {
     journal.commit(Commit { pipeline: "goes".into(), ..commit(None, 9, vec![]) }).await.unwrap();
     assert_eq!(journal.pipeline("goes").await.unwrap().unwrap().state.len(), 0);
 }
-
-#[tokio::test]
-async fn readers_dont_let_the_wal_grow_beyond_its_bound() {
-    let folder = tempfile::tempdir().unwrap();
-    let journal = with(folder.path(), &[], |s| {
-        s.wal_bytes = 256 << 10;
-        s.memory = 1;
-    })
-    .await;
-    let reader = {
-        let journal = journal.clone();
-        tokio::spawn(async move {
-            while let Ok(records) = journal.embedded.reader().read(Number::ZERO, 1 << 20).await {
-                assert!(records.len() < 1000);
-            }
-        })
-    };
-    let large = noise(20_000);
-    let wal = crate::journal::open::wal_path(&folder.path().join("journal.db"));
-    let mut largest = 0;
-    for position in 1..=300 {
-        let events = vec![super::change(position, &large)];
-        journal.append(Append { events, ..append(position..=position) }).await.unwrap();
-        largest = largest.max(std::fs::metadata(&wal).unwrap().len());
-    }
-    assert!(largest < 2 << 20, "the WAL grew to {largest} bytes while 6 MB were written");
-    journal.close().await;
-    reader.await.unwrap();
-}

@@ -21,6 +21,7 @@ async fn of_format_1(folder: &Path) -> tempfile::TempDir {
     for table in sqlx::query_scalar::<_, String>(tables).fetch_all(&pool).await.unwrap() {
         run(format!("INSERT INTO main.{table} SELECT * FROM new.{table}")).await;
     }
+    run("INSERT INTO main.channel_index SELECT channel, record, messages, bytes FROM new.channel_recent".into()).await;
     for table in ["record", "chunk"] {
         let unchecked = "SET body = CAST(x'01' || substr(body, 6) AS BLOB) WHERE substr(body, 1, 1) = x'02'";
         run(format!("UPDATE main.{table} {unchecked}")).await;
@@ -108,10 +109,41 @@ async fn a_journal_of_format_2_goes_on_and_earlier_versions_of_relevo_are_kept_f
     journal.append(append(1..=5)).await.unwrap();
     let epoch = journal.epoch();
     journal.close().await;
+    super::damage::change(folder.path(), "DROP TABLE channel_recent").await;
     super::damage::change(folder.path(), "PRAGMA user_version = 2").await;
     let journal = open(folder.path()).await;
     assert_eq!((shape(&all(&journal).await), journal.epoch()), (vec![(1, 5, vec![1, 2, 3, 4, 5])], epoch));
     journal.append(append(6..=500)).await.unwrap();
     journal.close().await;
+    assert_eq!(format(folder.path()).unwrap(), Some(4));
+}
+
+#[tokio::test]
+async fn a_journal_of_format_3_has_its_channels_index_and_goes_on_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).await;
+    journal.append(append(1..=9)).await.unwrap();
+    for n in 0..5_u64 {
+        journal.commit(commit(n.checked_sub(1), n, vec![message("tasks", &n.to_string())])).await.unwrap();
+    }
+    let epoch = journal.epoch();
+    journal.close().await;
+    for old in [
+        "INSERT INTO channel_index SELECT channel, record, messages, bytes FROM channel_recent",
+        "DROP TABLE channel_recent",
+        "PRAGMA user_version = 3",
+    ] {
+        super::damage::change(folder.path(), old).await;
+    }
     assert_eq!(format(folder.path()).unwrap(), Some(3));
+    let journal = Journal::open(folder.path(), &from_disk(), &[]).await.unwrap();
+    assert_eq!(journal.epoch(), epoch);
+    let wanted = |to: u64| (0..to).map(|n| (10 + n, n.to_string())).collect::<Vec<_>>();
+    assert_eq!(history(&journal, &["tasks"], 0, 99).await.0, wanted(5));
+    journal.commit(commit(Some(4), 5, vec![message("tasks", "5")])).await.unwrap();
+    journal.commit(commit(Some(5), 6, vec![message("other", "6")])).await.unwrap();
+    assert_eq!(history(&journal, &["tasks"], 0, 99).await.0, wanted(6), "old and new rows are one index");
+    journal.close().await;
+    assert_eq!(format(folder.path()).unwrap(), Some(4));
+    assert!(crate::journal::check::check(folder.path()).await.unwrap().unwrap().sound);
 }
