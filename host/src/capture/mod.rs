@@ -42,13 +42,26 @@ pub use ingest::{Ingest, IngestError};
 pub use postgres::SlotHealth;
 pub use progress::SnapshotHealth;
 
-/// Takes everything of capture's out of a source's database, and says what that was; empty: nothing was there.
+/// What a detach did, in words.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Detached {
+    /// What was taken out; empty: nothing that could be was there.
+    pub out: Vec<String>,
+    /// What is ours and stays, since another must take it out: what, who, and how.
+    pub stays: Option<String>,
+}
+
+/// Takes everything of capture's out of a source's database, as far as its role may.
 /// The server must be stopped: it would make all of it again.
 ///
 /// # Errors
 /// If the database can't be reached, or refuses.
-pub async fn detach(settings: &SourceSettings, data: &Path) -> Result<Vec<String>, CaptureError> {
-    if settings.is_postgres() { postgres::detach(settings).await } else { sqlite::detach(&settings.url, data).await }
+pub async fn detach(settings: &SourceSettings, data: &Path) -> Result<Detached, CaptureError> {
+    if settings.is_postgres() {
+        return postgres::detach(settings).await;
+    }
+    let out = sqlite::detach(&settings.url, data).await?;
+    Ok(Detached { out, stays: None })
 }
 
 /// The running capture of all sources.

@@ -120,6 +120,7 @@ impl Pass<'_> {
 
     /// Deletes the oldest until the journal is as small as it should be, or a pipeline holds it back.
     pub(super) async fn by_size(&self, now: Micros, warned: &mut bool) -> Result<()> {
+        let _one = self.shared.retaining.lock().await;
         let limit = self.shared.settings.limit_bytes;
         let keep = self.shared.settings.keep_bytes.min(limit);
         for rule in self.shared.rules.iter().filter(|r| r.keep_bytes.is_some()) {

@@ -172,7 +172,11 @@ fn source(health: &SourceHealth, limit: Duration, lagged: bool) -> Option<Found>
     let lags = health.lag >= if lagged { limit / 2 } else { limit };
     let (now, title, content) = match &health.state {
         SourceState::Failed { reason } => {
-            (Now::Trouble(Code::CaptureFailed), format!("Source {name} can't be read"), reason.to_string())
+            // The first word of a stop may be that a connection broke; why there is no other is known a moment later.
+            let content = format!(
+                "{reason}\nIt tries again by itself. What stands in its way by then, and what to do: /readyz, or `relevo doctor`."
+            );
+            (Now::Trouble(Code::CaptureFailed), format!("Source {name} can't be read"), content)
         }
         SourceState::Running | SourceState::Incomplete { .. } if lags => {
             let content = format!(

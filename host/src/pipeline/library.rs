@@ -18,6 +18,7 @@ const LOADED: usize = 32;
 const SENT: &str = "";
 
 /// Why a version can't run.
+#[derive(Debug)]
 pub(super) struct Unfit {
     pub(super) reason: String,
     /// The settings are in its way: with others it may run as it is.

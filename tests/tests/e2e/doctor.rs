@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use relevo_tests::postgres::DATABASE;
 use relevo_tests::server::{Ended, Process, Server};
 use relevo_tests::wait::{SOON, until};
 use relevo_tests::world::World;
@@ -171,4 +172,33 @@ fn a_server_that_runs_is_asked_how_it_is() {
     // Asked at another address it still sees that the folder is in use.
     let ended = doctor(&world);
     assert!(ended.log.contains("but doesn't answer at"), "{}", ended.log);
+}
+
+#[test]
+fn settings_that_name_another_database_than_the_journal_has_read_are_found() {
+    let world = World::postgres();
+    assert_finds(&world, "ok", &["source gad: its database is PostgreSQL, ", "as relevo, says RELEVO_DATABASE_URL"]);
+    assert!(world.serve().stop(SOON).status.success());
+    // As in another terminal, where the folder alone was set.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let doctor = |url: Option<&str>| {
+        let mut command = world.command(&["doctor"]);
+        command.env_remove("RELEVO_DATABASE_URL").current_dir(elsewhere.path());
+        command.envs(url.map(|url| ("RELEVO_DATABASE_URL", url)));
+        Process::start(command).wait(SOON)
+    };
+    let ended = doctor(None);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    for text in [
+        "PROBLEM  source gad: its database is SQLite, ",
+        "says the built-in example, since RELEVO_DATABASE_URL is not set",
+        "has read it from PostgreSQL",
+        "-> give what the server was started with: RELEVO_DATABASE_URL=postgres://",
+    ] {
+        assert!(ended.log.contains(text), "no {text:?} in:\n{}", ended.log);
+    }
+    assert!(!ended.log.contains("relevo migrate"), "it speaks of the other database:\n{}", ended.log);
+    let url = world.postgres.as_ref().unwrap().url(DATABASE);
+    let ended = doctor(Some(&url));
+    assert!(!ended.log.contains("but the journal in"), "{}", ended.log);
 }

@@ -1,6 +1,7 @@
 //! What docs/installation.md has an operator copy works as it stands: only folders, names of accounts and the database's address
 //! are those of the test.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -198,7 +199,8 @@ fn no_log_of_the_proxy_has_a_clients_token() {
     assert!(!format.contains("$args") && !format.contains("$query_string"), "{format}");
 }
 
-/// Every page of the documentation is named in its table of contents, and every file in `install/` on some page.
+/// Every page of the documentation is named in its table of contents and in the book's, which names nothing else, and
+/// every file in `install/` on some page.
 #[test]
 fn every_page_and_every_file_to_copy_can_be_found() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
@@ -207,9 +209,21 @@ fn every_page_and_every_file_to_copy_can_be_found() {
     let names = |folder: &Path| -> Vec<String> {
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     };
-    for page in names(&docs).iter().filter(|name| name.ends_with(".md") && *name != "README.md") {
+    let is_page = |name: &&String| name.ends_with(".md") && *name != "SUMMARY.md";
+    let pages: BTreeSet<String> = names(&docs).iter().filter(is_page).cloned().collect();
+    for page in pages.iter().filter(|name| *name != "README.md") {
         assert!(contents.contains(&format!("]({page})")), "docs/README.md doesn't lead to {page}");
     }
+    // A page that stands there twice, or under no name, is no chapter of its own.
+    let summary = std::fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    let chapters: Vec<String> = summary
+        .lines()
+        .filter_map(|line| line.trim_start_matches("- ").strip_prefix('[')?.strip_suffix(')')?.split_once("]("))
+        .inspect(|(title, page)| assert!(!title.is_empty(), "docs/SUMMARY.md gives {page} no title"))
+        .map(|(_, page)| page.to_owned())
+        .collect();
+    assert_eq!(chapters.iter().cloned().collect::<BTreeSet<_>>(), pages, "the book of docs/SUMMARY.md");
+    assert_eq!(chapters.len(), pages.len(), "a page stands in docs/SUMMARY.md twice");
     for file in names(&docs.join("install")) {
         assert!(text.contains(&format!("install/{file}")), "docs/installation.md doesn't lead to {file}");
     }

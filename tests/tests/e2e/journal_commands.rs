@@ -4,6 +4,7 @@ use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::process::Stdio;
 
+use relevo_tests::cli::sqlite3;
 use relevo_tests::client::{Client, Connect};
 use relevo_tests::frame::Place;
 use relevo_tests::server::Server;
@@ -33,14 +34,26 @@ fn with_changes(world: &World) -> (Server, Place) {
     (server, client.place)
 }
 
-/// Writes other bytes over a record's body, as a bad disk would.
+/// Writes other bytes over a record's body, as a bad disk would: over each copy of it, since SQLite leaves old ones in
+/// pages whose rows it moved, and which of them comes last in the file is chance.
 fn damage(world: &World) {
     let file = world.data().join("journal.db");
+    let wal = world.journal_file("journal.db-wal");
+    assert!(!wal.exists() || sized(&wal) == 0, "what is in the file would not be read");
+    let newest =
+        "select hex(body) from record where instr(body, cast('change 19' as blob)) order by first desc limit 1";
+    let digits = sqlite3(&file, newest);
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    let body: Vec<u8> = (0..digits.trim().len()).step_by(2).map(byte).collect();
+    let within = body.windows(9).position(|bytes| bytes == b"change 19").expect("a body that isn't compressed");
     let whole = std::fs::read(&file).unwrap();
-    let at = whole.windows(9).rposition(|bytes| bytes == b"change 19").expect("a body that isn't compressed");
+    let copies: Vec<usize> = (0..whole.len() - body.len()).filter(|at| whole[*at..].starts_with(&body)).collect();
+    assert!(!copies.is_empty(), "it lies in one piece");
     let mut open = std::fs::File::options().write(true).open(&file).unwrap();
-    open.seek(SeekFrom::Start(at as u64)).unwrap();
-    open.write_all(b"CHANGE").unwrap();
+    for at in copies {
+        open.seek(SeekFrom::Start((at + within) as u64)).unwrap();
+        open.write_all(b"CHANGE").unwrap();
+    }
 }
 
 fn sized(path: &Path) -> u64 {

@@ -3,10 +3,11 @@
 use relevo_tests::binary;
 use relevo_tests::client::{Client, Connect};
 use relevo_tests::frame::Frame;
+use relevo_tests::postgres::{DATABASE, Postgres};
 use relevo_tests::server::{Process, Server};
 use relevo_tests::wait::SOON;
 use relevo_tests::world::World;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const OPERATORS: &str = "system:operators";
 
@@ -114,4 +115,38 @@ fn a_source_that_lacks_a_table_is_told_and_that_it_has_it_again() {
     world.sql("alter table tareas_away rename to tareas");
     let again = expect(&mut operator, "capture_complete");
     assert_eq!(again.data()["source"], "gad", "{}", again.raw);
+}
+
+#[test]
+fn a_source_that_can_not_be_read_is_told_and_that_it_is_read_again() {
+    // A role that owns what it watches, as in production.
+    let world = World::over(Postgres::start(), |world| {
+        let postgres = world.postgres.as_ref().expect("it is over PostgreSQL");
+        postgres.sql("create role watcher login replication; grant create on database gad to watcher");
+        postgres.sql("grant all on schema public to watcher");
+        let url = postgres.url(DATABASE).replace("//relevo@", "//watcher@");
+        world.set_environment("RELEVO_DATABASE_URL", &url)
+    });
+    let server = world.serve();
+    let mut operator = Client::connect(server.address, &Connect::admin().to(OPERATORS));
+    world.sql("alter role watcher noreplication");
+    world.sql("select pg_terminate_backend(pid) from pg_stat_replication");
+    let failed = expect(&mut operator, "capture_failed");
+    let data = failed.data();
+    assert_eq!((failed.event_type(), &data["source"], &data["level"]), ("error", &json!("gad"), &json!("error")));
+    assert!(data["content"].as_str().unwrap().contains("what to do: /readyz"), "{}", failed.raw);
+    let body = server.wait_readyz("the stop", |status, body| status == 503 && body.contains("may not replicate"));
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let source = body["parts"].as_array().unwrap().iter().find(|part| part["name"] == "source gad").unwrap();
+    let printed = source["reason"].as_str().unwrap().split_once("as a superuser run: ");
+    let printed = printed.and_then(|(_, rest)| rest.split_once(';')).unwrap_or_else(|| panic!("{source}")).0;
+    world.sql("update tareas set titulo = 'meanwhile' where id = 1");
+
+    world.sql(printed);
+    let again = expect(&mut operator, "capture_running");
+    assert_eq!((again.event_type(), &again.data()["source"]), ("notification", &json!("gad")));
+    server.wait_readyz("the end of it", |status, _| status == 200);
+    let mut watcher = Client::connect(server.address, &Connect::admin().to("tasks"));
+    world.sql("update tareas set titulo = 'after it' where id = 1");
+    watcher.expect("the change", |frame| frame.is_of("tasks") && frame.data()["task_data"]["titulo"] == "after it");
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use relevo_tests::client::{Client, Connect};
 use relevo_tests::panel;
-use relevo_tests::postgres::Postgres;
+use relevo_tests::postgres::{DATABASE, Postgres};
 use relevo_tests::server::Process;
 use relevo_tests::token::token;
 use relevo_tests::wait::{SOON, until};
@@ -143,7 +143,8 @@ fn a_slot_that_waits_for_a_transaction_is_told_of_and_given_up_at_once_by_a_stop
     until("the open transaction", SOON, || (world.sql(holds) == "1").then_some(()));
     let mut process = Process::start(world.command(&["serve"]));
     let line = process.wait_for_line("a replication slot is being made, which waits for a transaction", SOON);
-    assert!(line.is_some_and(|line| line.contains("pg_terminate_backend")), "{}", process.log.text());
+    let line = line.unwrap_or_else(|| panic!("{}", process.log.text()));
+    let printed = line.split_once("to end it: ").and_then(|(_, rest)| rest.split_once(';')).map(|(sql, _)| sql);
     let begun = Instant::now();
     process.signal(Signal::TERM);
     let ended = process.wait(SOON);
@@ -154,8 +155,30 @@ fn a_slot_that_waits_for_a_transaction_is_told_of_and_given_up_at_once_by_a_stop
         (world.sql("select count(*) from pg_replication_slots") == "0").then_some(())
     });
     assert_eq!(world.sql(holds), "1");
-    world.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null");
+    assert_eq!(world.sql(printed.expect("a statement that ends it")), "t", "{line}");
     let _ = open.wait();
     let server = world.serve();
     panel::assert_equals_a_count(&world, &server);
+}
+
+#[test]
+fn what_detach_leaves_is_taken_out_as_it_says() {
+    let world = World::postgres();
+    assert!(world.serve().stop(SOON).status.success());
+    free(&world);
+    // The publication is another role's than the one that relevo comes as.
+    world.sql("create role watcher login replication");
+    let url = database(&world).url(DATABASE).replace("//relevo@", "//watcher@");
+    let world = world.set_environment("RELEVO_DATABASE_URL", &url);
+    let detached = world.run(&["capture", "detach"]).log;
+    assert!(detached.contains("took out replication slot relevo_gad\n"), "{detached}");
+    let printed = detached.split_once("as that or a superuser run: ").and_then(|(_, rest)| rest.split_once(';'));
+    let printed = printed.unwrap_or_else(|| panic!("{detached}")).0;
+    let again = world.run(&["capture", "detach"]).log;
+    assert!(again.contains(printed) && again.contains("nothing else of relevo's is there"), "{again}");
+    world.sql(printed);
+    assert_eq!(world.sql("select count(*) from pg_publication"), "0");
+    let printed = detached.split_once("keep their replica identity: ").and_then(|(_, rest)| rest.split_once(" takes"));
+    world.sql(&printed.unwrap_or_else(|| panic!("{detached}")).0.replace("NAME", "tareas"));
+    assert_eq!(world.sql("select relreplident from pg_class where relname = 'tareas'"), "d");
 }

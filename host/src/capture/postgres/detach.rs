@@ -5,18 +5,18 @@ use sqlx::{AssertSqlSafe, Connection as _, Row};
 
 use crate::config::SourceSettings;
 
+use super::super::Detached;
 use super::super::error::CaptureError;
 use super::catalog::quote;
 use super::connect::Address;
 use super::silence::within;
 use super::slot;
 
-/// What was taken out, in words; empty where nothing of ours was there.
-pub(crate) async fn detach(settings: &SourceSettings) -> Result<Vec<String>, CaptureError> {
+pub(crate) async fn detach(settings: &SourceSettings) -> Result<Detached, CaptureError> {
     let mut db = Address::parse(&settings.url)?.connect().await?;
     let patience = settings.silence;
     let (name, publication) = (settings.slot(), settings.publication());
-    let mut out = Vec::new();
+    let (mut out, mut stays) = (Vec::new(), None);
     let found = within(patience, "the look at the slot", slot::find(&mut db, &name)).await?;
     if let Some(slot) = found {
         slot::in_use(&mut db, &name, Some(&slot)).await?;
@@ -34,14 +34,12 @@ pub(crate) async fn detach(settings: &SourceSettings) -> Result<Vec<String>, Cap
             out.push(format!("publication {publication}"));
         }
         Some(false) => {
-            // It keeps nothing of the server's.
-            tracing::warn!(
-                source = %settings.name,
-                "publication {publication} stays, since it belongs to another role; as that or a superuser run: DROP PUBLICATION {};",
+            stays = Some(format!(
+                "publication {publication} stays, since it belongs to another role (it keeps no WAL); as that or a superuser run: DROP PUBLICATION {};",
                 quote(&publication)
-            );
+            ));
         }
     }
     db.close().await?;
-    Ok(out)
+    Ok(Detached { out, stays })
 }

@@ -75,6 +75,16 @@ pub(crate) async fn session(source: &Source, shutdown: &mut watch::Receiver<bool
     }
 }
 
+/// An address as people may see it: without its password. None: it can't be used.
+pub(crate) fn address(url: &str) -> Option<String> {
+    connect::Address::parse(url).ok().map(|address| address.to_string())
+}
+
+/// Whether a place in a source, as the journal keeps it, is one of PostgreSQL's.
+pub(crate) fn is_place(token: &str) -> bool {
+    place::Mark::read(token).is_some()
+}
+
 /// What the database says of a source that isn't captured now.
 pub(crate) async fn look(settings: &SourceSettings) -> Result<Found, CaptureError> {
     let mut db = connect::Address::parse(&settings.url)?.connect().await?;

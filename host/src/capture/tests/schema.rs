@@ -81,7 +81,7 @@ async fn a_database_of_an_earlier_format_is_said_and_can_be_detached() {
     assert_eq!(host.sql("select count(*) from pragma_table_info('_relevo_changes') where name = 'old'"), "1");
     host.stop().await;
     let done = super::super::detach(&host.settings[0], host.folder.path()).await.unwrap();
-    assert_eq!(done, ["1 triggers of relevo's own", "3 tables of relevo's own"]);
+    assert_eq!(done.out, ["1 triggers of relevo's own", "3 tables of relevo's own"]);
     assert_eq!(host.sql("select count(*) from sqlite_schema where name like '%relevo%'"), "0");
     host.start().await;
     host.sql(TEST);

@@ -25,9 +25,13 @@ impl Detach {
         let _stopped = if config.data.exists() { Some(journal::Lock::take(&config.data)?) } else { None };
         runtime()?.block_on(async {
             for source in sources {
-                let out = capture::detach(source, &config.data).await?;
+                let capture::Detached { out, stays } = capture::detach(source, &config.data).await?;
+                if let Some(stays) = &stays {
+                    say(format_args!("source {}: {stays}", source.name));
+                }
                 if out.is_empty() {
-                    say(format_args!("source {}: nothing of relevo's is there", source.name));
+                    let more = if stays.is_some() { "else of relevo's" } else { "of relevo's" };
+                    say(format_args!("source {}: nothing {more} is there", source.name));
                 } else {
                     say(format_args!("source {}: took out {}", source.name, out.join(" and ")));
                     if source.is_postgres() {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{Settings, counted, runtime, say};
 
+mod addresses;
 mod folder;
 mod journal;
 mod machine;
@@ -18,6 +19,7 @@ mod running;
 mod settings;
 mod sources;
 
+use addresses::Addresses;
 use running::Running;
 
 #[derive(Args)]
@@ -99,7 +101,8 @@ impl Doctor {
         let running = Running::look(&config).await;
         findings.extend(running.findings(&config));
         findings.extend(journal::all(&config).await);
-        findings.extend(sources::all(&config, &running).await);
+        let addresses = Addresses::look(&config, self.settings.file()).await;
+        findings.extend(sources::all(&config, &running, &addresses).await);
         // A server that runs has loaded them, and has said how they are.
         if running == Running::No {
             findings.extend(plugins::all(&config));

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use super::running::{Running, Said};
-use super::{Finding, folder};
+use super::{Addresses, Finding, Verdict, folder};
 use crate::capture::postgres::{self, Weight, preflight};
 use crate::capture::sqlite::inspect::{Inspected, inspect};
 use crate::cli::counted;
@@ -13,10 +13,17 @@ use crate::config::{Config, SourceSettings, nearest};
 use crate::example::{self, Database, Standing};
 
 /// `running`: what a server that runs says; it knows more than a look from outside shows.
-pub(super) async fn all(config: &Config, running: &Running) -> Vec<Finding> {
+pub(super) async fn all(config: &Config, running: &Running, addresses: &Addresses) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for source in &config.sources {
+    for (at, source) in config.sources.iter().enumerate() {
         let check = format!("source {}", source.name);
+        let address = addresses.judge(at, source);
+        let another = address.verdict == Verdict::Problem;
+        findings.push(address);
+        // What the wrong database lacks is no news.
+        if another {
+            continue;
+        }
         // The settings' check has seen that the URL can be used.
         let Some(path) = source.sqlite_path(&config.data).map(|path| whole(&path)) else {
             findings.extend(server(&check, source, running.says(&check)).await);
@@ -61,7 +68,7 @@ async fn server(check: &str, source: &SourceSettings, said: Option<Said<'_>>) ->
     };
     let mut findings: Vec<_> = found.iter().map(told).chain(beyond).collect();
     findings.extend(migrated(check, source, &Database::Postgres(source.url.clone())).await);
-    if findings.iter().all(|finding| finding.verdict != super::Verdict::Problem) {
+    if findings.iter().all(|finding| finding.verdict != Verdict::Problem) {
         findings.push(Finding::ok(check, "the database can be captured"));
     }
     findings
@@ -80,7 +87,7 @@ fn remedy(mend: &postgres::Mend) -> String {
 
 /// The path as it will be once the data folder is there: a `..` can't step out of a folder that isn't. One that
 /// exists is left as it is, since it may be a link.
-fn whole(path: &Path) -> PathBuf {
+pub(super) fn whole(path: &Path) -> PathBuf {
     let mut whole = PathBuf::new();
     for part in path.components() {
         let out = part == Component::ParentDir && whole.file_name().is_some() && !whole.exists();

@@ -39,7 +39,7 @@ impl DeadLetters {
             say(format_args!("dead letter {letter} is let go"));
             return Ok(ExitCode::SUCCESS);
         }
-        let mut after = 0;
+        let (mut after, mut none) = (0, true);
         loop {
             let mut path = format!("/api/v1/dead-letters?limit=200&after={after}");
             if let Some(pipeline) = &self.pipeline {
@@ -48,9 +48,12 @@ impl DeadLetters {
             let answer = self.operator.ask(Method::GET, &path, Content::Nothing)?;
             let page = answer["letters"].as_array().cloned().unwrap_or_default();
             let Some(last) = page.last().and_then(|letter| letter["letter"].as_u64()) else {
+                if none && !self.json {
+                    eprintln!("no dead letters");
+                }
                 return Ok(ExitCode::SUCCESS);
             };
-            after = last;
+            (after, none) = (last, false);
             for letter in page {
                 if self.json {
                     say(&letter);

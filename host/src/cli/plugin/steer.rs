@@ -77,7 +77,10 @@ impl Skip {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let path = format!("/api/v1/pipelines/{}/skip/{}", escaped(&self.pipeline), self.event);
         self.operator.ask(Method::POST, &path, Content::Nothing)?;
-        say(format_args!("event {} becomes a dead letter, and {} goes on", self.event, self.pipeline));
+        say(format_args!(
+            "event {} becomes a dead letter if it holds {} up, which goes on then",
+            self.event, self.pipeline
+        ));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use super::super::health::Board;
+use super::super::trial::{self, Range};
 use super::super::{Desk, Report, Reports, Status, Wish};
 use super::stamps::{bad, manifest, named, runs, version, world};
 use super::world::World;
 use crate::config::JournalSettings;
 use crate::event::Number;
 use crate::journal::{Control, Journal};
-use crate::store::Package;
+use crate::store::{Origin, Package};
 
 fn wish(package: Package) -> Wish {
     Wish { plugin: "stamp".into(), pipeline: "stamp".into(), package, from: None }
@@ -55,6 +57,27 @@ async fn a_trial_compares_with_commits_that_memory_no_longer_has() {
     assert!(world.journal.read_memory(Number::ZERO, 1 << 20).is_none());
     let same = tried(running.pipelines.desk(), version("v0")).await;
     assert_eq!((same.same, same.added + same.missing + same.changed), (12, 0), "{same:?}");
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trial_compares_what_was_committed_though_its_pipeline_has_not_begun_yet() {
+    let (mut world, running) = world("", "", "").await;
+    let last = world.change(12).await;
+    running.stamped(last).await;
+    let desk = running.pipelines.desk().clone();
+    let tried = tokio::task::spawn_blocking(move || {
+        let ready = desk.0.library.prepare(&"stamp".into(), &version("v0"), Origin::Http).unwrap();
+        let to = desk.0.journal.head();
+        let within = Duration::from_secs(60);
+        let range = Range { from: Some(Number::ZERO), to, events: 100, within, until_fault: false, live: false };
+        // As it is while a server starts.
+        let silent = Board::new("stamp".into());
+        let context = desk.0.aside(desk.0.pipeline("stamp").unwrap());
+        trial::run(&context, &silent, &"stamp".into(), ready.id(), &range, &mut |_| true).unwrap()
+    });
+    let same = tried.await.unwrap();
+    assert_eq!((same.events, same.same, same.added + same.missing + same.changed), (12, 12, 0), "{same:?}");
     running.pipelines.stop().await;
 }
 

@@ -93,6 +93,8 @@ struct Course<'a> {
     wants: Wants,
     /// Of the checkpoint that it began from.
     meta: Meta,
+    /// Up to here the pipeline had come, as the journal has it: its board doesn't say before it has begun.
+    stood: Number,
     tried: Tried,
     feed: Feed,
     /// The first tick that the state channels were not compared at yet.
@@ -147,6 +149,7 @@ impl<'a> Course<'a> {
             report.note(format!("it brought over the state of layout {from}"));
         }
         let mut now = context.handle.block_on(context.journal.pipeline(&context.name))?.unwrap_or_default();
+        let stood = now.cursor;
         let now = Meta::take(&mut now).map_err(broken)?;
         let same =
             now.versions.iter().filter(|(name, now)| then.versions.get(*name).is_some_and(|then| then.id == now.id));
@@ -160,7 +163,8 @@ impl<'a> Course<'a> {
             ahead: false,
         };
         let feed = Feed::new(&context.journal, &context.handle, stored.cursor);
-        Ok(Self { context, range, begun, told: begun, chain, wants, meta: then, tried, feed, tick: None, over: false })
+        let (meta, told) = (then, begun);
+        Ok(Self { context, range, begun, told, chain, wants, meta, stood, tried, feed, tick: None, over: false })
     }
 
     /// Goes through the events commit by commit, so that both sides always stand at the same place.
@@ -168,7 +172,7 @@ impl<'a> Course<'a> {
         let mut commits = Commits::behind(self.context, self.feed.at());
         loop {
             // Asked first: all that was committed up to here is in the journal when it is read.
-            let done = board.read().cursor.min(self.range.to);
+            let done = board.read().cursor.max(self.stood).min(self.range.to);
             self.catch_up(&mut commits, done, tell)?;
             if self.over || !self.range.live {
                 break;

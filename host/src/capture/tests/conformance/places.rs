@@ -49,8 +49,8 @@ pub(super) async fn what_was_made_is_taken_out_and_the_status_shows_it<W: World>
     assert!(stopped.position == running.position && stopped.position.is_some());
     assert_ne!(host.database.ours(), "0");
     let out = detach(&host.settings[0], host.folder.path()).await.unwrap();
-    assert_eq!((out.len(), host.database.ours()), (2, "0".to_owned()), "{out:?}");
-    assert_eq!(detach(&host.settings[0], host.folder.path()).await.unwrap(), Vec::<String>::new());
+    assert_eq!((out.out.len(), host.database.ours()), (2, "0".to_owned()), "{out:?}");
+    assert_eq!(detach(&host.settings[0], host.folder.path()).await.unwrap(), crate::capture::Detached::default());
     host.start().await;
     assert_eq!(host.gaps().await.len(), 1);
     host.stop().await;

@@ -94,3 +94,24 @@ async fn a_row_without_a_key_that_is_too_large_for_a_record_is_told_without_its_
     let keys: Vec<_> = rows.iter().flat_map(|append| append.events.iter().filter_map(key)).collect();
     assert_eq!(keys, [told[0].key.clone()]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_whose_key_was_not_sent_holds_capture_up_and_what_is_said_gets_it_past() {
+    let mut host = Host::new(&format!("{TABLE}; create table u (v int); alter table u replica identity full")).await;
+    host.sql("insert into t values (1, 'seen')");
+    host.changes_until("1").await;
+    host.end().await;
+    // For a while nothing tells its rows apart, which the server lets be for an INSERT.
+    host.sql("alter table u replica identity default");
+    host.sql("insert into u values (1)");
+    host.sql("alter table u replica identity full");
+    host.sql("insert into t values (2, 'behind it')");
+    host.begin();
+    let reason = host.failed("can't be told of").await;
+    assert!(reason.starts_with("table u: ") && reason.contains("list all other tables in `tables`"), "{reason}");
+    assert!(!host.running.as_ref().unwrap().0.ready());
+    host.end().await;
+    host.settings[0].tables = vec!["t".into()];
+    host.start().await;
+    assert_eq!(host.changes_until("2").await.len(), 2);
+}

@@ -47,11 +47,11 @@ async fn what_was_made_is_taken_out_and_the_status_shows_it() {
     assert!(!stopped.slot.unwrap().active && stopped.position.unwrap().contains('/'));
 
     let out = super::super::super::detach(&host.settings[0], host.folder.path()).await.unwrap();
-    assert_eq!(out, ["replication slot relevo_s", "publication relevo_s"]);
+    assert_eq!(out.out, ["replication slot relevo_s", "publication relevo_s"]);
     assert_eq!(host.sql("select count(*) from pg_replication_slots"), "0");
     assert_eq!(host.sql("select count(*) from pg_publication"), "0");
     let again = super::super::super::detach(&host.settings[0], host.folder.path()).await.unwrap();
-    assert_eq!(again, Vec::<String>::new());
+    assert_eq!(again, crate::capture::Detached::default());
     host.start().await;
     assert_eq!(host.gaps().await.len(), 1, "{:?}", host.gaps().await);
 }
