@@ -33,6 +33,8 @@ impl Kept {
 #[derive(Default)]
 pub(super) struct Wants {
     tables: HashMap<Name, [Mask; OPERATIONS]>,
+    /// By table: plugins that want only updates which change one of these columns.
+    changed: HashMap<Name, Vec<(Mask, Vec<Box<str>>)>>,
     ticks: Mask,
     published: Vec<(ChannelPattern, Mask)>,
     /// Which plugins get a table's rows from a snapshot.
@@ -84,6 +86,9 @@ impl Wants {
                 snapshot.insert(table.clone());
             }
         }
+        for (table, columns) in &manifest.changed {
+            self.changed.entry(table.clone()).or_default().push((bit, columns.clone()));
+        }
         if manifest.snapshot {
             for table in &snapshot {
                 *self.rows.entry(table.clone()).or_default() |= bit;
@@ -102,7 +107,10 @@ impl Wants {
     /// Which plugins want the event.
     pub(super) fn mask(&self, event: &Event) -> Mask {
         match &event.body {
-            Body::Change(change) => self.tables.get(&change.table).map_or(0, |masks| masks[index(change.operation)]),
+            Body::Change(change) => {
+                let mask = self.tables.get(&change.table).map_or(0, |masks| masks[index(change.operation)]);
+                if mask == 0 || change.operation != Operation::Update { mask } else { mask & !self.untouched(change) }
+            }
             Body::Tick { .. } => self.ticks,
             Body::Published(published) => self
                 .published
@@ -110,6 +118,12 @@ impl Wants {
                 .filter(|(pattern, _)| pattern.matches(&published.channel))
                 .fold(self.all_published, |mask, (_, bit)| mask | bit),
         }
+    }
+
+    /// Which plugins an update doesn't concern: it changes none of the columns that they name.
+    fn untouched(&self, change: &Change) -> Mask {
+        let named = self.changed.get(&change.table).map(Vec::as_slice).unwrap_or_default();
+        named.iter().filter(|(_, columns)| !may_change(change, columns)).fold(0, |mask, (bit, _)| mask | bit)
     }
 
     /// Which plugins have already been told of a change by the snapshot that contains it.
@@ -136,11 +150,15 @@ impl Wants {
             return None;
         }
         // A table of people is also one of their whereabouts: most updates touch no kept column.
-        let untouched = change.operation == Operation::Update
-            && change.before.is_some()
-            && !change.changed.iter().any(|column| columns.contains(column));
-        (!untouched).then_some(change)
+        may_change(change, columns).then_some(change)
     }
+}
+
+/// Whether one of these columns may have another value than before. Where the row before isn't known, it may.
+fn may_change<'c>(change: &Change, columns: impl IntoIterator<Item = &'c Box<str>>) -> bool {
+    change.operation != Operation::Update
+        || change.before.is_none()
+        || columns.into_iter().any(|column| change.changed.contains(column))
 }
 
 fn source_of(kept: &Kept, config: &Config) -> Result<Option<Name>, String> {

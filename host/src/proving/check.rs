@@ -64,6 +64,15 @@ pub fn prove(
 
     let manifest = plugin.manifest();
     let mut tables = Tables::new(manifest, samples);
+    let unseen = tables.unseen(manifest);
+    if !unseen.is_empty() {
+        let found = format!("no sample row has {}", unseen.join(", "));
+        report.add(Check::note(
+            "changed",
+            found,
+            "updates of a column that the table hasn't never come: is it a typing error?",
+        ));
+    }
     let learned = learn(&plugin, samples, &mut tables, options.seed);
     if !learned.is_empty() {
         let advice = format!("real rows prove more: show some in {name}.samples.jsonl, a JSON object a line");

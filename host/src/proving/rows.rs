@@ -44,6 +44,10 @@ impl Tables {
                 tables.0.entry(change.table.clone()).or_default().see(row);
             }
         }
+        for (table, columns) in &manifest.changed {
+            let known = tables.0.entry(table.clone()).or_default();
+            columns.iter().for_each(|column| _ = known.guess(column, Holds::Text));
+        }
         for (table, columns) in &manifest.lookup {
             let known = tables.0.entry(table.clone()).or_default();
             for row in samples.lookup.get(table).into_iter().flat_map(|rows| rows.values()) {
@@ -54,6 +58,16 @@ impl Tables {
             }
         }
         tables
+    }
+
+    /// Columns that the manifest names under `changed` and that no sample row of their tables has.
+    pub(super) fn unseen(&self, manifest: &Manifest) -> Vec<String> {
+        let unseen = |(table, columns): (&Name, &Vec<Box<str>>)| {
+            let seen = self.0.get(table).map(|known| &known.seen).filter(|seen| !seen.is_empty());
+            let lacks = |column: &&Box<str>| seen.is_some_and(|seen| !seen.contains_key(&***column));
+            columns.iter().filter(lacks).map(|column| format!("{table}.{column}")).collect::<Vec<_>>()
+        };
+        manifest.changed.iter().flat_map(unseen).collect()
     }
 
     pub(super) fn of(&mut self, table: &Name) -> &mut Columns {

@@ -48,6 +48,8 @@ pub struct Manifest {
     pub on_fault: OnFault,
     /// The operations that it wants to see, by table.
     pub events: BTreeMap<Name, Vec<Operation>>,
+    /// Of these tables it wants to see only updates that change one of the columns; at least one each.
+    pub changed: BTreeMap<Name, Vec<Box<str>>>,
     /// Whether it wants to see watermarks.
     pub ticks: bool,
     /// The channels whose publications it wants to see.
@@ -135,12 +137,31 @@ impl Manifest {
                 .map(|text| ChannelPattern::parse(text).map_err(|allowed| wrong(setting, format!("{text:?}"), allowed)))
                 .collect::<Result<Vec<_>, _>>()
         };
+        for (table, columns) in &file.changed {
+            let setting = format!("changed.{table}");
+            let Some(operations) = events.get(table.as_str()) else {
+                let known = events.keys().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+                return Err(wrong(&setting, "the plugin doesn't want this table's events".into(), &known));
+            };
+            if !operations.contains(&Operation::Update) {
+                return Err(wrong(
+                    &setting,
+                    "is about updates, which the plugin doesn't want".into(),
+                    &format!("\"update\" in events.{table}"),
+                ));
+            }
+            if columns.is_empty() {
+                return Err(wrong(&setting, "names no column".into(), "at least one column"));
+            }
+        }
         if let Some((table, _)) = file.lookup.iter().find(|(_, columns)| columns.is_empty()) {
             return Err(wrong(&format!("lookup.{table}"), "names no column".into(), "at least one column"));
         }
         let (published, channels) = (patterns("published", &file.published)?, patterns("channels", &file.channels)?);
-        let lookup: BTreeMap<Name, Vec<Box<str>>> =
-            file.lookup.into_iter().map(|(table, columns)| (Name::from(table), columns)).collect();
+        let by_name = |tables: BTreeMap<String, Vec<Box<str>>>| -> BTreeMap<Name, Vec<Box<str>>> {
+            tables.into_iter().map(|(table, columns)| (Name::from(table), columns)).collect()
+        };
+        let (lookup, changed) = (by_name(file.lookup), by_name(file.changed));
         let mut config = file.config;
         file.schema.check(&config).map_err(|(setting, found, allowed)| wrong(&setting, found, allowed))?;
         file.schema.fill(name, terms, &mut config)?;
@@ -164,6 +185,7 @@ impl Manifest {
             published,
             channels,
             events,
+            changed,
             ticks: file.ticks,
             snapshot: file.snapshot,
             lookup,
@@ -186,6 +208,8 @@ struct File {
     on_fault: OnFault,
     #[serde(default)]
     events: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    changed: BTreeMap<String, Vec<Box<str>>>,
     #[serde(default)]
     ticks: bool,
     #[serde(default)]
@@ -252,10 +276,12 @@ mod tests {
             r#"
             name = "tareas"
             version = "0.1.0"
-            events = { tareas = ["insert", "snapshot"] }
+            events = { tareas = ["insert", "update"] }
             published = ["system", "alerts:*"]
             channels = ["tasks", "user:*"]
             snapshot = true
+            [changed]
+            tareas = ["estado"]
             [lookup]
             usuarios = ["id", "nombre"]
             [limits]
@@ -266,7 +292,8 @@ mod tests {
             "#,
         )
         .unwrap();
-        assert_eq!(manifest.events["tareas"], [Operation::Insert, Operation::Snapshot]);
+        assert_eq!(manifest.events["tareas"], [Operation::Insert, Operation::Update]);
+        assert_eq!(manifest.changed["tareas"], ["estado".into()]);
         assert_eq!(manifest.limits.cpu, Duration::from_millis(50));
         assert_eq!(manifest.limits.memory, 32 << 20);
         assert_eq!(manifest.limits.log_lines, Limits::default().log_lines);
@@ -307,6 +334,12 @@ mod tests {
             (&format!("{SHORT}[limits]\ncpu = '1ms'"), "10ms or more"),
             (&format!("{SHORT}[limits]\nmemory = 1000"), "2MiB or more"),
             (&format!("{SHORT}[lookup]\nusuarios = []"), "at least one column"),
+            (
+                &format!("{SHORT}events = {{ t = ['update'] }}\n[changed]\nu = ['a']"),
+                "changed.u: the plugin doesn't want",
+            ),
+            (&format!("{SHORT}events = {{ t = ['insert'] }}\n[changed]\nt = ['a']"), "\"update\" in events.t"),
+            (&format!("{SHORT}events = {{ t = ['update'] }}\n[changed]\nt = []"), "changed.t: names no column"),
             ("name = ", "the file (line 1)"),
         ] {
             let error = parse(text).unwrap_err().to_string();

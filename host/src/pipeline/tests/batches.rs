@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::batch::{Batch, Next, Size, View, cut};
 use super::super::meta::Contained;
 use super::super::wants::Wants;
-use super::{change, ledger, wants};
+use super::{change, ledger, wants, wants_changed};
 use crate::event::{Body, Event, Name, Number, Operation, Position};
 use crate::journal::{Append, Control, Record, RecordBody, SnapshotPart};
 
@@ -288,4 +288,27 @@ fn any_cutting_has_every_event_once_and_in_order() {
             .collect();
         assert_eq!((seen, done), (wanted, at));
     }
+}
+
+#[test]
+fn updates_that_change_no_named_column_are_not_wanted() {
+    use Operation::{Delete, Insert, Update};
+    let wants = wants_changed(
+        &[("accounts", &[Insert, Update, Delete]), ("cards", &[Update])],
+        &[("accounts", &["balance", "owner"])],
+    );
+    let wanted = |table: &str, operation: Operation, changed: &[&str], known: bool| {
+        let mut event = change(1, table, operation, "1", "{}");
+        if let Body::Change(change) = &mut event.body {
+            change.changed = changed.iter().map(|column| Box::from(*column)).collect();
+            change.before = change.before.take().filter(|_| known);
+        }
+        wants.mask(&event) == 1
+    };
+    assert!(wanted("accounts", Update, &["note", "owner"], true));
+    assert!(!wanted("accounts", Update, &["note"], true));
+    assert!(!wanted("accounts", Update, &[], true));
+    assert!(wanted("accounts", Update, &[], false), "nobody knows what changed");
+    assert!(wanted("accounts", Insert, &[], false) && wanted("accounts", Delete, &[], true));
+    assert!(wanted("cards", Update, &["note"], true), "the other table's columns");
 }

@@ -53,12 +53,19 @@ fn ledger() -> Wants {
 /// What a pipeline wants that sees these events, has the rows of those with `Snapshot`, and looks up
 /// people's names.
 fn wants(events: &[(&str, &[Operation])]) -> Wants {
+    wants_changed(events, &[])
+}
+
+/// The same, of some tables only updates that change one of the columns.
+fn wants_changed(events: &[(&str, &[Operation])], changed: &[(&str, &[&str])]) -> Wants {
+    let columns = |columns: &[&str]| columns.iter().map(|column| Box::from(*column)).collect();
     let manifest = Manifest {
         name: "ledger".into(),
         version: "1".into(),
         state_layout: 1,
         on_fault: crate::sandbox::OnFault::Skip,
         events: events.iter().map(|(table, operations)| ((*table).into(), operations.to_vec())).collect(),
+        changed: changed.iter().map(|(table, named)| ((*table).into(), columns(named))).collect(),
         ticks: false,
         published: Vec::new(),
         channels: Vec::new(),
