@@ -98,12 +98,15 @@ impl Judge<'_> {
     }
 }
 
+/// What can be done about a table with virtual generated columns.
+const OF_VIRTUALS: &str = "with virtual generated columns it can't be FULL: make them stored (drop them, and add them as STORED), then set REPLICA IDENTITY FULL; or give it a primary key and REPLICA IDENTITY DEFAULT, and live without old values";
+
 /// Its rows can be told apart, and published tables with its replica identity take UPDATEs and DELETEs.
 fn identifies(table: &Table, find: &mut impl FnMut(String, Option<Mend>)) -> bool {
     let virtuals: Vec<&str> = table.columns.iter().filter(|c| c.is_virtual).map(|c| c.name.as_str()).collect();
     if !virtuals.is_empty() && table.parts.iter().any(Part::is_full) {
         let mend = table.parts.iter().filter(|part| part.is_full()).map(|part| identity(part, "DEFAULT"));
-        let mend = Mend::by(TABLE_OWNER, mend);
+        let mend = if table.primary.is_empty() { Mend::words(OF_VIRTUALS) } else { Mend::by(TABLE_OWNER, mend) };
         find(
             format!(
                 "it has virtual generated columns ({}) and a full replica identity: if it were published, PostgreSQL would refuse its UPDATEs and DELETEs; it is not watched. Without FULL, on a primary key, its events lack the old values; stored columns and FULL have everything",
@@ -115,7 +118,12 @@ fn identifies(table: &Table, find: &mut impl FnMut(String, Option<Mend>)) -> boo
     }
     let not_full: Vec<&Part> = table.parts.iter().filter(|part| !part.is_full()).collect();
     let mend: Vec<String> = not_full.iter().map(|part| identity(part, "FULL")).collect();
-    let mend = (!mend.is_empty()).then(|| Mend::by(TABLE_OWNER, mend));
+    let mend = match &*mend {
+        [] => None,
+        // With FULL the server would refuse the table's UPDATEs and DELETEs.
+        _ if !virtuals.is_empty() => Some(Mend::words(OF_VIRTUALS)),
+        _ => Some(Mend::by(TABLE_OWNER, mend)),
+    };
     let names = |parts: &[&Part]| parts.iter().map(|part| part.quoted()).collect::<Vec<_>>().join(", ");
     let unusable: Vec<&Part> = not_full.iter().filter(|part| !part.usable).copied().collect();
     if not_full.is_empty() {

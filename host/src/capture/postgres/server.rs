@@ -193,15 +193,26 @@ impl Known<'_> {
     fn reload(&self, name: &str, wanted: &str, what: String) -> (String, Mend) {
         let Some(setting) = self.settings.get(name) else { return (what, Mend::by(SUPERUSER, [RELOAD.into()])) };
         let (role, database) = (quote(self.role), quote(self.database));
-        let by = "the role itself, the database's owner or a superuser";
         let reset = match &*setting.source {
-            "user" => Some(format!("ALTER ROLE {role} RESET {name};")),
-            "database" => Some(format!("ALTER DATABASE {database} RESET {name};")),
-            "database user" => Some(format!("ALTER ROLE {role} IN DATABASE {database} RESET {name};")),
+            "user" => Some(("the role itself or a superuser", format!("ALTER ROLE {role} RESET {name};"))),
+            "database" => {
+                Some(("the database's owner or a superuser", format!("ALTER DATABASE {database} RESET {name};")))
+            }
+            // The role itself may, if it has the right to make roles, too; a superuser always.
+            "database user" => Some((SUPERUSER, format!("ALTER ROLE {role} IN DATABASE {database} RESET {name};"))),
+            "global" => Some((SUPERUSER, format!("ALTER ROLE ALL RESET {name};"))),
             _ => None,
         };
-        if let Some(reset) = reset {
-            return (format!("{what} (set for the {})", setting.source), Mend::by(by, [reset]));
+        if let Some((by, reset)) = reset {
+            let whom = if setting.source == "global" { "all roles" } else { &format!("the {}", setting.source) };
+            return (format!("{what} (set for {whom})"), Mend::by(by, [reset]));
+        }
+        if setting.source == "client" {
+            let what = format!("{what} (set by the address)");
+            return (
+                what,
+                Mend::words(format!("take {name} out of the `options` of the source's url (or of PGOPTIONS)")),
+            );
         }
         if let Some(mend) = self.elsewhere(name, wanted, setting) {
             return (what, mend);

@@ -16,6 +16,7 @@ mod ended;
 mod exclusions;
 mod forms;
 mod partitions;
+mod printed;
 mod progress;
 mod publications;
 mod refusals;

@@ -7,7 +7,7 @@ use crate::capture::postgres::{Finding, preflight};
 use crate::capture::status;
 
 /// Waits until nothing is found with this text: the server takes its files in a moment after it was told to.
-async fn is_mended(host: &Host, with: &str) {
+pub(super) async fn is_mended(host: &Host, with: &str) {
     sees(host, |findings| findings.iter().all(|finding| !finding.what.contains(with))).await;
 }
 
