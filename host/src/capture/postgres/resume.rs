@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::event::{Body, Number, Operation};
 use crate::journal::{Append, Control, JournalError, RecordBody};
@@ -81,7 +81,7 @@ impl Snapshot {
         match self.read_again(db, tables, out).await {
             Err(CaptureError::Database(error)) if is_refused(&error) => {
                 sqlx::raw_sql("ROLLBACK TO SAVEPOINT before_keys").execute(&mut *db).await?;
-                Ok(Err(format!("what changed since can't be read by its keys: {}", said(&error)).into()))
+                Ok(Err(format!("rows can't be read by keys that were theirs: {}", said(&error)).into()))
             }
             done => done,
         }
@@ -95,6 +95,11 @@ impl Snapshot {
     ) -> Result<Result<Void, Reason>, CaptureError> {
         let Some(reached) = out.reached.clone() else { return Ok(Ok(Void::default())) };
         let until = self.journal.head();
+        if let Some(reading) = tables.get(reached.at).filter(|_| !reached.after.is_empty()) {
+            // Whether the key that it goes on behind is one still: no row is read.
+            let sql = format!("{} LIMIT 0", reading.rows_after(&reached.after));
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *db).await?;
+        }
         let (mut after, mut void) = (reached.head, reached.void);
         let (mut known, mut whole) = (HashSet::new(), BTreeSet::new());
         while after < until {

@@ -42,13 +42,18 @@ async fn a_snapshot_begins_anew_where_the_server_does_not_know_a_key_any_more() 
         "{TABLES}
          create type mood as enum ('calm', 'wild');
          create table moods (k mood primary key, v int); alter table moods replica identity full;
-         insert into moods values ('calm', 0), ('wild', 0)"
+         insert into moods values ('calm', 0), ('wild', 0);
+         create table felt (k mood, n int, v text, primary key (k, n)); alter table felt replica identity full;
+         insert into felt select 'calm', n, repeat('v', 600) from generate_series(1, 20000) as n"
     ))
     .await;
     host.sql(&fill());
     assert!(is_exact_after(&mut host, "moods", "update moods set v = 1 where k = 'wild'").await);
     let renamed = "update moods set v = 2 where k = 'wild'; alter type mood rename value 'wild' to 'fierce'";
     assert!(!is_exact_after(&mut host, "moods", renamed).await, "an enum's value has another name");
+    // Nothing has changed, but the last key that was read.
+    let renamed = "alter type mood rename value 'calm' to 'quiet'";
+    assert!(!is_exact_after(&mut host, "felt", renamed).await, "an enum's value has another name");
     host.stop().await;
 }
 
