@@ -33,6 +33,8 @@ pub(super) struct Recent {
     /// How far the round of moves that is under way has come, by channel and record. Each begins where the one before
     /// ended, and what came behind it waits for the next round: a page isn't written twice in a round.
     moved: Option<(i64, i64)>,
+    /// The writer goes on with the round by itself.
+    goes_on: bool,
     /// A move failed: none before there are so many rows.
     wait: u64,
 }
@@ -52,9 +54,8 @@ impl Recent {
 
     /// How many rows to move now; None: none.
     fn due(&self) -> Option<u64> {
-        let begun = self.moved.is_some() || self.rows >= Self::LIMIT;
         // Never slower than they come.
-        (begun && self.rows >= self.wait).then_some(Self::MOVE.max(2 * self.came))
+        ((self.goes_on || self.rows >= Self::LIMIT) && self.rows >= self.wait).then_some(Self::MOVE.max(2 * self.came))
     }
 }
 
@@ -92,6 +93,7 @@ pub(super) async fn move_some(conn: &mut SqliteConnection, index: &mut Index, li
     recent.rows = recent.rows.saturating_sub(rows);
     recent.came = 0;
     recent.moved = last.is_some().then_some(to);
+    recent.goes_on &= last.is_some();
     Ok(recent.moved.is_some())
 }
 
@@ -150,6 +152,7 @@ impl Writer {
         }
         let moved = async {
             let mut transaction = self.conn.begin_with("BEGIN IMMEDIATE").await?;
+            self.index.recent.goes_on = true;
             move_some(&mut transaction, &mut self.index, limit).await?;
             transaction.commit().await
         };
