@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use relevo_tests::postgres::DATABASE;
-use relevo_tests::server::Server;
+use relevo_tests::server::{Server, wait_for};
+use relevo_tests::token::token;
 use relevo_tests::wait::SOON;
 use relevo_tests::world::World;
 use rustix::process::Signal;
@@ -57,7 +58,43 @@ pub(crate) async fn measure(changes: u64, transaction: u64, rate: u64, seconds: 
             ("Relevo: p99, ms", ms(&ours, 0.99)),
         ],
     );
+    let (alone, cpu) = capture_alone(&world, &server, 2 * changes + 1, changes, transaction);
+    print(
+        "postgres: into the journal alone, all plugins paused",
+        &[
+            ("changes/s", per_second(changes, alone)),
+            ("  of pg_recvlogical's", format!("{:.2}", drains.receiver.as_secs_f64() / alone.as_secs_f64())),
+            ("server CPU for each change, µs", format!("{:.1}", cpu.as_secs_f64() * 1e6 / changes as f64)),
+        ],
+    );
     server.stop(SOON);
+}
+
+/// What capture and the journal take, without plugins, messages and clients. The plugins stay paused.
+fn capture_alone(world: &World, server: &Server, first: u64, changes: u64, transaction: u64) -> (Duration, Duration) {
+    const EVERY: Duration = Duration::from_millis(10);
+    const PLUGINS: [&str; 3] = ["tareas", "efectivos", "panel"];
+    for plugin in PLUGINS {
+        let bearer = format!("Authorization: Bearer {}", token("900", "ADMIN"));
+        let answer = server.http("POST", &format!("/api/v1/plugins/{plugin}/pause"), &[bearer], "");
+        assert_eq!(answer.status, 202, "{}", answer.body);
+    }
+    let metric = |name: &str| {
+        let text = server.get_as("/metrics", "900", "ADMIN").1;
+        let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+        found.unwrap_or_else(|| panic!("{name} is not in {text}"))
+    };
+    for plugin in PLUGINS {
+        let up = format!("relevo_pipeline_up{{pipeline=\"{plugin}\"}}");
+        wait_for("the pause", || (metric(&up) == 0.0).then_some(()));
+    }
+    let head = || metric("relevo_journal_head") as u64;
+    let (before, cpu) = (head(), server.cpu());
+    let began = write_behind(world, server, first, changes, transaction)();
+    while head() < before + changes {
+        std::thread::park_timeout(EVERY);
+    }
+    (began.elapsed(), server.cpu() - cpu)
 }
 
 /// What it took to get everything.
