@@ -33,8 +33,8 @@ impl Kept {
 #[derive(Default)]
 pub(super) struct Wants {
     tables: HashMap<Name, [Mask; OPERATIONS]>,
-    /// By table: plugins that want only updates which change one of these columns.
-    changed: HashMap<Name, Vec<(Mask, Vec<Box<str>>)>>,
+    /// By table.
+    changed: HashMap<Name, Vec<Narrowed>>,
     ticks: Mask,
     published: Vec<(ChannelPattern, Mask)>,
     /// Which plugins get a table's rows from a snapshot.
@@ -44,6 +44,12 @@ pub(super) struct Wants {
     pub(super) kept: Kept,
     /// Where the kept rows come from.
     pub(super) source: Option<Name>,
+}
+
+/// A plugin that wants only updates which change one of these columns.
+struct Narrowed {
+    plugin: Mask,
+    columns: Vec<Box<str>>,
 }
 
 const OPERATIONS: usize = 5;
@@ -87,7 +93,7 @@ impl Wants {
             }
         }
         for (table, columns) in &manifest.changed {
-            self.changed.entry(table.clone()).or_default().push((bit, columns.clone()));
+            self.changed.entry(table.clone()).or_default().push(Narrowed { plugin: bit, columns: columns.clone() });
         }
         if manifest.snapshot {
             for table in &snapshot {
@@ -123,7 +129,7 @@ impl Wants {
     /// Which plugins an update doesn't concern: it changes none of the columns that they name.
     fn untouched(&self, change: &Change) -> Mask {
         let named = self.changed.get(&change.table).map(Vec::as_slice).unwrap_or_default();
-        named.iter().filter(|(_, columns)| !may_change(change, columns)).fold(0, |mask, (bit, _)| mask | bit)
+        named.iter().filter(|named| !may_change(change, &named.columns)).fold(0, |mask, named| mask | named.plugin)
     }
 
     /// Which plugins have already been told of a change by the snapshot that contains it.

@@ -64,8 +64,13 @@ impl Tables {
     pub(super) fn unseen(&self, manifest: &Manifest) -> Vec<String> {
         let unseen = |(table, columns): (&Name, &Vec<Box<str>>)| {
             let seen = self.0.get(table).map(|known| &known.seen).filter(|seen| !seen.is_empty());
-            let lacks = |column: &&Box<str>| seen.is_some_and(|seen| !seen.contains_key(&***column));
-            columns.iter().filter(lacks).map(|column| format!("{table}.{column}")).collect::<Vec<_>>()
+            let lacks = |column: &&str| seen.is_some_and(|seen| !seen.contains_key(*column));
+            columns
+                .iter()
+                .map(AsRef::as_ref)
+                .filter(lacks)
+                .map(|column| format!("{table}.{column}"))
+                .collect::<Vec<_>>()
         };
         manifest.changed.iter().flat_map(unseen).collect()
     }
