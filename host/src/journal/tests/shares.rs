@@ -3,7 +3,7 @@
 use super::*;
 use crate::journal::check::check;
 use crate::journal::prune::Prune;
-use crate::journal::shares::Recent;
+use crate::journal::shares::{ROWS, Recent};
 use crate::journal::writer::Work;
 
 /// How many rows are in each table: in its place, and recent.
@@ -76,6 +76,12 @@ async fn a_random_life(seed: u64) {
                 let Some((_, channel, _, through)) = dice.choice(&model.messages).cloned() else { continue };
                 let name = channels(&[&channel]).remove(0);
                 ask(&journal, Prune::Channel { channel: name, through: Number(through) }).await;
+                let left = format!(
+                    "SELECT count(*) FROM {ROWS} WHERE record <= ? AND channel = (SELECT id FROM channel WHERE name = ?)"
+                );
+                let left = sqlx::query_scalar(sqlx::AssertSqlSafe(left)).bind(i64::try_from(through).unwrap());
+                let left: i64 = left.bind(&channel).fetch_one(&journal.embedded.pool).await.unwrap();
+                assert!(left == 0, "seed {seed}, step {step}: {left} rows of {channel} are left");
                 let gone = model.messages.iter().filter(|m| m.1 == channel && m.3 <= through).map(|m| m.3).max();
                 // The whole record of the newest is gone for the channel.
                 let last = model.messages.iter().filter(|m| Some(m.3) == gone).map(|m| m.0).max().unwrap_or_default();
