@@ -48,7 +48,11 @@ fn a_healthy_machine_has_no_problem_and_nothing_is_changed() {
     let before = contents(&world.data());
     let ended = doctor(&world);
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
-    assert!(ended.log.contains("\n0 problems") && ended.log.contains("capture is installed"), "{}", ended.log);
+    assert!(
+        ended.log.contains("\n0 problems") && ended.log.contains("wal mode; capture is installed"),
+        "{}",
+        ended.log
+    );
     for pipeline in ["tareas", "efectivos", "panel"] {
         assert!(ended.log.contains(&format!("pipeline {pipeline}: its plugins load")), "{}", ended.log);
     }

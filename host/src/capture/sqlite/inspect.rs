@@ -64,7 +64,16 @@ pub async fn inspect(path: &Path) -> sqlx::Result<Inspected> {
             .await?;
     let triggers = triggers.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<sqlx::Result<_>>()?;
     db.close().await?;
-    Ok(Inspected { mode: mode.to_lowercase(), format, reads: FORMAT, tables, triggers })
+    let mode = if is_wal(path) { "wal".to_owned() } else { mode.to_lowercase() };
+    Ok(Inspected { mode, format, reads: FORMAT, tables, triggers })
+}
+
+/// Whether a file is in WAL mode, by its header: SQLite says `delete` of one that it reads as it is. The format is that
+/// of <https://sqlite.org/fileformat.html>, 1.3.
+fn is_wal(path: &Path) -> bool {
+    let mut head = [0; 20];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut head));
+    read.is_ok() && head[18] == 2
 }
 
 /// What the database says of a source that isn't captured now.
