@@ -63,11 +63,12 @@ impl Machine {
         Server::listening(Process::start(command)).ready()
     }
 
-    /// Starts a server that dies in the midst of its `nth` checkpoint, or of a later one.
-    pub fn serve_into_checkpoint(&self, world: &World, nth: u64) -> Server {
+    /// Starts a server that dies in the midst of its `nth` checkpoint, or of a later one. None: it died before it was
+    /// ready.
+    pub fn serve_into_checkpoint(&self, world: &World, nth: u64) -> Option<Server> {
         let mut command = self.command(world);
         command.env("RELEVO_FAILPOINT", format!("checkpoint.amid=kill@{nth}"));
-        Server::listening(Process::start(command)).ready()
+        Server::ready_unless_it_ends(Process::start(command))
     }
 
     fn command(&self, world: &World) -> Command {
@@ -83,6 +84,14 @@ impl Machine {
     /// If the server's binary doesn't keep how far it synced.
     pub fn power_fails(&mut self, world: &World, server: Server, random: &mut Random) -> Cut {
         server.kill();
+        self.power_is_lost(world, random)
+    }
+
+    /// As [`Self::power_fails`]; the server has died by itself.
+    ///
+    /// # Panics
+    /// As [`Self::power_fails`].
+    pub fn power_is_lost(&mut self, world: &World, random: &mut Random) -> Cut {
         self.boots += 1;
         let worst = self.boots % 2 == 1;
         Self::lose(world, worst, random)

@@ -181,20 +181,41 @@ impl Server {
         Self { process, address }
     }
 
+    /// Waits until capture and pipelines run, or the server has ended: then it is none.
+    ///
+    /// # Panics
+    /// If neither comes.
+    pub fn ready_unless_it_ends(mut process: Process) -> Option<Self> {
+        if process.wait_for_line("listening on ws://", SOON).is_none() && !process.runs() {
+            return None;
+        }
+        Self::listening(process).comes_to_be_ready()
+    }
+
     /// Waits until capture and pipelines run.
+    ///
+    /// # Panics
+    /// If they don't.
     #[must_use]
-    pub fn ready(mut self) -> Self {
+    pub fn ready(self) -> Self {
+        let log = self.process.log.clone();
+        self.comes_to_be_ready().unwrap_or_else(|| panic!("the server ended before it was ready:\n{}", log.text()))
+    }
+
+    fn comes_to_be_ready(mut self) -> Option<Self> {
         let mut last = (0, String::new());
         let deadline = Instant::now() + SOON;
         while last.0 != 200 {
-            assert!(self.process.runs(), "the server ended before it was ready:\n{}", self.process.log.text());
+            if !self.process.runs() {
+                return None;
+            }
             assert!(Instant::now() < deadline, "not ready: {last:?}");
             last = self.get("/readyz");
             if last.0 != 200 {
                 std::thread::park_timeout(Duration::from_millis(10));
             }
         }
-        self
+        Some(self)
     }
 
     /// An HTTP request; status 0 if there was no answer.

@@ -62,7 +62,7 @@ pub(super) struct Bound {
 
 impl Bound {
     pub(super) fn new(wal: Arc<File>, bytes: u64) -> Self {
-        Self { wal, bytes, long: bytes, short: 0, wake: 0, transactions: 0, written: 0 }
+        Self { wal, bytes, long: bytes, short: 0, wake: EVERY.min(bytes / 2), transactions: 0, written: 0 }
     }
 
     fn little(&self) -> u64 {

@@ -96,6 +96,24 @@ enum Fault {
 /// User 2 is efectivo 1: assignments come over a channel that the session joined by itself.
 const CHANNELS: [&str; 2] = ["tasks", "user:2"];
 
+/// Starts a server that dies in the midst of a checkpoint, and waits for the client's `n`th connection. A power failure
+/// that comes before that is one more, which nobody sees.
+fn into_checkpoint(machine: &mut Machine, world: &World, follower: &Follower, n: usize, random: &mut Random) -> Server {
+    for nth in 1.. {
+        if let Some(mut server) = machine.serve_into_checkpoint(world, nth) {
+            follower.server_is_at(server.address);
+            until("a connection, or the server's end", SOON, || {
+                (follower.connections() >= n || !server.process.runs()).then_some(())
+            });
+            if follower.connections() >= n {
+                return server;
+            }
+        }
+        machine.power_is_lost(world, random);
+    }
+    unreachable!("one of them is late enough")
+}
+
 /// What a client got while the power failed again and again.
 struct Story {
     name: &'static str,
@@ -125,7 +143,7 @@ impl Story {
         for round in 0..rounds {
             let mut server = match fault {
                 Fault::Power => machine.serve(&world),
-                Fault::Checkpoint => machine.serve_into_checkpoint(&world, 1),
+                Fault::Checkpoint => into_checkpoint(&mut machine, &world, &follower, round + 1, &mut random),
                 Fault::Sync { between: (least, most) } => {
                     machine.serve_with_failing_sync(&world, random.between(least, most))
                 }
