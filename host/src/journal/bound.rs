@@ -19,15 +19,15 @@ use super::writer::Writer;
 /// A checkpoint is due after this much was written to the WAL, in bytes; SQLite's own default is as much.
 const EVERY: u64 = 4 << 20;
 
-/// What the writer moves in a pause, at most, while the WAL is within its bound, in bytes: 128 pages, which takes less
-/// than the two syncs around it.
+/// What the writer moves in a pause, at most, while the WAL is within its bound, in bytes: 128 pages, which should
+/// take less than the two syncs around it (reckoned, not measured).
 const LITTLE: u64 = 512 << 10;
 
 /// How long the writer waits for readers when the WAL is over its bound. Our own read transactions are shorter; a
 /// backup's is not, and all commits would stand still behind this.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// How full the WAL is is asked after so many transactions, or bytes of records: a question takes about 20 µs. Where
+/// How full the WAL is is asked after so many transactions, or bytes of records: a question is a statement of its own. Where
 /// the bound is small, it is asked after each transaction.
 const LOOK: (u64, u64) = (16, 256 << 10);
 
