@@ -1,5 +1,6 @@
 //! Row changes from PostgreSQL through all three plugins and the journal to clients, beside what PostgreSQL's
-//! own `pg_recvlogical` makes of the same WAL: all in one run, so that the machine counts on both sides.
+//! own `pg_recvlogical` makes of the same WAL: all in one run, so that the machine counts on both sides. The
+//! scratch PostgreSQL runs with `fsync = off`: the disk's time for its commits is in neither's latency.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -46,6 +47,8 @@ pub(crate) async fn measure(changes: u64, transaction: u64, rate: u64, seconds: 
         &format!("postgres: {} changes, {transaction} a transaction, three plugins", number(changes)),
         &drains.rows(changes),
     );
+    // What the second flood left in its slot.
+    receive(&world);
     let (theirs, ours) =
         (receiver_latency(&world, &server, rate, seconds), latency(&world, &server, rate, seconds).await);
     let ms = |histogram: &Histogram<u64>, at: f64| format!("{:.2}", histogram.value_at_quantile(at) as f64 / 1000.0);
@@ -56,6 +59,7 @@ pub(crate) async fn measure(changes: u64, transaction: u64, rate: u64, seconds: 
             ("pg_recvlogical: p99, ms", ms(&theirs, 0.99)),
             ("Relevo: p50, ms", ms(&ours, 0.5)),
             ("Relevo: p99, ms", ms(&ours, 0.99)),
+            ("  at most 5 ms, the target", met(ours.value_at_quantile(0.99) <= 5_000)),
         ],
     );
     let (alone, cpu) = capture_alone(&world, &server, 2 * changes + 1, changes, transaction);
@@ -68,6 +72,10 @@ pub(crate) async fn measure(changes: u64, transaction: u64, rate: u64, seconds: 
         ],
     );
     server.stop(SOON);
+}
+
+fn met(met: bool) -> String {
+    if met { "met".into() } else { "not met".into() }
 }
 
 /// What capture and the journal take, without plugins, messages and clients. The plugins stay paused.
@@ -108,13 +116,16 @@ struct Drains {
 
 impl Drains {
     fn rows(&self, changes: u64) -> Vec<(&'static str, String)> {
-        let part = |time: Duration| format!("{:.2}", self.receiver.as_secs_f64() / time.as_secs_f64());
+        let part = |time: Duration, target: f64| {
+            let part = self.receiver.as_secs_f64() / time.as_secs_f64();
+            format!("{part:.2} ({})", met(part >= target))
+        };
         vec![
             ("pg_recvlogical > /dev/null, changes/s", per_second(changes, self.receiver)),
             ("Relevo, one subscriber, changes/s", per_second(changes, self.one)),
-            ("  of pg_recvlogical's (target 0.50)", part(self.one)),
+            ("  of pg_recvlogical's (target 0.50)", part(self.one, 0.5)),
             ("Relevo, 100 subscribers on own channels, changes/s", per_second(changes, self.many)),
-            ("  of pg_recvlogical's (target 0.33)", part(self.many)),
+            ("  of pg_recvlogical's (target 0.33)", part(self.many, 1.0 / 3.0)),
             ("server CPU for each change, one subscriber, µs", {
                 format!("{:.1}", self.cpu.as_secs_f64() * 1e6 / changes as f64)
             }),

@@ -29,6 +29,7 @@ mod source;
 pub mod sqlite;
 pub mod status;
 mod taking;
+mod thread;
 pub mod ticks;
 mod waiting;
 
@@ -183,6 +184,7 @@ impl Capture {
         for settings in settings {
             let name = Name::clone(&settings.name);
             let (health, receiver) = watch::channel(SourceHealth::starting(&name));
+            let state = health.clone();
             let bell = Arc::new(Notify::new());
             let requests = requests::Requests::default();
             asked.insert(Name::clone(&name), requests.clone());
@@ -198,7 +200,14 @@ impl Capture {
             };
             // Whoever wishes waits for the outcome: a second one may wait for the first.
             let (wishes, wished) = mpsc::channel(1);
-            tasks.spawn(source::run(source, wished, shutdown.clone()));
+            let run = source::run(source, wished, shutdown.clone());
+            tasks.spawn(async move {
+                if let Err(error) = thread::run("capture", run).await {
+                    let reason = format!("no thread for the source: {error}");
+                    tracing::error!(source = %state.borrow().name, reason);
+                    state.send_modify(|health| health.state = SourceState::Failed { reason: reason.into() });
+                }
+            });
             sources.push(Running { name, health: receiver, wishes, bell });
         }
         if let Some(every) = settings.iter().map(|source| source.tick).min() {

@@ -36,8 +36,7 @@ const NAME: &str = "relevo";
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// Messages on their way from the replication connection to us. They are counted, and not weighed, and each may hold a
-/// whole row: with rows of 1 MiB that is 256 MiB. A flood, which is taken in every 1 to 2 ms, brings about 160 (a server
-/// sends up to 80,000 changes a second).
+/// whole row: with rows of 1 MiB that is 256 MiB. More wait in the socket: it is read again as soon as these are taken.
 const BUFFERED: usize = 256;
 
 /// Where the database is.

@@ -41,8 +41,8 @@ pub(super) const FASTEST: Duration = Duration::from_millis(100);
 /// So many rows that wait are a flood, which is gathered: an append costs much the same for one row and for hundreds.
 const FLOOD: usize = 32;
 
-/// The least time between two appends of a flood, and how often what has come is taken in meanwhile. A flood's rows wait
-/// longer than that anyway.
+/// The least time between two appends of a flood, and how long the thread sleeps where none of it has come meanwhile. A
+/// flood's rows wait longer than that anyway.
 const GATHER: Duration = Duration::from_millis(4);
 const TAKE_IN: Duration = Duration::from_millis(1);
 
@@ -123,19 +123,29 @@ impl<T: Transport> Session<'_, T> {
     async fn deliver(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<(), CaptureError> {
         let mut requests = self.source.requests.subscribe();
         self.serve();
+        let mut dry = false;
         loop {
             let received = match self.transport.next().now_or_never() {
-                Some(received) => received?,
+                Some(received) => {
+                    dry = false;
+                    received?
+                }
                 None => {
                     self.rest().await?;
                     requests.borrow_and_update();
                     self.serve();
+                    if self.floods() {
+                        if *shutdown.borrow() {
+                            return Ok(());
+                        }
+                        self.gather(dry).await?;
+                        dry = true;
+                        continue;
+                    }
                     tokio::select! {
                         biased;
                         _ = shutdown.wait_for(|stop| *stop) => return Ok(()),
-                        // Not for each message while they gather: they are taken in together.
-                        received = self.transport.next(), if !self.gathers() => received?,
-                        () = tokio::time::sleep(TAKE_IN), if self.gathers() => continue,
+                        received = self.transport.next() => received?,
                         appended = appended(&mut self.appending), if self.appending.is_some() => {
                             self.appended(appended)?;
                             continue;
@@ -279,6 +289,10 @@ impl<T: Transport> Session<'_, T> {
         while let Some(taken) = self.tasks.try_join_next() {
             self.finish(taken.ok().flatten());
         }
+        if self.danger.has_changed().unwrap_or(false) {
+            self.danger.mark_unchanged();
+            self.say();
+        }
         if self.looked.elapsed() >= LOOK {
             self.looked = Instant::now();
             self.look().await?;
@@ -286,9 +300,28 @@ impl<T: Transport> Session<'_, T> {
         Ok(())
     }
 
+    /// Lets more of a flood come. `dry`: the connection's task had its turn, and nothing came.
+    async fn gather(&mut self, dry: bool) -> Result<(), CaptureError> {
+        if let Some(appended) = appended(&mut self.appending).now_or_never() {
+            return self.appended(appended);
+        }
+        if dry {
+            // The thread itself, which is the source's own: a server sends row by row, and each would wake the runtime.
+            std::thread::sleep(TAKE_IN);
+        }
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
     /// Whether what comes waits for more: while an append is on its way, and of a flood for a while.
     fn gathers(&self) -> bool {
-        self.appending.is_some() || (self.transactions.waiting() >= FLOOD && self.begun.elapsed() < GATHER)
+        self.appending.is_some() || self.floods()
+    }
+
+    /// Whether so much has come that more is waited for.
+    fn floods(&self) -> bool {
+        let wait = self.appending.is_some() || self.begun.elapsed() < GATHER;
+        wait && self.transactions.waiting() >= FLOOD
     }
 
     /// Whether the journal has all that was received.
