@@ -8,6 +8,8 @@
 mod make;
 mod manifest;
 mod restore;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::io::ErrorKind;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::manifest::{self, Manifest};
 use super::{BackupError, FOLDERS, JOURNAL, SECRET, SETTINGS, at, tree};
 use crate::failpoint;
-use crate::journal;
+use crate::journal::{self, JournalError};
 
 /// What is put beside until all of it is there. As long as the folder is there, what is in the data folder may be half
 /// of a backup, and no server starts.
@@ -69,7 +69,7 @@ fn refuse_taken(data: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Copies the files and checks what arrived: each one's hash, then the journal as a whole.
+/// Copies the files and checks what arrived: each one's hash, then the journal as a whole, brought to this format.
 async fn fill(from: &Path, manifest: &Manifest, beside: &Path) -> Result<(), BackupError> {
     // What an earlier one left; the folder itself stays.
     for entry in fs::read_dir(beside).map_err(at(beside))? {
@@ -92,9 +92,14 @@ async fn fill(from: &Path, manifest: &Manifest, beside: &Path) -> Result<(), Bac
             return Err(damaged("its content is not what was backed up".into()));
         }
     }
+    let damaged = |why: String| BackupError::Damaged { path: from.join(JOURNAL), why };
+    match journal::to_this_format(beside).await {
+        Err(JournalError::Corrupt { why, .. }) => return Err(damaged(why)),
+        done => done?,
+    }
     match journal::check(beside).await? {
         Some(report) if report.sound => Ok(()),
-        _ => Err(BackupError::Damaged { path: from.join(JOURNAL), why: "`relevo journal check` finds damage".into() }),
+        _ => Err(damaged("`relevo journal check` finds damage".into())),
     }
 }
 

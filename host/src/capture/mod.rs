@@ -37,6 +37,7 @@ mod waiting;
 mod tests;
 
 pub use error::{CaptureError, Remedy};
+pub(crate) use forget::forgotten;
 pub use forget::reset;
 pub use handle::Handle;
 pub use ingest::{Ingest, IngestError};

@@ -138,9 +138,13 @@ impl Writer {
                     Err(_) => return,
                 },
             };
+            // The checkpointer's sync may have failed while we waited for it.
+            if shared.check().is_err() {
+                return;
+            }
             let left = self.checkpoint(pause).await;
             let left = left.unwrap_or_else(|error| {
-                tracing::warn!(%error, "a checkpoint of the journal failed; trying again later");
+                wal::failed(&shared, &self.lock, &error);
                 None
             });
             self.bound.paused(pause, filling, left);

@@ -35,6 +35,8 @@ pub(super) struct Embedded {
     pub(super) commands: mpsc::Sender<Command>,
     /// Tells the background tasks to end.
     stop: watch::Sender<bool>,
+    /// Taken by whoever ends them.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     /// Taken by the first `close`.
     running: Mutex<Option<Running>>,
     /// Later ones wait for it.
@@ -43,7 +45,6 @@ pub(super) struct Embedded {
 
 /// What ends at a close.
 struct Running {
-    tasks: Vec<JoinHandle<()>>,
     writer: JoinHandle<()>,
     /// The lock against a second process, let go of last.
     lock: Arc<Lock>,
@@ -94,10 +95,12 @@ impl Embedded {
             publisher,
             unsaved: None,
             bound: Bound::new(wal, shared.settings.wal_bytes),
+            lock: lock.clone(),
         };
         let writer = tokio::spawn(writer.run(waiting));
-        let running = Mutex::new(Some(Running { tasks, writer, lock, database }));
-        Self { shared, pool, commands, stop, running, closed: watch::Sender::new(false) }
+        let running = Mutex::new(Some(Running { writer, lock, database }));
+        let tasks = Mutex::new(tasks);
+        Self { shared, pool, commands, stop, tasks, running, closed: watch::Sender::new(false) }
     }
 
     pub(super) fn reader(&self) -> Reader<'_> {
@@ -211,16 +214,22 @@ impl Embedded {
         Ok(found.map(|(name, state)| (name.clone(), state.clone())).collect())
     }
 
-    pub(super) async fn close(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Running { tasks, writer, lock, database }) = running else {
-            let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
-            return;
-        };
+    /// Ends what goes on by itself: checkpoints, retention, probes, and syncs under durability `process`.
+    pub(super) async fn end_tasks(&self) {
         self.stop.send_replace(true);
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             let _ = task.await;
         }
+    }
+
+    pub(super) async fn close(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { writer, lock, database }) = running else {
+            let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+            return;
+        };
+        self.end_tasks().await;
         // Readers first: the last checkpoint must not wait for one.
         self.pool.close().await;
         let closed = match self.ask(Work::Close).await {

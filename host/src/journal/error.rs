@@ -18,7 +18,8 @@ pub enum JournalError {
     )]
     Format { path: PathBuf, found: i64, reads: i64 },
     #[error(
-        "the journal {path} has format {found}, of an earlier relevo; start the server once, which brings it to format {becomes}"
+        "the journal {path} has format {found}, of an earlier relevo; start the server on it once, which brings it to format {becomes}; a backup is left as it is: \
+         put it into an empty folder, RELEVO_DATA=FOLDER relevo restore BACKUP, which does the same there"
     )]
     Older { path: PathBuf, found: i64, becomes: i64 },
     #[error("pipeline {pipeline} stands at {found:?}, not at {expected:?}: another process commits for it")]

@@ -63,7 +63,7 @@ pub(crate) use export::{Kind, Wanted, export};
 pub use fit::fit;
 pub(crate) use inspect::{format, inspect, sources};
 pub(crate) use lock::{Lock, in_use};
-pub(crate) use open::FORMAT;
+pub(crate) use open::{FORMAT, to_this_format};
 pub use record::*;
 pub(crate) use shared::is_full;
 pub(crate) use standing::{Standing, standing};

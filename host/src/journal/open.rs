@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Row};
+use sqlx::{ConnectOptions as _, Connection as _, Row};
 
 use super::embedded::{Embedded, Files};
 use super::index::{Index, unsql};
@@ -92,6 +92,26 @@ pub(super) async fn alone(path: &Path) -> Result<SqliteConnection, JournalError>
     wal::truncate(&mut conn).await.map_err(wrap)?;
     check_length(&mut conn, path).await?;
     Ok(conn)
+}
+
+/// Brings a copy of a journal, which nobody has open, to this format, if it is of an earlier one.
+///
+/// # Errors
+/// Damage that was met, or what the storage says.
+pub(crate) async fn to_this_format(folder: &Path) -> Result<(), JournalError> {
+    let earlier = super::inspect::format(folder)?.is_some_and(|format| format < FORMAT);
+    if !earlier {
+        return Ok(());
+    }
+    let path = folder.join(FILE);
+    let wrap = |e| classify(&path, e);
+    // It stays one file.
+    let options = options(&path).create_if_missing(false).journal_mode(SqliteJournalMode::Delete);
+    let mut conn = options.connect().await.map_err(wrap)?;
+    prepare(&mut conn, &path).await?;
+    conn.close().await.map_err(wrap)?;
+    File::open(&path)?.sync_all()?;
+    Ok(())
 }
 
 pub(super) fn wal_path(path: &Path) -> PathBuf {

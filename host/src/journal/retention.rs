@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::index::{sql, unsql};
 use super::prune::{Prune, STEP};
 use super::shared::{Outcome, Shared};
-use super::shares::Recent;
+use super::shares::ROWS;
 use super::writer::{Command, Work};
 use super::{Control, JournalError, checkpoints, codec, embedded};
 use crate::config::ChannelSettings;
@@ -34,6 +34,19 @@ const AGE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// How many pages hold something.
 pub(super) const USED: &str =
     "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)";
+
+/// The channels that have history, with when the oldest record of each was applied. Both tables of the index are asked at
+/// once, and each for itself: a table's own order is of use then.
+const OLDEST: &str = "SELECT name, min(at) FROM \
+    (SELECT id AS whose, (SELECT min(record) FROM channel_index WHERE channel = id) AS oldest FROM channel \
+     UNION ALL SELECT channel, min(record) FROM channel_recent GROUP BY channel) \
+    JOIN channel ON id = whose JOIN record ON first = oldest GROUP BY id";
+
+/// The channels that have history, with how many bytes of messages each keeps.
+const BYTES: &str = "SELECT name, sum(kept) FROM \
+    (SELECT channel AS whose, sum(bytes) AS kept FROM channel_index GROUP BY channel \
+     UNION ALL SELECT channel, sum(bytes) FROM channel_recent GROUP BY channel) \
+    JOIN channel ON id = whose GROUP BY id";
 
 /// Runs until `stop`.
 pub(super) async fn run(
@@ -120,12 +133,9 @@ impl Pass<'_> {
 
     /// Deletes the oldest until the journal is as small as it should be, or a pipeline holds it back.
     pub(super) async fn by_size(&self, now: Micros, warned: &mut bool) -> Result<()> {
-        let _one = self.shared.retaining.lock().await;
         let limit = self.shared.settings.limit_bytes;
         let keep = self.shared.settings.keep_bytes.min(limit);
-        for rule in self.shared.rules.iter().filter(|r| r.keep_bytes.is_some()) {
-            self.channels_by_size(rule).await?;
-        }
+        self.channels_by_size().await?;
         loop {
             self.dropped().await?;
             let used = self.used().await?;
@@ -233,12 +243,17 @@ impl Pass<'_> {
                 break;
             }
         }
-        self.in_order().await?;
-        for channel in self.channels().await? {
+        for (channel, at) in self.channels(OLDEST).await? {
             let keep = self.rule(&channel).and_then(|r| r.keep_for).unwrap_or(self.shared.settings.keep_for);
-            self.channel_by_age(&channel, before(now, keep)).await?;
+            let cutoff = before(now, keep);
+            if at < cutoff.0 {
+                self.channel_by_age(&channel, cutoff).await?;
+            }
         }
-        while self.ask(Prune::Keys { before: cutoff.0 }).await? {}
+        let any = sqlx::query("SELECT 1 FROM idempotency WHERE at < ? LIMIT 1").bind(sql(cutoff.0));
+        if any.fetch_optional(self.pool).await.map_err(|e| self.shared.storage(e))?.is_some() {
+            while self.ask(Prune::Keys { before: cutoff.0 }).await? {}
+        }
         Ok(())
     }
 
@@ -280,30 +295,22 @@ impl Pass<'_> {
         self.shared.rules.iter().find(|rule| rule.matches(channel))
     }
 
-    /// All channels that have history.
-    async fn channels(&self) -> Result<Vec<ChannelName>> {
-        let names = "SELECT name FROM channel WHERE EXISTS (SELECT 1 FROM channel_index WHERE channel = channel.id)";
-        let names: Vec<String> =
-            sqlx::query_scalar(names).fetch_all(self.pool).await.map_err(|e| self.shared.storage(e))?;
-        Ok(names.iter().filter_map(|name| ChannelName::new(name).ok()).collect())
-    }
-
-    /// Has the channels' index in the order in which it is looked through here, but for what comes meanwhile, which is
-    /// too young, and counted the next time.
-    async fn in_order(&self) -> Result<()> {
-        // One round may be under way already: it leaves out what came behind it.
-        for _round in 0..2 {
-            while self.ask(Prune::Index(Recent::MOVE)).await? {}
-        }
-        Ok(())
+    /// All channels that have history, each with a number of `which`.
+    async fn channels(&self, which: &'static str) -> Result<Vec<(ChannelName, u64)>> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as(which).fetch_all(self.pool).await.map_err(|e| self.shared.storage(e))?;
+        let named = |(name, number): (String, i64)| Some((ChannelName::new(&name).ok()?, unsql(number)));
+        Ok(rows.into_iter().filter_map(named).collect())
     }
 
     async fn channel_by_age(&self, channel: &ChannelName, cutoff: Micros) -> Result<()> {
-        let oldest = "SELECT max(record) FROM (SELECT record FROM channel_index \
-                      WHERE channel = (SELECT id FROM channel WHERE name = ?1) ORDER BY record LIMIT ?3) \
-                      JOIN record ON first = record WHERE at < ?2";
+        let oldest = format!(
+            "SELECT max(record) FROM (SELECT record FROM {ROWS} \
+             WHERE channel = (SELECT id FROM channel WHERE name = ?1) ORDER BY record LIMIT ?3) \
+             JOIN record ON first = record WHERE at < ?2"
+        );
         loop {
-            let through: Option<i64> = sqlx::query_scalar(oldest)
+            let through: Option<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(oldest.clone()))
                 .bind(channel.as_str())
                 .bind(sql(cutoff.0))
                 .bind(STEP)
@@ -317,18 +324,22 @@ impl Pass<'_> {
         }
     }
 
-    async fn channels_by_size(&self, rule: &ChannelSettings) -> Result<()> {
-        let Some(keep) = rule.keep_bytes else { return Ok(()) };
-        self.in_order().await?;
-        for channel in self.channels().await? {
-            if self.rule(&channel).is_none_or(|first| !std::ptr::eq(first, rule)) {
+    async fn channels_by_size(&self) -> Result<()> {
+        if self.shared.rules.iter().all(|rule| rule.keep_bytes.is_none()) {
+            return Ok(());
+        }
+        // The newest record up to which the channel's messages are more than it may keep.
+        let over = format!(
+            "SELECT record FROM (SELECT record, sum(bytes) OVER (ORDER BY record DESC) AS newer \
+             FROM {ROWS} WHERE channel = (SELECT id FROM channel WHERE name = ?1)) \
+             WHERE newer > ?2 ORDER BY record DESC LIMIT 1"
+        );
+        for (channel, bytes) in self.channels(BYTES).await? {
+            let Some(keep) = self.rule(&channel).and_then(|rule| rule.keep_bytes) else { continue };
+            if bytes <= keep {
                 continue;
             }
-            // The newest record up to which the channel's messages are more than it may keep.
-            let over = "SELECT record FROM (SELECT record, sum(bytes) OVER (ORDER BY record DESC) AS newer \
-                        FROM channel_index WHERE channel = (SELECT id FROM channel WHERE name = ?1)) \
-                        WHERE newer > ?2 ORDER BY record DESC LIMIT 1";
-            let through: Option<i64> = sqlx::query_scalar(over)
+            let through: Option<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(over.clone()))
                 .bind(channel.as_str())
                 .bind(sql(keep))
                 .fetch_optional(self.pool)

@@ -61,8 +61,6 @@ pub(super) struct Shared {
     /// the first.
     pub(super) checkpointing: tokio::sync::Mutex<()>,
     pub(super) wake_retention: Notify,
-    /// Held while the size is brought down: two at once would act on what the other has changed since.
-    pub(super) retaining: tokio::sync::Mutex<()>,
     /// When the newest record was applied, in microseconds.
     at: AtomicU64,
     /// What the records take on disk, as of retention's last look.
@@ -103,7 +101,6 @@ impl Shared {
             wake_checkpointer: Notify::new(),
             checkpointing: tokio::sync::Mutex::new(()),
             wake_retention: Notify::new(),
-            retaining: tokio::sync::Mutex::new(()),
             at: AtomicU64::new(0),
             used: AtomicU64::new(0),
         }

@@ -10,7 +10,7 @@
 //! deletes in one transaction, and whoever reads asks for both in one statement ([`ROWS`]); so does whoever deletes, in
 //! one transaction. Rows that are moved may be newer than some that are not: the two tables are no older and newer half.
 
-use sqlx::{Connection as _, Row as _, SqliteConnection};
+use sqlx::{Row as _, SqliteConnection};
 
 use super::index::{Index, sql, unsql};
 use super::rows::write_rows;
@@ -28,13 +28,11 @@ pub(super) type Share = (i64, i64, i64, i64);
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     rows: u64,
-    /// Since the last move.
+    /// Since the writer last looked whether to move some.
     came: u64,
     /// How far the round of moves that is under way has come, by channel and record. Each begins where the one before
     /// ended, and what came behind it waits for the next round: a page isn't written twice in a round.
     moved: Option<(i64, i64)>,
-    /// The writer goes on with the round by itself.
-    goes_on: bool,
     /// A move failed: none before there are so many rows.
     wait: u64,
 }
@@ -53,9 +51,11 @@ impl Recent {
     }
 
     /// How many rows to move now; None: none.
-    fn due(&self) -> Option<u64> {
+    fn due(&mut self) -> Option<u64> {
+        let came = std::mem::take(&mut self.came);
+        let due = (self.moved.is_some() || self.rows >= Self::LIMIT) && self.rows >= self.wait;
         // Never slower than they come.
-        ((self.goes_on || self.rows >= Self::LIMIT) && self.rows >= self.wait).then_some(Self::MOVE.max(2 * self.came))
+        due.then_some(Self::MOVE.max(2 * came))
     }
 }
 
@@ -68,8 +68,8 @@ pub(super) async fn add(conn: &mut SqliteConnection, index: &mut Index, rows: &[
     Ok(())
 }
 
-/// Moves the next rows, at most `limit`, inside the transaction. False: the round is over.
-pub(super) async fn move_some(conn: &mut SqliteConnection, index: &mut Index, limit: u64) -> Result<bool, sqlx::Error> {
+/// Moves the next rows, at most `limit`, inside the transaction.
+async fn move_some(conn: &mut SqliteConnection, index: &mut Index, limit: u64) -> Result<(), sqlx::Error> {
     let from = index.recent.moved.unwrap_or((-1, -1));
     let last = "SELECT channel, record FROM channel_recent WHERE (channel, record) > (?, ?) \
                 ORDER BY channel, record LIMIT 1 OFFSET ?";
@@ -91,10 +91,17 @@ pub(super) async fn move_some(conn: &mut SqliteConnection, index: &mut Index, li
     }
     let recent = &mut index.recent;
     recent.rows = recent.rows.saturating_sub(rows);
-    recent.came = 0;
     recent.moved = last.is_some().then_some(to);
-    recent.goes_on &= last.is_some();
-    Ok(recent.moved.is_some())
+    recent.wait = 0;
+    Ok(())
+}
+
+/// The same, and the writer moves none by itself from then on. False: the round is over.
+#[cfg(test)]
+pub(super) async fn move_only(conn: &mut SqliteConnection, index: &mut Index, limit: u64) -> Result<bool, sqlx::Error> {
+    move_some(conn, index, limit).await?;
+    index.recent.wait = u64::MAX;
+    Ok(index.recent.moved.is_some())
 }
 
 /// Deletes the rows of all records that end up to a number; their channels.
@@ -151,13 +158,14 @@ impl Writer {
             return;
         }
         let moved = async {
-            let mut transaction = self.conn.begin_with("BEGIN IMMEDIATE").await?;
-            self.index.recent.goes_on = true;
-            move_some(&mut transaction, &mut self.index, limit).await?;
-            transaction.commit().await
+            self.execute("BEGIN IMMEDIATE").await?;
+            move_some(&mut self.conn, &mut self.index, limit).await.map_err(|e| self.shared.storage(e))?;
+            self.execute("COMMIT").await
         };
         if let Err(error) = moved.await {
             tracing::warn!(%error, "the channels' index could not be put in order; trying again later");
+            // Fails if SQLite has rolled back by itself already.
+            let _ = self.execute("ROLLBACK").await;
             let known = Recent::load(&mut self.conn).await;
             let rows = known.map_or(self.index.recent.rows, |known| known.rows);
             self.index.recent = Recent { rows, wait: rows + Recent::LIMIT, ..Recent::default() };

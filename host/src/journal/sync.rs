@@ -57,17 +57,10 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Syncs the WAL. False: it failed, and the journal with it, for good, also where only room was wanting (as some
-    /// file systems say no earlier). After a failed sync Linux takes the pages for written: the next sync would
-    /// succeed without them, and what was appended behind the hole would be lost with the power though it was
-    /// promised. Only who reads the WAL anew knows: SQLite does at the next start, checksum by checksum, and moves
-    /// what is whole into the file. So nothing is written or moved from here on, and the server ends.
+    /// Syncs the WAL. False: it failed.
     async fn sync(&self) -> bool {
         let Err(error) = self.try_sync().await else { return true };
-        if let Err(error) = self.lock.fail() {
-            tracing::error!(%error, "the lock file can't be written");
-        }
-        self.shared.fail(&error);
+        failed(&self.shared, &self.lock, &error);
         false
     }
 
@@ -79,6 +72,18 @@ impl Disk {
         written.is_synced();
         Ok(())
     }
+}
+
+/// A sync failed, and the journal with it, for good, also where only room was wanting (as some file systems say no
+/// earlier). After a failed sync Linux takes the pages for written: the next sync would succeed without them, and what
+/// was appended behind the hole would be lost with the power though it was promised. Nor does SQLite move pages again
+/// that a checkpoint has moved. Only who reads the WAL anew knows: SQLite does at the next start, checksum by checksum,
+/// and moves what is whole into the file. So nothing is written or moved from here on, and the server ends.
+pub(super) fn failed(shared: &Shared, lock: &Lock, why: &std::io::Error) {
+    if let Err(error) = lock.fail() {
+        tracing::error!(%error, "the lock file can't be written");
+    }
+    shared.fail(why);
 }
 
 async fn publish_after_sync(disk: Disk, mut waiting: mpsc::UnboundedReceiver<Batch>) {

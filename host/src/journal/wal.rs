@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::lock::Lock;
 use super::shared::Shared;
+use super::sync;
 use crate::failpoint;
 
 /// The page size of our databases, in bytes.
@@ -102,21 +103,31 @@ impl Checkpointer {
                     self.sync().await;
                 }
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "a checkpoint of the journal failed; trying again later"),
+                Err(error) => failed(&shared, &self.lock, &error),
             }
         }
         let _ = sqlx::Connection::close(self.conn).await;
     }
 
-    /// Syncs what was moved. Where that fails the journal does, for good: SQLite won't move those pages again, and
-    /// Linux takes them for written. The next start moves all that the WAL holds.
+    /// Syncs what was moved.
     async fn sync(&self) {
         let database = self.database.clone();
         let synced = tokio::task::spawn_blocking(move || database.sync_data()).await;
         let Err(error) = synced.unwrap_or_else(|error| Err(std::io::Error::other(error))) else { return };
-        if let Err(error) = self.lock.fail() {
-            tracing::error!(%error, "the lock file can't be written");
-        }
-        self.shared.fail(&error);
+        sync::failed(&self.shared, &self.lock, &error);
     }
+}
+
+/// A checkpoint failed. Where SQLite's own sync did, as where ours does, the journal goes no further.
+pub(super) fn failed(shared: &Shared, lock: &Lock, error: &sqlx::Error) {
+    if is_of_sync(error) {
+        sync::failed(shared, lock, &std::io::Error::other(error.to_string()));
+    } else {
+        tracing::warn!(%error, "a checkpoint of the journal failed; trying again later");
+    }
+}
+
+/// SQLITE_IOERR_FSYNC.
+pub(super) fn is_of_sync(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "1034")
 }

@@ -13,6 +13,7 @@ use super::apply::{self, Visible};
 use super::bound::Bound;
 use super::codec::{Piece, PreparedAppend, PreparedCommit};
 use super::index::{Cursor, Index, StagedKey};
+use super::lock::Lock;
 use super::prune::{self, Prune};
 use super::shared::{Batch, Outcome, Reply, Shared};
 use super::sync::Publisher;
@@ -60,6 +61,7 @@ pub(super) struct Writer {
     /// Since when a cursor waits to be saved.
     pub(super) unsaved: Option<Instant>,
     pub(super) bound: Bound,
+    pub(super) lock: Arc<Lock>,
 }
 
 /// What happened to one command inside a transaction.
@@ -310,7 +312,7 @@ impl Writer {
     /// Writes what waits; with `closing`, marks the stop as clean and answers.
     async fn finish(mut self, closing: Option<Reply>) {
         self.save_cursors().await;
-        let Self { mut conn, shared, publisher, .. } = self;
+        let Self { mut conn, shared, publisher, lock, .. } = self;
         publisher.finish().await;
         if let Err(error) = shared.check() {
             // The last connection moves what the WAL holds when it is closed: after a failed sync it must not.
@@ -325,14 +327,22 @@ impl Writer {
             sqlx::query("UPDATE meta SET value = '1' WHERE name = 'clean'").execute(&mut conn).await?;
             // Syncs the WAL, then the file.
             wal::truncate(&mut conn).await?;
-            Ok::<_, JournalError>(())
+            Ok::<_, sqlx::Error>(())
         };
         let clean = clean.await;
+        let closed = match &clean {
+            Err(error) if wal::is_of_sync(error) => {
+                wal::failed(&shared, &lock, error);
+                // As above.
+                std::mem::forget(conn);
+                Ok(())
+            }
+            _ => sqlx::Connection::close(conn).await,
+        };
         if clean.is_ok() {
             shared.durable.send_replace(shared.head());
         }
-        let closed = sqlx::Connection::close(conn).await.map_err(JournalError::Storage);
-        let _ = reply.send(clean.and(closed).map(|()| Outcome::Done));
+        let _ = reply.send(clean.and(closed).map(|()| Outcome::Done).map_err(JournalError::Storage));
     }
 }
 

@@ -12,6 +12,7 @@ mod begin;
 mod breaker;
 mod builtin;
 mod chain;
+mod column;
 mod commit;
 mod context;
 mod deploy;

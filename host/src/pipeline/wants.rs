@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::column::Column;
 use crate::config::Config;
 use crate::event::{Body, Change, Event, Name, Operation};
 use crate::message::ChannelPattern;
@@ -49,7 +50,15 @@ pub(super) struct Wants {
 /// A plugin that wants only updates which change one of these columns.
 struct Narrowed {
     plugin: Mask,
-    columns: Vec<Box<str>>,
+    columns: Vec<Column>,
+}
+
+impl Narrowed {
+    /// A column that the row doesn't have (the table has none of that name, or it is excluded) may have changed.
+    fn is_touched(&self, change: &Change) -> bool {
+        may_change(change, self.columns.iter().map(|column| &column.name))
+            || !self.columns.iter().all(|column| column.is_of(change))
+    }
 }
 
 const OPERATIONS: usize = 5;
@@ -93,7 +102,8 @@ impl Wants {
             }
         }
         for (table, columns) in &manifest.changed {
-            self.changed.entry(table.clone()).or_default().push(Narrowed { plugin: bit, columns: columns.clone() });
+            let columns = columns.iter().map(|column| Column::new(column)).collect();
+            self.changed.entry(table.clone()).or_default().push(Narrowed { plugin: bit, columns });
         }
         if manifest.snapshot {
             for table in &snapshot {
@@ -129,7 +139,7 @@ impl Wants {
     /// Which plugins an update doesn't concern: it changes none of the columns that they name.
     fn untouched(&self, change: &Change) -> Mask {
         let named = self.changed.get(&change.table).map(Vec::as_slice).unwrap_or_default();
-        named.iter().filter(|named| !may_change(change, &named.columns)).fold(0, |mask, named| mask | named.plugin)
+        named.iter().filter(|named| !named.is_touched(change)).fold(0, |mask, named| mask | named.plugin)
     }
 
     /// Which plugins have already been told of a change by the snapshot that contains it.

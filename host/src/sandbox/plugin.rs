@@ -89,6 +89,15 @@ impl Sandbox {
         let component =
             self.cache.component(&self.engine, wasm, &hash).map_err(|e| not_a_component(format!("{e:#}")))?;
         let exported = contract::inspect(&component, &self.engine, path)?;
+        if exported.role == Role::Enrich && !manifest.changed.is_empty() {
+            return Err(LoadError::Manifest {
+                path: path.with_extension("toml"),
+                setting: "changed".into(),
+                wrong: "events would pass the enricher by, and come to the plugins behind it without what it adds"
+                    .into(),
+                allowed: "of a plugin that routes or aggregates; take it out".into(),
+            });
+        }
         imports::check(&component, &self.engine, &manifest, path)?;
 
         // What the manifest is silent about is not imported, so all can be linked. One line for each capability; each file says what it links and what it keeps.

@@ -205,4 +205,9 @@ fn settings_that_name_another_database_than_the_journal_has_read_are_found() {
     let url = world.postgres.as_ref().unwrap().url(DATABASE);
     let ended = doctor(Some(&url));
     assert!(!ended.log.contains("but the journal in"), "{}", ended.log);
+    // Whoever resets the source leaves nothing that would say from what it was read.
+    let reset = world.run(&["capture", "reset", "gad"]);
+    assert!(reset.status.success(), "{}", reset.log);
+    let ended = doctor(Some(&url));
+    assert!(!ended.log.contains("but the journal in"), "{}", ended.log);
 }

@@ -67,6 +67,9 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
     let is_published = |table: &Table| unpublished::is_or_can_be(published.as_ref(), table);
     // Each has its say, also one that isn't published.
     tables.extend(wanted.into_iter().filter(|table| judge.may_be_watched(table, &mut findings) && is_published(table)));
+    if server.major < 18 {
+        findings.extend(tables.iter().filter_map(|table| unpublished::not_replicated(settings, table)));
+    }
     let blocked = findings.iter().any(|finding| finding.weight == Weight::Blocks);
     if tables.is_empty() && published.is_none() && !blocked {
         findings.push(unpublished::nothing_here(settings, &ours));

@@ -82,8 +82,11 @@ impl Pulse {
                 looked = Some(Instant::now());
             }
             self.silence.asked();
-            let message = sqlx::query("SELECT pg_logical_emit_message(true, $1, $2)").bind(PREFIX).bind(&self.slot);
-            within(self.patience, "a heartbeat", message.execute(&mut *db)).await?;
+            let asked = tokio::time::Instant::now();
+            let message = "SELECT (pg_logical_emit_message(true, $1, $2) - '0/0'::pg_lsn)::int8";
+            let message = sqlx::query_scalar::<_, i64>(message).bind(PREFIX).bind(&self.slot);
+            let lsn = within(self.patience, "a heartbeat", message.fetch_one(&mut *db)).await?;
+            self.silence.beat(lsn.cast_unsigned(), asked);
             tokio::select! {
                 () = tokio::time::sleep(self.every) => {}
                 () = self.now.notified() => {}

@@ -38,12 +38,15 @@ impl Reading {
     /// All that is in its rows beside their values, as the transaction sees it: also the file, since neither the
     /// stream nor a snapshot tells of rows that were written anew into another one; and what the keys of its events are
     /// made of, the primary key and the replica identity. Either may have been another one for a while, and the stream then
-    /// told of rows by other keys: so the primary key's own entry counts, and the transaction that wrote the table's, where
-    /// the replica identity stands (so does a GRANT, say: then the rows are read once more than they need be).
+    /// told of rows by other keys: so the primary key's own entry counts, the transaction that wrote the table's, where
+    /// the kind of the replica identity stands (so does a GRANT, say: then the rows are read once more than they need be),
+    /// and those that wrote the indexes': one index in the place of another changes nothing else.
     pub(super) async fn form(&self, db: &mut PgConnection) -> Result<Box<str>, CaptureError> {
         let sql = "WITH RECURSIVE part (oid) AS (SELECT $1 UNION SELECT i.inhrelid FROM part \
                      JOIN pg_class p ON p.oid = part.oid AND p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = p.oid) \
-                   SELECT (SELECT string_agg(concat_ws('/', c.oid, c.relfilenode, c.xmin), ' ' ORDER BY c.oid) \
+                   SELECT (SELECT string_agg(concat_ws('/', c.oid, c.relfilenode, c.xmin, \
+                             (SELECT string_agg(concat_ws('/', i.indexrelid, i.xmin), ',' ORDER BY i.indexrelid) FROM pg_index i \
+                              WHERE i.indrelid = c.oid AND (i.indisreplident OR i.indisprimary))), ' ' ORDER BY c.oid) \
                            FROM part JOIN pg_class c ON c.oid = part.oid) || ' ' || \
                      coalesce((SELECT oid::text FROM pg_constraint WHERE conrelid = $1 AND contype = 'p'), '') || ' ' || \
                      coalesce((SELECT string_agg(concat_ws('/', attnum, attname, atttypid, atttypmod, attgenerated), ' ' \

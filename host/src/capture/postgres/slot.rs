@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::{PgConnection, Row};
 
 use super::super::error::CaptureError;
+use super::catalog::literal;
 use super::connect::PATIENT;
 use super::silence::within;
 
@@ -84,10 +85,8 @@ pub(crate) async fn create(
             match tokio::time::timeout(Duration::from_secs(5), &mut created).await {
                 Ok(lsn) => break lsn?,
                 Err(_) => {
-                    let oldest = oldest_transaction(watcher);
-                    if let Some(blocker) = within(patience, "the list of transactions", oldest).await? {
-                        say(format!("a replication slot is being made, which waits for {blocker}"));
-                    }
+                    let blocker = within(patience, "the list of transactions", what_is_open(watcher)).await?;
+                    say(format!("a replication slot is being made, which waits for {blocker}"));
                 }
             }
         }
@@ -101,21 +100,37 @@ pub(crate) async fn drop(db: &mut PgConnection, name: &str) -> Result<(), Captur
     Ok(())
 }
 
-/// The transaction that has been open longest, in words.
-pub(crate) async fn oldest_transaction(db: &mut PgConnection) -> Result<Option<String>, CaptureError> {
+/// What a slot that is made waits for, in words: the transaction that has been open longest.
+pub(crate) async fn what_is_open(db: &mut PgConnection) -> Result<String, CaptureError> {
     let row = sqlx::query(
-        "SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), \
-           extract(epoch FROM now() - xact_start)::int8 \
-         FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() \
-         ORDER BY xact_start LIMIT 1",
+        "SELECT * FROM (SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), NULL, xact_start AS since \
+           FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() \
+         UNION ALL SELECT NULL, owner::text, database::text, gid, prepared FROM pg_prepared_xacts) AS open, \
+           LATERAL (SELECT extract(epoch FROM now() - since)::int8) AS age ORDER BY since LIMIT 1",
     )
     .fetch_optional(db)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let (pid, user, application): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    let seconds: Option<i64> = row.try_get(3)?;
-    Ok(Some(format!(
-        "a transaction of {user} ({application}, process {pid}), open for {} s; to end it: SELECT pg_terminate_backend({pid});",
-        seconds.unwrap_or_default()
-    )))
+    let Some(row) = row else {
+        return Ok("a transaction that is open, and that our role does not see: ask as a superuser or a member of \
+                   pg_read_all_stats, SELECT * FROM pg_stat_activity WHERE backend_xid IS NOT NULL;"
+            .into());
+    };
+    let (pid, user, of): (Option<i32>, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let (gid, seconds): (Option<String>, Option<i64>) = (row.try_get(3)?, row.try_get(5)?);
+    let seconds = seconds.unwrap_or_default();
+    Ok(match gid {
+        Some(gid) => {
+            let gid = literal(&gid);
+            format!(
+                "a transaction that {user} prepared as {gid} {seconds} s ago; to end it, in database {of}: ROLLBACK PREPARED {gid}; \
+                 (or COMMIT PREPARED {gid};)"
+            )
+        }
+        None => {
+            let pid = pid.unwrap_or_default();
+            format!(
+                "a transaction of {user} ({of}, process {pid}), open for {seconds} s; to end it: SELECT pg_terminate_backend({pid});"
+            )
+        }
+    })
 }

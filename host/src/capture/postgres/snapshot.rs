@@ -170,9 +170,8 @@ impl Snapshot {
                 match tokio::time::timeout(Duration::from_secs(5), &mut made).await {
                     Ok(rows) => break rows?,
                     Err(_) => {
-                        if let Some(blocker) = slot::oldest_transaction(db).await? {
-                            tracing::warn!(source = %self.settings.name, pipeline = %request.pipeline, "the rows of a snapshot wait for {blocker}");
-                        }
+                        let blocker = slot::what_is_open(db).await?;
+                        tracing::warn!(source = %self.settings.name, pipeline = %request.pipeline, "the rows of a snapshot wait for {blocker}");
                     }
                 }
             }

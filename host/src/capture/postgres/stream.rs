@@ -284,7 +284,8 @@ impl<T: Transport> Session<'_, T> {
             self.acknowledge();
         }
         if self.is_through() {
-            self.source.at(self.transactions.committed_at(), Duration::ZERO);
+            let behind = self.silence.behind(self.transactions.reach(), 2 * self.source.settings.tick.max(FASTEST));
+            self.source.at(self.transactions.committed_at(), behind);
         }
         while let Some(taken) = self.tasks.try_join_next() {
             self.finish(taken.ok().flatten());

@@ -208,7 +208,8 @@ impl Transactions {
         true
     }
 
-    fn reach(&self) -> u64 {
+    /// What was committed before this LSN has come.
+    pub(crate) fn reach(&self) -> u64 {
         self.newest.as_ref().map_or(self.mark.reached, |(_, mark)| mark.reached)
     }
 

@@ -101,6 +101,24 @@ pub(super) fn without_generated(publication: &str) -> Finding {
     Finding { weight: Weight::Table, what, mend: Some(Mend::by(PUBLICATION_OWNER, [sql])) }
 }
 
+/// Before PostgreSQL 18 no publication has generated columns.
+pub(super) fn not_replicated(settings: &SourceSettings, table: &Table) -> Option<Finding> {
+    let excluded = table.excluded(settings);
+    let generated = table.columns.iter().filter(|column| column.generated);
+    let names: Vec<&str> =
+        generated.map(|column| column.name.as_str()).filter(|name| !excluded.iter().any(|e| **e == **name)).collect();
+    let [first, more @ ..] = &*names else { return None };
+    let (columns, do_not) = if more.is_empty() { ("column", "does") } else { ("columns", "do") };
+    let what = format!(
+        "generated {columns} {} of table {} {do_not} not arrive before PostgreSQL 18: no event and no snapshot has {}",
+        names.join(", "),
+        table.shown(),
+        if more.is_empty() { *first } else { "them" }
+    );
+    let mend = "have the plugin compute what it needs, or a trigger write it to an ordinary column; or take PostgreSQL 18; where nobody needs it, name it in `exclude`";
+    Some(Finding { weight: Weight::Advice, what, mend: Some(Mend::words(mend)) })
+}
+
 /// Nothing can be watched here, and nothing of ours is here: nothing is made in what may be the wrong database.
 pub(super) fn nothing_here(settings: &SourceSettings, ours: &Ours) -> Finding {
     let wanted = if settings.tables.is_empty() { "no table" } else { "none of the tables of `tables`" };

@@ -23,6 +23,7 @@ mod refusals;
 mod resets;
 mod resumed;
 mod silence;
+mod standby;
 
 /// Capture over a PostgreSQL.
 type Host = super::host::Host<Postgres>;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Finding;
-use crate::capture::postgres;
+use crate::capture::{forgotten, postgres};
 use crate::config::{Config, SourceSettings};
 use crate::event::Name;
 use crate::journal::{self, SourceState};
@@ -42,7 +42,9 @@ impl Addresses {
             None => "the built-in example".to_owned(),
         };
         let found = format!("its database is {}, says {by}", shown(source, &self.data));
-        let read = self.known.get(&*source.name).map(|state| postgres::is_place(&state.token));
+        // Where the place was forgotten, nothing says what it was read from.
+        let known = self.known.get(&*source.name).filter(|state| forgotten(state).is_none());
+        let read = known.map(|state| postgres::is_place(&state.token));
         match read {
             Some(read) if read != source.is_postgres() => {
                 let (read, url) = if read { ("PostgreSQL", "postgres://…") } else { ("SQLite", "sqlite:PATH") };

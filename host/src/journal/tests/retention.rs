@@ -1,7 +1,9 @@
 //! Retention: by age, by size, and what holds it back.
 
 use super::*;
+use crate::journal::prune::Prune;
 use crate::journal::retention::Pass;
+use crate::journal::writer::Work;
 
 pub(super) async fn with(
     folder: &Path,
@@ -11,16 +13,18 @@ pub(super) async fn with(
     Journal::open(folder, &settings(change), rules).await.unwrap()
 }
 
-fn rule(pattern: &str, keep_for: Option<u64>, keep_bytes: Option<u64>) -> ChannelSettings {
+pub(super) fn rule(pattern: &str, keep_for: Option<u64>, keep_bytes: Option<u64>) -> ChannelSettings {
     let mut rule: ChannelSettings = toml::from_str(&format!("pattern = '{pattern}'")).unwrap();
     rule.keep_for = keep_for.map(Duration::from_secs);
     rule.keep_bytes = keep_bytes;
     rule
 }
 
-/// One pass at a time so many seconds from now.
+/// One pass at a time so many seconds from now. The journal's own passes end: two at once would act on what the other has
+/// changed since.
 pub(super) async fn pass(journal: &Journal, later: u64) {
     let embedded = &journal.embedded;
+    embedded.end_tasks().await;
     let pass = Pass { shared: &embedded.shared, pool: &embedded.pool, commands: &embedded.commands };
     let now = Micros(Micros::now().0 + later * 1_000_000);
     pass.by_size(now, &mut false).await.unwrap();
@@ -104,11 +108,48 @@ async fn a_channel_keeps_as_many_bytes_as_its_rule_says() {
         let messages = vec![message("small:1", &text), message("large", &text)];
         journal.commit(commit(round.checked_sub(1), round, messages)).await.unwrap();
     }
+    // Its rows are in both tables of the index: two of them in their place.
+    journal.embedded.ask(Work::Prune(Prune::Index(2))).await.unwrap();
     pass(&journal, 0).await;
     assert_eq!(pruned(&journal, "small:1", 0).await, Some(14));
     let kept = history(&journal, &["small:1"], 14, 10).await.0;
     assert_eq!(kept.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [15, 17, 19]);
     assert_eq!(history(&journal, &["large"], 0, 20).await.0.len(), 10);
+}
+
+#[tokio::test]
+async fn messages_go_by_age_whichever_table_of_the_index_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = with(folder.path(), &[rule("short", Some(10), None)], |s| s.memory = 1).await;
+    for round in 0..4_u64 {
+        let messages = ["long", "short"].map(|channel| message(channel, &round.to_string()));
+        journal.commit(commit(round.checked_sub(1), round, messages.into())).await.unwrap();
+        if round == 1 {
+            journal.embedded.ask(Work::Prune(Prune::Index(3))).await.unwrap();
+        }
+    }
+    pass(&journal, 50).await;
+    assert_eq!(pruned(&journal, "short", 0).await, Some(8));
+    assert_eq!(history(&journal, &["long"], 0, 9).await.0.len(), 4);
+}
+
+#[tokio::test]
+async fn an_idle_journals_retention_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = [rule("short", Some(10), None), rule("small", None, Some(1 << 20))];
+    let journal = with(folder.path(), &rules, |_| ()).await;
+    journal.append(append(1..=2)).await.unwrap();
+    journal.commit(commit(None, 2, vec![message("short", "s"), message("small", "s")])).await.unwrap();
+    pass(&journal, 0).await;
+    // Of one connection: what others have written since it last looked counts.
+    let mut from_outside = crate::journal::outside::Outside::open(folder.path()).await.unwrap().unwrap().conn;
+    let mut version =
+        async || -> i64 { sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut from_outside).await.unwrap() };
+    let before = version().await;
+    pass(&journal, 1).await;
+    assert_eq!(version().await, before);
+    pass(&journal, 100).await;
+    assert_ne!(version().await, before, "what is too old goes");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use tokio::time::{sleep, timeout};
 
-use super::retention::with;
+use super::retention::{rule, with};
 use super::*;
 
 /// Appends events of so many bytes from a position on until there is no room; the position that found none.
@@ -40,14 +40,16 @@ async fn what_is_small_and_finds_room_does_not_take_the_mark_of_what_is_large_aw
 #[tokio::test]
 async fn retention_makes_room_and_the_mark_goes_though_nobody_writes() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = with(folder.path(), &[], |s| {
+    // A rule of channels, and enough of them that putting their index in order would need room.
+    let journal = with(folder.path(), &[rule("user:*", None, Some(1 << 20))], |s| {
         s.max_bytes = Some(2 << 20);
         s.keep_bytes = 1 << 20;
     })
     .await;
     journal.append(append(1..=1)).await.unwrap();
     // A pipeline that stands still holds everything back.
-    journal.commit(commit(None, 1, vec![message("tasks", "first")])).await.unwrap();
+    let messages = (0..1000).map(|n| message(&format!("user:{n}"), "first")).collect();
+    journal.commit(commit(None, 1, messages)).await.unwrap();
     let position = fill_up(&journal, 2, 20_000).await;
     assert!(journal.no_room().is_some());
     // It passes all.

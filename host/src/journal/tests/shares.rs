@@ -1,5 +1,7 @@
 //! The channels' index is in two tables, and nobody sees it.
 
+use sqlx::Connection as _;
+
 use super::*;
 use crate::journal::check::check;
 use crate::journal::prune::Prune;
@@ -146,19 +148,59 @@ async fn records_go_by_size_with_their_rows_in_both_tables() {
     assert!(check(folder.path()).await.unwrap().unwrap().sound);
 }
 
+/// Commits until so many rows came, a hundred at a time; the most that were recent, and how many are.
+async fn come(journal: &Journal, rows_to_come: u64, after: &mut Option<u64>) -> (i64, i64) {
+    let mut most = 0;
+    for _ in 0..rows_to_come / 100 {
+        let n = after.map_or(0, |after| after + 1);
+        let messages = (0..100).map(|c| message(&format!("user:{}", (n * 37 + c * 11) % 500), "x")).collect();
+        journal.commit(commit(*after, n, messages)).await.unwrap();
+        *after = Some(n);
+        most = most.max(rows(journal).await.1);
+    }
+    (most, rows(journal).await.1)
+}
+
+#[tokio::test]
+async fn a_move_that_fails_takes_nothing_with_it_and_later_ones_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path(), &from_disk(), &[]).await.unwrap();
+    journal.append(append(1..=1)).await.unwrap();
+    let mut outside =
+        sqlx::SqliteConnection::connect(folder.path().join("journal.db").to_str().unwrap()).await.unwrap();
+    let mut after = None;
+    // The move's COMMIT is refused; then its statement, and SQLite rolls back by itself, as where there is no room.
+    for refused in ["INSERT INTO child VALUES (1)", "SELECT RAISE(ROLLBACK, 'no room')"] {
+        let refuse = format!(
+            "CREATE TABLE parent (id INTEGER PRIMARY KEY);
+             CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED);
+             CREATE TRIGGER refused AFTER INSERT ON channel_index BEGIN {refused}; END"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(refuse)).execute(&mut outside).await.unwrap();
+        let placed = rows(&journal).await.0;
+        let (_, recent) = come(&journal, Recent::LIMIT + 200, &mut after).await;
+        assert!(recent >= i64::try_from(Recent::LIMIT).unwrap(), "{refused}: {recent} rows wait");
+        assert_eq!(rows(&journal).await.0, placed, "{refused}");
+        let allow = "DROP TRIGGER refused; DROP TABLE child; DROP TABLE parent";
+        sqlx::raw_sql(allow).execute(&mut outside).await.unwrap();
+        let (_, recent) = come(&journal, 2 * Recent::LIMIT, &mut after).await;
+        assert!(recent <= i64::try_from(Recent::LIMIT).unwrap() + 200, "{refused}: {recent} rows wait");
+    }
+    outside.close().await.unwrap();
+    let all = after.unwrap() + 1;
+    assert_eq!(rows(&journal).await.0 + rows(&journal).await.1, i64::try_from(all).unwrap() * 100);
+    journal.close().await;
+    assert!(check(folder.path()).await.unwrap().unwrap().sound);
+}
+
 #[tokio::test]
 async fn the_writer_moves_rows_by_itself_and_never_has_many_more_than_the_limit() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Journal::open(folder.path(), &from_disk(), &[]).await.unwrap();
     journal.append(append(1..=1)).await.unwrap();
-    let (mut most, each) = (0, 100);
-    for n in 0..120_u64 {
-        let messages = (0..each).map(|c| message(&format!("user:{}", (n * 37 + c * 11) % 500), "x")).collect();
-        journal.commit(commit(n.checked_sub(1), n, messages)).await.unwrap();
-        most = most.max(rows(&journal).await.1);
-    }
+    let (most, _) = come(&journal, 12_000, &mut None).await;
     let (placed, recent) = rows(&journal).await;
-    assert_eq!(u64::try_from(placed + recent).unwrap(), 120 * each);
+    assert_eq!(placed + recent, 12_000);
     let limit = i64::try_from(Recent::LIMIT).unwrap();
     assert!(placed > 0 && most > limit / 2 && most <= limit + 200, "at most {most} rows waited, {placed} moved");
     assert!(check(folder.path()).await.unwrap().unwrap().sound);

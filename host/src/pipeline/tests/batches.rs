@@ -7,7 +7,7 @@ use super::super::batch::{Batch, Next, Size, View, cut};
 use super::super::meta::Contained;
 use super::super::wants::Wants;
 use super::{change, ledger, wants, wants_changed};
-use crate::event::{Body, Event, Name, Number, Operation, Position};
+use crate::event::{Body, Event, Missing, Name, Number, Operation, Position};
 use crate::journal::{Append, Control, Record, RecordBody, SnapshotPart};
 
 fn record(events: Vec<Event>) -> Arc<Record> {
@@ -298,7 +298,7 @@ fn updates_that_change_no_named_column_are_not_wanted() {
         &[("accounts", &["balance", "owner"])],
     );
     let wanted = |table: &str, operation: Operation, changed: &[&str], known: bool| {
-        let mut event = change(1, table, operation, "1", "{}");
+        let mut event = change(1, table, operation, "1", r#"{"balance":1,"owner":2,"note":"n"}"#);
         if let Body::Change(change) = &mut event.body {
             change.changed = changed.iter().map(|column| Box::from(*column)).collect();
             change.before = change.before.take().filter(|_| known);
@@ -311,4 +311,22 @@ fn updates_that_change_no_named_column_are_not_wanted() {
     assert!(wanted("accounts", Update, &[], false), "nobody knows what changed");
     assert!(wanted("accounts", Insert, &[], false) && wanted("accounts", Delete, &[], true));
     assert!(wanted("cards", Update, &["note"], true), "the other table's columns");
+}
+
+#[test]
+fn updates_are_wanted_whose_row_lacks_a_column_that_the_plugin_names() {
+    let wants = wants_changed(&[("accounts", &[Operation::Update])], &[("accounts", &["balance", "owner"])]);
+    let wanted = |row: &str, left_out: Option<&str>| {
+        let mut event = change(1, "accounts", Operation::Update, "1", row);
+        if let Body::Change(change) = &mut event.body {
+            change.changed = vec!["note".into()];
+            change.missing =
+                left_out.map(|column| Missing { column: column.into(), bytes: 1 << 20 }).into_iter().collect();
+        }
+        wants.mask(&event) == 1
+    };
+    assert!(!wanted(r#"{"balance":1,"owner":2,"note":"n"}"#, None));
+    assert!(wanted(r#"{"balance":1,"note":"n"}"#, None), "nobody knows whether it changed");
+    assert!(wanted(r#"{"note":{"balance":1,"owner":2}}"#, None), "another thing of that name");
+    assert!(!wanted(r#"{"balance":1,"note":"n"}"#, Some("owner")), "too large, and known not to have changed");
 }

@@ -126,6 +126,16 @@ fn the_version_tells_apart_components_of_the_same_number() {
 }
 
 #[test]
+fn an_enricher_sees_all_updates_and_is_refused_where_it_wants_only_some() {
+    let bench = Bench::new();
+    let wasm = std::fs::read(built().join("enricher.wasm")).unwrap();
+    let manifest = "name = 'p'\nversion = '1'\nevents = { t = ['update'] }\n";
+    bench.load("p", &wasm, manifest).unwrap();
+    let error = bench.load("p", &wasm, &format!("{manifest}[changed]\nt = ['c']\n")).unwrap_err().to_string();
+    assert!(error.contains("p.toml: changed: events would pass the enricher by"), "{error}");
+}
+
+#[test]
 fn what_a_component_uses_its_manifest_has_to_ask_for() {
     let bench = Bench::new();
     let wasm = std::fs::read(built().join("hostile.wasm")).unwrap();

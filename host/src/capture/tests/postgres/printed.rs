@@ -4,6 +4,7 @@
 use super::advice::is_mended;
 use super::refusals::{finding, run};
 use super::*;
+use crate::capture::postgres::Weight;
 
 /// From this version on.
 fn is_at_least_18(host: &Host) -> bool {
@@ -96,4 +97,21 @@ async fn of_postgres_18s_virtual_columns_nothing_is_printed_that_would_stop_the_
     run(&host, &finding(&host, "table t: ").await);
     is_mended(&host, "table t: ").await;
     host.sql("update t set v = 'c'");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_postgres_18_it_is_said_which_generated_columns_do_not_arrive() {
+    let mut host = Host::over(Postgres::start(), "").await;
+    if is_at_least_18(&host) {
+        return;
+    }
+    let columns = "g int generated always as (v + 1) stored, h int generated always as (v + 2) stored";
+    host.sql(&format!("create table t (id bigint primary key, v int, {columns})"));
+    host.sql("alter table t replica identity full");
+    let found = finding(&host, "generated columns g, h of table t do not arrive before PostgreSQL 18").await;
+    assert!(found.weight == Weight::Advice && found.to_string().contains("a trigger"), "{found}");
+    host.settings[0].exclude = [("t".into(), vec!["h".into()])].into();
+    finding(&host, "generated column g of table t does not arrive before PostgreSQL 18").await;
+    host.settings[0].exclude = [("t".into(), vec!["g".into(), "h".into()])].into();
+    is_mended(&host, "of table t").await;
 }

@@ -55,3 +55,15 @@ async fn what_was_made_is_taken_out_and_the_status_shows_it() {
     host.start().await;
     assert_eq!(host.gaps().await.len(), 1, "{:?}", host.gaps().await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_prepared_and_holds_the_slot_up_is_named_with_what_ends_it() {
+    let mut host = Host::over(Postgres::with(&["max_prepared_transactions=1"]), "").await;
+    host.sql(&format!("{TABLE}; create table other (id int primary key); alter table other replica identity full"));
+    host.sql("begin; insert into other values (1); prepare transaction 'it''s held'");
+    host.begin();
+    let reason = host.failed("ROLLBACK PREPARED 'it''s held';").await;
+    assert!(reason.contains("that relevo prepared as 'it''s held'") && reason.contains("in database gad"), "{reason}");
+    host.sql("rollback prepared 'it''s held'");
+    host.health(|health| health.state == SourceState::Running).await;
+}

@@ -58,13 +58,14 @@ async fn a_snapshot_begins_anew_where_the_server_does_not_know_a_key_any_more() 
 }
 
 /// Rows of a table that were told of by other keys for a while, and are told of by the former ones again.
-async fn begins_anew_after_other_keys(meanwhile: &str) {
+async fn begins_anew_after_other_keys(identity: &str, meanwhile: &str) {
     let mut host = Host::new(&format!(
         "{TABLES}
          create table x (id bigint, other bigint not null unique, v text, constraint x_pkey primary key (id));
          alter table x replica identity full; insert into x select n, n + 10, 'a' from generate_series(1, 50) as n"
     ))
     .await;
+    host.sql(&format!("alter table x replica identity {identity}"));
     host.sql(&fill());
     assert!(is_exact_after(&mut host, "x", "update x set v = 'b' where id = 5").await);
     assert!(!is_exact_after(&mut host, "x", meanwhile).await);
@@ -75,7 +76,14 @@ async fn begins_anew_after_other_keys(meanwhile: &str) {
 async fn a_snapshot_begins_anew_where_the_replica_identity_was_an_index_for_a_while() {
     let meanwhile = "alter table x replica identity using index x_other_key; update x set v = 'c' where id = 5;
                      alter table x replica identity full";
-    begins_anew_after_other_keys(meanwhile).await;
+    begins_anew_after_other_keys("full", meanwhile).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_begins_anew_where_the_replica_identity_was_another_index_for_a_while() {
+    let meanwhile = "alter table x replica identity using index x_other_key; update x set v = 'c' where id = 5;
+                     alter table x replica identity using index x_pkey";
+    begins_anew_after_other_keys("using index x_pkey", meanwhile).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +91,7 @@ async fn a_snapshot_begins_anew_where_the_primary_key_was_another_one_for_a_whil
     let meanwhile = "alter table x drop constraint x_pkey, add constraint x_pkey primary key (other);
                      update x set v = 'd' where id = 5;
                      alter table x drop constraint x_pkey, add constraint x_pkey primary key (id)";
-    begins_anew_after_other_keys(meanwhile).await;
+    begins_anew_after_other_keys("full", meanwhile).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
