@@ -204,7 +204,7 @@ impl Capture {
             let run = source::run(source, wished, shutdown.clone());
             tasks.spawn(async move {
                 if let Err(error) = thread::run("capture", run).await {
-                    let reason = format!("no thread for the source: {error}");
+                    let reason = format!("the source's thread: {error}; restart the server");
                     tracing::error!(source = %state.borrow().name, reason);
                     state.send_modify(|health| health.state = SourceState::Failed { reason: reason.into() });
                 }

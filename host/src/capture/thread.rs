@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 /// Runs it to its end on a new thread. Dropped before, it ends it where it stands, and returns when the thread is gone.
 ///
 /// # Errors
-/// If the system gives no thread, or no runtime.
+/// If the system gives no thread, or no runtime, or the work panics.
 pub(super) async fn run(name: &str, work: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (wanted, unwanted) = oneshot::channel::<()>();
@@ -22,10 +22,10 @@ pub(super) async fn run(name: &str, work: impl Future<Output = ()> + Send + 'sta
         drop(runtime);
         drop(done);
     })?;
-    let _running = Running { wanted: Some(wanted), thread: Some(thread) };
+    let mut running = Running { wanted: Some(wanted), thread: Some(thread) };
     // Nothing is ever sent: it is over when the other end is gone.
     let _ = ended.await;
-    Ok(())
+    if running.end() { Ok(()) } else { Err(std::io::Error::other("it ended by an error of its own")) }
 }
 
 struct Running {
@@ -33,13 +33,43 @@ struct Running {
     thread: Option<JoinHandle<()>>,
 }
 
+impl Running {
+    /// False: it panicked.
+    fn end(&mut self) -> bool {
+        drop(self.wanted.take());
+        self.thread.take().is_none_or(|thread| thread.join().is_ok())
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.wanted.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the capture of a source ended by an error of its own; restart the server");
-        }
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn work_that_is_dropped_ends_where_it_stands() {
+        let (held, gone) = oneshot::channel::<()>();
+        let (begun, began) = oneshot::channel();
+        let work = async move {
+            let _held = held;
+            let _ = begun.send(std::thread::current().id());
+            std::future::pending::<()>().await;
+        };
+        let running = tokio::spawn(super::run("work", work));
+        assert_ne!(began.await.unwrap(), std::thread::current().id(), "a thread of its own");
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+        assert!(gone.await.is_err(), "nothing of it is left");
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_is_an_error() {
+        super::run("work", async {}).await.unwrap();
+        super::run("work", async { panic!("as it must") }).await.unwrap_err();
     }
 }
