@@ -11,6 +11,7 @@ pub mod client;
 pub mod clock;
 pub mod follower;
 pub mod frame;
+pub mod holes;
 pub mod network;
 pub mod old;
 pub mod oracle;

@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
 
 /// A port that leads to a server's socket.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ enum Way {
     Open,
     /// Nothing is carried, and nobody closes anything.
     Silent,
+    /// Replication that is begun now is carried up to its beginning; everything else is carried.
+    Hushed,
     Cut,
 }
 
@@ -37,7 +41,12 @@ struct State {
     /// Both ends of each connection.
     ends: Vec<(TcpStream, UnixStream)>,
     carried: u64,
+    /// When a connection was wanted while it was cut.
+    refused: Vec<Instant>,
 }
+
+/// By which a client begins the replication on its connection.
+const REPLICATION: &[u8] = b"START_REPLICATION";
 
 impl Network {
     pub fn to(socket: PathBuf) -> Self {
@@ -75,6 +84,16 @@ impl Network {
         self.be(Way::Silent);
     }
 
+    /// From now on a stream of replication begins, and then nothing more of it comes.
+    pub fn hush_streams(&self) {
+        self.be(Way::Hushed);
+    }
+
+    /// When connections were refused since it was made, as it was cut.
+    pub fn refused(&self) -> Vec<Instant> {
+        self.shared.state.lock().expect("the network's lock").refused.clone()
+    }
+
     pub fn mend(&self) {
         self.be(Way::Open);
     }
@@ -96,6 +115,8 @@ impl Shared {
     fn carry(self: &Arc<Self>, client: TcpStream, socket: &PathBuf) {
         let mut state = self.state.lock().expect("the network's lock");
         if state.way == Way::Cut {
+            state.refused.push(Instant::now());
+            self.changed.notify_all();
             return;
         }
         let Ok(server) = UnixStream::connect(socket) else { return };
@@ -106,17 +127,31 @@ impl Shared {
         let silences = state.silences;
         drop(state);
         let (forth, other) = (Arc::clone(self), Arc::clone(self));
+        let hushed = Arc::new(AtomicBool::new(false));
+        let is_hushed = Arc::clone(&hushed);
         std::thread::spawn(move || {
-            forth.copy(silences, client, &back);
+            forth.copy(silences, client, &back, |way, bytes| {
+                if way == Way::Hushed && bytes.windows(REPLICATION.len()).any(|part| part == REPLICATION) {
+                    hushed.store(true, Ordering::Release);
+                }
+                bytes.len()
+            });
             let _ = back.shutdown(Shutdown::Both);
         });
         std::thread::spawn(move || {
-            other.copy(silences, server, &out);
+            let mut begun = false;
+            other.copy(silences, server, &out, |_, bytes| match is_hushed.load(Ordering::Acquire) {
+                false => bytes.len(),
+                true if std::mem::replace(&mut begun, true) => 0,
+                // The first message after it is wanted says that it begins: a letter, and the length of the rest.
+                true => bytes.len().min(1 + u32::from_be_bytes(bytes[1..5].try_into().expect("a length")) as usize),
+            });
             let _ = out.shutdown(Shutdown::Both);
         });
     }
 
-    fn copy(&self, silences: u64, mut from: impl Read, mut to: impl Write) {
+    /// `much`: how much of the bytes that come goes on.
+    fn copy(&self, silences: u64, mut from: impl Read, mut to: impl Write, mut much: impl FnMut(Way, &[u8]) -> usize) {
         let mut bytes = vec![0; 64 << 10];
         loop {
             let Ok(n @ 1..) = from.read(&mut bytes) else { return };
@@ -124,6 +159,7 @@ impl Shared {
             while state.way == Way::Silent || state.silences > silences {
                 state = self.changed.wait(state).expect("the network's lock");
             }
+            let n = much(state.way, &bytes[..n]);
             state.carried += n as u64;
             drop(state);
             if to.write_all(&bytes[..n]).is_err() {

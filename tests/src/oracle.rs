@@ -1,7 +1,9 @@
 //! What clients must get, worked out from the writers' own log by a second, plain reading of the
 //! rules: it shares no code with the plugins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Add;
 
 use crate::frame::Frame;
 use crate::workload::{Logged, Op};
@@ -10,7 +12,7 @@ use crate::workload::{Logged, Op};
 const USER_OF_EFECTIVO: [(u64, u64); 2] = [(1, 2), (2, 3)];
 
 /// One message, as far as it follows from the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Expected {
     pub channel: String,
     pub event_type: String,
@@ -131,21 +133,96 @@ pub fn seen(frame: &Frame) -> Expected {
     }
 }
 
-/// Compares two sequences and shows where they part.
+/// How what came differs from what was committed, counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    pub lost: usize,
+    /// Those that came again.
+    pub doubled: usize,
+    /// Those that came behind one that was committed later.
+    pub reordered: usize,
+    /// Those that were never committed.
+    pub strange: usize,
+}
+
+impl Tally {
+    /// Of one sequence, in which each message is another one.
+    pub fn of(seen: &[Expected], expected: &[Expected]) -> Self {
+        let places: BTreeMap<&Expected, usize> = expected.iter().zip(0..).collect();
+        let (mut tally, mut came, mut newest) = (Self::default(), BTreeSet::new(), 0);
+        for message in seen {
+            match places.get(message) {
+                None => tally.strange += 1,
+                Some(place) if !came.insert(place) => tally.doubled += 1,
+                Some(place) => {
+                    tally.reordered += usize::from(*place < newest);
+                    newest = newest.max(*place);
+                }
+            }
+        }
+        tally.lost = expected.len() - came.len();
+        tally
+    }
+}
+
+impl Add for Tally {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            lost: self.lost + other.lost,
+            doubled: self.doubled + other.doubled,
+            reordered: self.reordered + other.reordered,
+            strange: self.strange + other.strange,
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lost, doubled, reordered, strange } = self;
+        write!(f, "lost {lost}, doubled {doubled}, reordered {reordered}, never committed {strange}")
+    }
+}
+
+/// Compares two sequences and shows where they part. What it counted, for the test's report.
 ///
 /// # Panics
 /// If they differ.
-pub fn assert_same(what: &str, seen: &[Expected], expected: &[Expected]) {
+pub fn assert_same(what: &str, seen: &[Expected], expected: &[Expected]) -> Tally {
+    let tally = Tally::of(seen, expected);
     let at = seen.iter().zip(expected).position(|(a, b)| a != b).unwrap_or(seen.len().min(expected.len()));
     if at == seen.len() && at == expected.len() {
-        return;
+        return tally;
     }
     let around = |all: &[Expected]| format!("{:#?}", &all[at.saturating_sub(2)..(at + 4).min(all.len())]);
     panic!(
-        "{what}: {} messages instead of {}; they part at {at}.\nseen: {}\nexpected: {}",
+        "{what}: {} messages instead of {}: {tally}; they part at {at}.\nseen: {}\nexpected: {}",
         seen.len(),
         expected.len(),
         around(seen),
         around(expected)
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_doubled_out_of_order_or_strange_is_counted() {
+        let message = |n: u64| Expected {
+            channel: "tasks".into(),
+            event_type: "task_updated".into(),
+            task: 100,
+            title: format!("n {n}"),
+            status: None,
+        };
+        let of = |numbers: &[u64]| numbers.iter().copied().map(message).collect::<Vec<_>>();
+        let all = of(&[1, 2, 3, 4, 5]);
+        assert_eq!(assert_same("all", &all, &all), Tally::default());
+        let counted = Tally::of(&of(&[1, 3, 2, 3, 9, 9, 5]), &all);
+        assert_eq!(counted, Tally { lost: 1, doubled: 1, reordered: 1, strange: 2 });
+        assert_eq!(counted.to_string(), "lost 1, doubled 1, reordered 1, never committed 2");
+    }
 }

@@ -60,12 +60,16 @@ const GROUPS: [(&str, &str); 2] = [
 pub fn counted(world: &World) -> BTreeMap<String, Value> {
     let counts = COUNTS.iter().map(|(name, sql)| ((*name).to_owned(), json!(world.count(sql))));
     let groups = GROUPS.iter().map(|(name, sql)| {
-        let json = match world.postgres {
+        let mut json = match world.postgres {
             None => world.sql(sql),
             Some(_) => world.sql(
                 &sql.replace("json_object(", "json_build_object(").replace("json_group_object", "json_object_agg"),
             ),
         };
+        // PostgreSQL's of no rows.
+        if json.is_empty() {
+            "{}".clone_into(&mut json);
+        }
         ((*name).to_owned(), serde_json::from_str(&json).expect("JSON from the database"))
     });
     counts.chain(groups).collect()

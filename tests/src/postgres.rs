@@ -8,6 +8,18 @@ use scratch_postgres::{Cluster, Psql};
 pub use scratch_postgres::{DATABASE, Stop};
 use tempfile::TempDir;
 
+/// A role that shows a certificate where others say a password.
+pub const HOLDER: &str = "holder";
+
+/// Files of a server with TLS.
+#[derive(Debug)]
+pub struct Certificates {
+    /// Of the authority that signed.
+    pub root: PathBuf,
+    /// What [`HOLDER`] shows, and the key to it.
+    pub holder: (PathBuf, PathBuf),
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Postgres {
@@ -39,9 +51,9 @@ impl Postgres {
         self.cluster.down(how).unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Starts it anew with TLS, a certificate for 127.0.0.1 (made by `openssl`), and passwords over TCP.
-    /// Returns the port and the file of the authority that signed.
-    pub fn serve_tls(&mut self) -> (u16, PathBuf) {
+    /// Starts it anew with TLS, a certificate for 127.0.0.1 (made by `openssl`), and passwords over TCP; the role
+    /// [`HOLDER`] comes with a certificate instead. Returns the port and the files.
+    pub fn serve_tls(&mut self) -> (u16, Certificates) {
         self.down(Stop::Immediate);
         // Free now, and nobody else's in the next moment.
         let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
@@ -53,20 +65,29 @@ impl Postgres {
         self.openssl(
             "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem",
         );
+        self.openssl(&format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={HOLDER} -keyout holder.key -out request.pem"
+        ));
+        self.openssl(
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out holder.pem",
+        );
         self.cluster.give_away(&key).expect("root may give a file away");
         let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&key, own).expect("the key is ours");
-        let rules = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+        let rules = format!(
+            "local all all trust\nhostssl all {HOLDER} 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n"
+        );
         std::fs::write(self.cluster.data().join("pg_hba.conf"), rules).expect("the rules can be written");
         let more = [
             "listen_addresses=127.0.0.1".to_owned(),
             "ssl=on".to_owned(),
             format!("ssl_cert_file={}", certificate.display()),
             format!("ssl_key_file={}", key.display()),
+            format!("ssl_ca_file={}", root.display()),
         ];
         self.cluster.set(more, port);
         self.up();
-        (port, root)
+        (port, Certificates { root, holder: (self.file("holder.pem"), self.file("holder.key")) })
     }
 
     fn openssl(&self, arguments: &str) {

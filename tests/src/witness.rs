@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::client::{Connect, assert_rising_without_doubles};
 use crate::follower::Follower;
 use crate::frame::Frame;
-use crate::oracle::{Expected, assert_same, expected, seen};
+use crate::holes::assert_one_for_each_gap;
+use crate::oracle::{Expected, Tally, assert_same, expected, seen};
 use crate::panel;
 use crate::postgres::Postgres;
 use crate::random::Random;
@@ -15,6 +16,9 @@ use crate::server::Server;
 use crate::steady::{PREPARE, SteadyWriter, committed};
 use crate::wait::SOON;
 use crate::world::World;
+
+/// User 2 is efectivo 1: assignments come over a channel that the session joined by itself.
+const CHANNELS: [&str; 2] = ["tasks", "user:2"];
 
 /// A backlog of all rounds on a busy machine.
 const CATCH_UP: Duration = Duration::from_secs(120);
@@ -41,7 +45,6 @@ impl Witness {
     pub fn of(name: &'static str, world: &World, server: &Server) -> Self {
         let mut random = Random::from_environment(name);
         world.sql(PREPARE);
-        // User 2 is efectivo 1: assignments come over a channel that the session joined by itself.
         let follower = Follower::start(Connect::by("2", "LEVEL_1").to("tasks"));
         follower.server_is_at(server.address);
         follower.wait_connected(1, SOON);
@@ -64,6 +67,13 @@ impl Witness {
         println!("{}: {what}; {} messages", self.name, self.follower.count("tasks"));
     }
 
+    /// All frames up to a last change of its own: what would come twice comes before that.
+    fn until_the_end(follower: &Follower, world: &World) -> Vec<Frame> {
+        world.sql("insert into tareas (id, uuid, codigo, titulo, tipo, prioridad, estado, creado_por_usuario_id, efectivos_asignados, created_at, updated_at) values (9999, 'w', 'W', 'the end', 'PATRULLAJE', 'LOW', 'PAUSED', 1, '[]', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z')");
+        follower.wait_for("the end", CATCH_UP, is_end);
+        follower.frames().into_iter().filter(|frame| !is_end(frame)).collect()
+    }
+
     /// Compares: everything that was committed has come, once, in order, and nothing else.
     ///
     /// # Panics
@@ -73,20 +83,18 @@ impl Witness {
         let all = expected(&log);
         let of = |channel: &str| -> Vec<Expected> { all.iter().filter(|e| e.channel == channel).cloned().collect() };
         self.follower.wait_messages("tasks", of("tasks").len(), CATCH_UP);
-        // What would come twice comes before this.
-        world.sql("insert into tareas (id, uuid, codigo, titulo, tipo, prioridad, estado, creado_por_usuario_id, efectivos_asignados, created_at, updated_at) values (9999, 'w', 'W', 'the end', 'PATRULLAJE', 'LOW', 'PAUSED', 1, '[]', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z')");
-        self.follower.wait_for("the end", CATCH_UP, is_end);
-        let frames: Vec<Frame> = self.follower.frames().into_iter().filter(|frame| !is_end(frame)).collect();
-        for channel in ["tasks", "user:2"] {
+        let frames = Self::until_the_end(&self.follower, world);
+        let mut tally = Tally::default();
+        for channel in CHANNELS {
             let got: Vec<Expected> = frames.iter().filter(|f| f.is_of(channel)).map(seen).collect();
-            assert_same(channel, &got, &of(channel));
+            tally = tally + assert_same(channel, &got, &of(channel));
         }
         assert_rising_without_doubles(&frames);
         let gaps = frames.iter().filter(|f| f.kind() == "gap").count();
         assert_eq!(gaps, 0, "nothing was lost, so there is no gap");
         panel::assert_equals_a_count(world, server);
         println!(
-            "{}: {} faults, {} changes, {} messages: lost 0, doubled 0, reordered 0; {} connections",
+            "{}: {} faults, {} changes, {} messages: {tally}; {} connections",
             self.name,
             self.faults,
             log.len(),
@@ -95,34 +103,32 @@ impl Witness {
         );
     }
 
-    /// Compares where the database lost what was committed meanwhile: each fault was told as one gap, what has
-    /// come was committed, and came once and in order; and what the database holds now is what is shown.
+    /// Compares where the database lost what was committed meanwhile: each fault was told as one gap; all that was
+    /// committed has come once and in order, but for one run for each gap; and what the database holds now is what is
+    /// shown.
     ///
     /// # Panics
     /// If it is otherwise.
     pub fn judge_after_gaps(self, world: &World, server: &Server) {
         let log = committed(database(world), self.writers);
-        world.sql("insert into tareas (id, uuid, codigo, titulo, tipo, prioridad, estado, creado_por_usuario_id, efectivos_asignados, created_at, updated_at) values (9999, 'w', 'W', 'the end', 'PATRULLAJE', 'LOW', 'PAUSED', 1, '[]', '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z')");
-        self.follower.wait_for("the end", CATCH_UP, is_end);
-        let frames: Vec<Frame> = self.follower.frames().into_iter().filter(|frame| !is_end(frame)).collect();
+        let frames = Self::until_the_end(&self.follower, world);
         assert_rising_without_doubles(&frames);
-        let all: Vec<Expected> = expected(&log).into_iter().filter(|e| e.channel == "tasks").collect();
-        let got: Vec<Expected> = frames.iter().filter(|f| f.is_of("tasks")).map(seen).collect();
-        // Each one is found among those that come after the one before: none is doubled, or in another place.
-        let mut rest = all.iter();
-        for message in &got {
-            assert!(rest.any(|e| e == message), "doubled, in the wrong place, or never committed: {message:?}");
-        }
+        let of_them = |channel: &str| CHANNELS.contains(&channel);
+        let all: Vec<Expected> = expected(&log).into_iter().filter(|e| of_them(&e.channel)).collect();
+        let holes = assert_one_for_each_gap(&frames, &CHANNELS, &all);
+        let got: Vec<Expected> = frames.iter().filter(|f| f.is_message() && of_them(f.channel())).map(seen).collect();
         let gaps = frames.iter().filter(|f| f.kind() == "gap").count();
         assert_eq!(gaps, self.faults, "each fault is one gap");
         panel::assert_equals_a_count(world, server);
         println!(
-            "{}: {} faults, each one gap; {} changes, {} of {} messages; doubled 0, reordered 0, and what is shown is what is there",
+            "{}: {} faults, {gaps} gaps, {} changes, {} of {} messages: {}, all of them in {} holes; what is shown is what is there",
             self.name,
             self.faults,
             log.len(),
             got.len(),
-            all.len()
+            all.len(),
+            Tally::of(&got, &all),
+            holes.len()
         );
     }
 }

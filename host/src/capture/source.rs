@@ -102,9 +102,15 @@ impl Source {
     }
 }
 
+/// Before the next try after an error, doubled for each one in a row.
+const FIRST: Duration = Duration::from_millis(50);
+
+fn longer(wait: Duration, at_most: Duration) -> Duration {
+    (wait * 2).min(at_most)
+}
+
 /// Delivers a source's changes until told to stop, opening its database anew when that helps.
 pub(crate) async fn run(source: Source, mut wishes: Wishes, mut shutdown: watch::Receiver<bool>) {
-    const FIRST: Duration = Duration::from_millis(50);
     let mut wait = FIRST;
     while !*shutdown.borrow() {
         let opened = std::time::Instant::now();
@@ -140,7 +146,7 @@ pub(crate) async fn run(source: Source, mut wishes: Wishes, mut shutdown: watch:
                     tracing::error!(source = %source.settings.name, "{reason}");
                 }
                 source.say(failed);
-                wait = (wait * 2).min(at_most);
+                wait = longer(wait, at_most);
                 Some(wait)
             }
             Remedy::Stop => {
@@ -172,5 +178,17 @@ async fn session(source: &Source, shutdown: &mut watch::Receiver<bool>) -> Resul
         postgres::session(source, shutdown).await
     } else {
         sqlite::session(source, shutdown).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let pauses = std::iter::successors(Some(FIRST), |wait| Some(longer(*wait, Duration::from_secs(1))));
+        let pauses: Vec<u128> = pauses.take(7).map(|pause| pause.as_millis()).collect();
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
     }
 }

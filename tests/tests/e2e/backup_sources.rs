@@ -4,7 +4,8 @@ use relevo_tests::cli::sqlite3;
 use relevo_tests::client::{Client, Connect, assert_rising_without_doubles};
 use relevo_tests::follower::Follower;
 use relevo_tests::frame::{Frame, Place};
-use relevo_tests::oracle::{Expected, assert_same, expected, seen};
+use relevo_tests::holes::assert_one_for_each_gap;
+use relevo_tests::oracle::{Expected, Tally, assert_same, expected, seen};
 use relevo_tests::panel;
 use relevo_tests::random::Random;
 use relevo_tests::server::Server;
@@ -106,20 +107,18 @@ fn what_the_source_no_longer_has_is_one_gap_and_every_other_change_is_there_once
     let messages: Vec<Expected> = frames.iter().filter(|f| f.is_of("tasks")).map(seen).collect();
     let before = frames.iter().take_while(|f| f.kind() != "gap").count();
     assert_eq!(gaps, 1, "the database is one place behind, so there is one gap");
-    assert!(messages.len() <= all.len(), "{} messages of {}", messages.len(), all.len());
-    // One hole, told before its place: what the backup had read and not yet made messages of comes behind the gap.
-    let hole = messages.iter().zip(&all).take_while(|(got, wanted)| got == wanted).count();
-    let after = messages.len() - hole;
-    assert_same("behind the hole", &messages[hole..], &all[all.len() - after..]);
-    assert!(before <= hole, "the hole is at {hole}, the gap at {before}");
-    assert!(after >= all.len() - first, "changes after the restore are missing: {after} of {}", all.len() - first);
+    // What the backup had read and not yet made messages of comes behind the gap.
+    let holes = assert_one_for_each_gap(&frames, &["tasks"], &all);
+    let before_the_restore = holes.iter().all(|hole| hole.at + hole.lost <= first);
+    assert!(before_the_restore, "changes after the restore are missing: {holes:?}, {first} before it");
     panel::assert_equals_a_count(&world, &server);
     println!(
-        "backup: {} bytes, {meanwhile} changes while it was taken; {} changes, {} of {} messages, {gaps} gaps; before the gap {before}",
+        "backup: {} bytes, {meanwhile} changes while it was taken; {} changes, {} of {} messages, {gaps} gaps: {}; before the gap {before}",
         said["bytes"],
         log.len(),
         messages.len(),
-        all.len()
+        all.len(),
+        Tally::of(&messages, &all)
     );
 }
 
@@ -146,9 +145,9 @@ fn what_the_source_still_has_is_captured_again_under_the_new_epoch_without_a_gap
     let messages: Vec<Expected> = frames.iter().filter(|f| f.is_of("tasks")).map(seen).collect();
     let (there, again): (Vec<_>, Vec<_>) = messages.into_iter().partition(|e| e.title != "the last one");
     assert_eq!(again.len(), 1);
-    assert_same("all of it", &there, &tasks_of(&log));
+    let tally = assert_same("all of it", &there, &tasks_of(&log));
     panel::assert_equals_a_count(&world, &server);
-    println!("backup: {first} messages before it, {} after it: lost 0, doubled 0", there.len() - first);
+    println!("backup: {first} messages before it, {} after it: {tally}", there.len() - first);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The clock is put back by a day, over a restart and while the server runs: events and messages go on in order,
+//! The clock is put back by a day, over a restart and while the server runs, over each kind of database: events and messages go on in order,
 //! nothing is lost, taken early or doubled, and nobody is sent away.
 
 use std::time::{Duration, Instant};
@@ -7,12 +7,13 @@ use relevo_tests::client::{Client, Connect, assert_rising_without_doubles};
 use relevo_tests::clock::Clock;
 use relevo_tests::follower::Follower;
 use relevo_tests::frame::Frame;
-use relevo_tests::oracle::{Expected, assert_same, expected, seen};
+use relevo_tests::oracle::{Expected, Tally, assert_same, expected, seen};
 use relevo_tests::panel;
+use relevo_tests::postgres::Postgres;
 use relevo_tests::random::Random;
 use relevo_tests::server::Server;
 use relevo_tests::wait::{SOON, until};
-use relevo_tests::workload::{CliWriter, Logged, PREPARE, in_order, transactions};
+use relevo_tests::workload::{CliWriter, Logged, PREPARE, in_order, postgres_transaction, transactions};
 use relevo_tests::world::World;
 
 /// Of each part.
@@ -20,7 +21,34 @@ const CHANGES: usize = 150;
 
 #[test]
 fn a_clock_that_is_a_day_back_after_a_restart_changes_nothing() {
-    let mut story = Story::of("clock set back over a restart");
+    over_restarts("clock set back over a restart", World::configured(settings));
+}
+
+#[test]
+fn nor_does_it_over_postgres() {
+    over_restarts("clock set back over a restart, PostgreSQL", World::over(Postgres::start(), settings));
+}
+
+#[test]
+fn a_clock_that_jumps_back_while_the_server_runs_changes_nothing() {
+    while_it_runs("clock set back under a running server", World::configured(settings));
+}
+
+#[test]
+fn nor_does_that_over_postgres() {
+    while_it_runs("clock set back under a running server, PostgreSQL", World::over(Postgres::start(), settings));
+}
+
+/// Retention looks each second, for the sake of a channel that nobody uses.
+fn settings(world: World) -> World {
+    world
+        .channel("pattern = \"brief\"\nread = [\"*\"]\nkeep_for = \"1s\"")
+        .channel("pattern = \"tasks\"\nread = [\"*\"]\nkeep_for = \"1h\"")
+        .set("journal.keep_for = \"1h\"")
+}
+
+fn over_restarts(name: &'static str, world: World) {
+    let mut story = Story::of(name, world);
     for off in ["+0", "-1d", "-2d", "+0"] {
         story.clock.is(off);
         let server = story.clock.serve(&story.world);
@@ -35,9 +63,8 @@ fn a_clock_that_is_a_day_back_after_a_restart_changes_nothing() {
     }
 }
 
-#[test]
-fn a_clock_that_jumps_back_while_the_server_runs_changes_nothing() {
-    let mut story = Story::of("clock set back under a running server");
+fn while_it_runs(name: &'static str, world: World) {
+    let mut story = Story::of(name, world);
     let server = story.clock.serve(&story.world);
     story.follower.server_is_at(server.address);
     for off in ["+0", "-1d", "-1h", "+0"] {
@@ -79,14 +106,7 @@ struct Story {
 }
 
 impl Story {
-    fn of(name: &'static str) -> Self {
-        // Retention looks each second, for the sake of a channel that nobody uses.
-        let world = World::configured(|world| {
-            world
-                .channel("pattern = \"brief\"\nread = [\"*\"]\nkeep_for = \"1s\"")
-                .channel("pattern = \"tasks\"\nread = [\"*\"]\nkeep_for = \"1h\"")
-                .set("journal.keep_for = \"1h\"")
-        });
+    fn of(name: &'static str, world: World) -> Self {
         world.sql(PREPARE);
         let clock = Clock::of(&world);
         let how = Connect::by("2", "LEVEL_1").to("tasks");
@@ -100,7 +120,18 @@ impl Story {
         self.parts += 1;
         self.follower.wait_connected(1, SOON);
         let changes = transactions(&mut self.random, CHANGES);
-        self.log.extend(CliWriter::start(&self.world.database(), changes).finish());
+        match &self.world.postgres {
+            None => self.log.extend(CliWriter::start(&self.world.database(), changes).finish()),
+            Some(postgres) => {
+                let mut script = String::new();
+                for ops in changes {
+                    let (sql, log) = postgres_transaction(self.log.len() as u64 + 1, ops);
+                    script.push_str(&sql);
+                    self.log.extend(log);
+                }
+                assert!(postgres.meanwhile(&script).wait().expect("psql ends").success());
+            }
+        }
         self.follower.wait_messages("tasks", self.expected("tasks").len(), SOON);
     }
 
@@ -123,10 +154,11 @@ impl Story {
         let mut late = Client::connect(server.address, &self.how.clone().after(&self.follower.started_at()));
         let newest = frames.iter().rev().find(|f| f.is_stream()).expect("messages").offset();
         while late.place.offset < newest && late.next(SOON).is_some() {}
+        let mut tally = Tally::default();
         for (who, frames) in [("live", &frames), ("history", &late.frames)] {
             for channel in ["tasks", "user:2"] {
                 let got: Vec<Expected> = frames.iter().filter(|f| f.is_of(channel)).map(seen).collect();
-                assert_same(&format!("{who}: {channel}"), &got, &self.expected(channel));
+                tally = tally + assert_same(&format!("{who}: {channel}"), &got, &self.expected(channel));
             }
             assert_rising_without_doubles(frames);
             assert_times_rise(frames);
@@ -134,7 +166,7 @@ impl Story {
         }
         panel::assert_equals_a_count(&self.world, server);
         println!(
-            "{}: {} changes, {} messages: lost 0, doubled 0, out of order 0; times rise; {} connections",
+            "{}: {} changes, {} messages: {tally}; times rise; {} connections",
             self.name,
             self.log.len(),
             frames.iter().filter(|f| f.is_stream()).count(),

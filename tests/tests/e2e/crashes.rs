@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use relevo_tests::client::{Client, Connect, assert_rising_without_doubles};
 use relevo_tests::follower::Follower;
 use relevo_tests::frame::Frame;
-use relevo_tests::oracle::{Expected, assert_same, expected, seen};
+use relevo_tests::oracle::{Expected, Tally, assert_same, expected, seen};
 use relevo_tests::panel;
 use relevo_tests::random::Random;
 use relevo_tests::server::{Process, Server};
@@ -121,9 +121,10 @@ fn kill_rounds(name: &str, rounds: usize, world: World) {
     follower.wait_messages("tasks", of("tasks").len(), CATCH_UP);
 
     let frames = follower.frames();
+    let mut tally = Tally::default();
     for channel in ["tasks", "user:2"] {
         let got: Vec<Expected> = frames.iter().filter(|f| f.is_of(channel)).map(seen).collect();
-        assert_same(channel, &got, &of(channel));
+        tally = tally + assert_same(channel, &got, &of(channel));
     }
     assert_rising_without_doubles(&frames);
     assert!(frames.iter().all(|f| f.kind() != "gap"), "a killed process loses nothing, so there is no gap");
@@ -132,7 +133,7 @@ fn kill_rounds(name: &str, rounds: usize, world: World) {
     assert_history_is_what_was_live(&server, &how.after(&follower.started_at()), &frames);
     panel::assert_equals_a_count(&world, &server);
     println!(
-        "{name}: {rounds} rounds, {} changes, {} messages on tasks and {} on user:2, each once and in order; {} connections; {:.0?}",
+        "{name}: {rounds} rounds, {} changes, {} messages on tasks and {} on user:2: {tally}; {} connections; {:.0?}",
         log.len(),
         of("tasks").len(),
         of("user:2").len(),

@@ -150,3 +150,22 @@ fn a_source_that_can_not_be_read_is_told_and_that_it_is_read_again() {
     world.sql("update tareas set titulo = 'after it' where id = 1");
     watcher.expect("the change", |frame| frame.is_of("tasks") && frame.data()["task_data"]["titulo"] == "after it");
 }
+
+#[test]
+fn a_table_of_another_form_is_told_and_its_rows_come_as_before() {
+    let world = World::postgres();
+    let server = world.serve();
+    let mut operator = Client::connect(server.address, &Connect::admin().to(OPERATORS).to("tasks"));
+    world.sql("alter table tareas add column nota text");
+    world.sql("update tareas set nota = 'x', titulo = 'of another form' where id = 1");
+    let notice = expect(&mut operator, "schema_changed");
+    let data = notice.data();
+    assert_eq!((notice.kind(), notice.event_type()), ("system_event", "notification"), "{}", notice.raw);
+    assert_eq!((&data["source"], &data["level"]), (&json!("gad"), &json!("info")), "{}", notice.raw);
+    assert_eq!(data["content"], "table tareas: column nota is new");
+    assert!(data["offset"].is_u64(), "{}", notice.raw);
+    let is_it = |frame: &Frame| frame.is_of("tasks") && frame.data()["task_data"]["titulo"] == "of another form";
+    if !operator.frames.iter().any(is_it) {
+        operator.expect("the change", is_it);
+    }
+}

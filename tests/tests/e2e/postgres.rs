@@ -1,5 +1,6 @@
 //! PostgreSQL as the source: from a committed row to every client, through the plugins, whatever crashes.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,7 @@ use relevo_tests::frame::Frame;
 use relevo_tests::panel;
 use relevo_tests::server::{Process, Server};
 use relevo_tests::wait::{SOON, until};
-use relevo_tests::world::World;
+use relevo_tests::world::{self, World};
 
 fn next_on(client: &mut Client, channel: &str) -> Frame {
     client.expect("a message", |f| f.is_of(channel))
@@ -35,6 +36,45 @@ fn changes_of_rows_reach_clients_through_all_three_plugins() {
     client.expect("the task is deleted", |f| f.is_of("tasks") && f.event_type() == "task_deleted");
     assert!(server.stop(SOON).status.success());
     assert!(world.journal_holds("Anastasia") && !world.journal_holds("geheim"), "an excluded column never enters");
+}
+
+const BOARDS: [&str; 2] = ["tasks:board", "efectivos:board"];
+
+#[test]
+fn a_table_that_is_truncated_is_told_and_leaves_every_board_empty() {
+    let world = World::postgres();
+    let server = world.serve();
+    // A board sends all its keys before it says that it is subscribed.
+    let on_boards = |server: &Server| {
+        let mut client = Client::connect(server.address, &Connect::admin().to("tasks").to("efectivos"));
+        BOARDS.iter().for_each(|board| drop(client.subscribe(board)));
+        client
+    };
+    let keys = |client: &Client| {
+        let rows = client.frames.iter().filter(|f| BOARDS.iter().any(|board| f.is_of(board)) && !f.is_deleted());
+        rows.count()
+    };
+    panel::assert_equals_a_count(&world, &server);
+    let mut client = on_boards(&server);
+    assert_eq!(keys(&client), 4, "two tasks and two efectivos: {:?}", client.frames);
+    world.sql("truncate tareas, efectivos");
+    let (mut told, mut gone) = (BTreeSet::new(), 0);
+    while told.len() < 2 || gone < 4 {
+        let of = |f: &Frame| f.is_of("tasks") || f.is_of("efectivos") || f.is_deleted();
+        let frame = client.expect("what was deleted", of);
+        if frame.is_deleted() {
+            gone += 1;
+        } else {
+            assert!(frame.data()["task_id"].is_null() && frame.data()["efectivo_id"].is_null(), "{}", frame.raw);
+            told.insert(frame.event_type().to_owned());
+        }
+    }
+    assert_eq!(told, ["efectivo_deleted".to_owned(), "task_deleted".to_owned()].into());
+    panel::assert_equals_a_count(&world, &server);
+    assert_eq!(keys(&on_boards(&server)), 0);
+    world.sql(world::TASKS);
+    client.expect("a task again", |f| f.is_of("tasks") && f.event_type() == "task_created");
+    panel::assert_equals_a_count(&world, &server);
 }
 
 #[test]

@@ -8,16 +8,25 @@ use relevo_tests::wait::SOON;
 use relevo_tests::witness::{Witness, rounds};
 use relevo_tests::world::World;
 
-const FAILPOINTS: [&str; 6] =
-    ["append.before", "append.after", "commit.after", "send.before", "acknowledge.before", "acknowledge.after"];
+const FAILPOINTS: [&str; 8] = [
+    "append.before",
+    "append.after",
+    "commit.before",
+    "commit.after",
+    "send.before",
+    "send.after",
+    "acknowledge.before",
+    "acknowledge.after",
+];
 
 #[test]
-fn relevo_killed_twelve_times_under_writes_loses_nothing_and_doubles_nothing() {
+fn relevo_killed_sixteen_times_under_writes_loses_nothing_and_doubles_nothing() {
     let world = World::postgres();
     let first = world.serve();
     let mut witness = Witness::of("kill -9", &world, &first);
     first.kill();
-    for round in 0..rounds(12) {
+    // Each failpoint once, and a random moment behind each.
+    for round in 0..rounds(2 * FAILPOINTS.len()) {
         if round % 2 == 0 {
             let (point, nth) = (FAILPOINTS[(round / 2) % FAILPOINTS.len()], witness.random.between(1, 10));
             let mut process = world.start_with_failpoint(point, nth);

@@ -3,17 +3,18 @@
 use std::time::{Duration, Instant};
 
 use relevo_tests::client::{Client, Connect};
+use relevo_tests::network::Network;
 use relevo_tests::panel;
 use relevo_tests::postgres::{DATABASE, Postgres};
 use relevo_tests::server::Process;
 use relevo_tests::token::token;
 use relevo_tests::wait::{SOON, until};
-use relevo_tests::witness::{Witness, database};
+use relevo_tests::witness::{Witness, database, rounds};
 use relevo_tests::world::World;
 use rustix::process::Signal;
 
 /// Much WAL that no table of ours is in: 60 MB.
-const OTHER_WAL: &str = "do $$ begin for i in 1..60 loop perform pg_logical_emit_message(false, 'x', repeat('x', 1000000)); end loop; end $$; checkpoint";
+const OTHER_WAL: &str = "do $$ begin for i in 1..60 loop perform pg_logical_emit_message(false, 'x', repeat('x', 1000000)); end loop; end $$";
 
 fn free(world: &World) {
     let active = "select count(*) from pg_replication_slots where active";
@@ -21,12 +22,12 @@ fn free(world: &World) {
 }
 
 #[test]
-fn a_slot_dropped_made_again_and_invalidated_is_one_gap_each_and_never_a_quiet_continuation() {
+fn a_slot_dropped_made_again_and_invalidated_while_relevo_is_down_is_one_gap_each_and_never_a_quiet_continuation() {
     let world = World::postgres();
     let mut server = world.serve();
     let mut witness = Witness::of("slot", &world, &server);
     let drop_slot = "select pg_drop_replication_slot('relevo_gad')";
-    for what in ["dropped", "made again", "invalidated"] {
+    for what in ["dropped", "made again", "invalidated"].repeat(rounds(2)) {
         witness.sees(100);
         server.kill();
         free(&world);
@@ -37,16 +38,9 @@ fn a_slot_dropped_made_again_and_invalidated_is_one_gap_each_and_never_a_quiet_c
                 world.sql("select pg_create_logical_replication_slot('relevo_gad', 'pgoutput')");
             }
             _ => {
-                world.sql("alter system set max_slot_wal_keep_size = '16MB'");
-                world.sql("select pg_reload_conf()");
-                world.sql(OTHER_WAL);
-                world.sql("checkpoint");
-                let status = "select wal_status from pg_replication_slots where slot_name = 'relevo_gad'";
-                assert_eq!(world.sql(status), "lost");
+                invalidate(&world);
                 let shown = world.run(&["capture", "status"]).log;
                 assert!(shown.contains("relevo_gad, lost"), "{shown}");
-                world.sql("alter system reset max_slot_wal_keep_size");
-                world.sql("select pg_reload_conf()");
             }
         }
         server = world.serve();
@@ -54,6 +48,82 @@ fn a_slot_dropped_made_again_and_invalidated_is_one_gap_each_and_never_a_quiet_c
         witness.fault(what);
     }
     witness.sees(100);
+    witness.judge_after_gaps(&world, &server);
+}
+
+/// Has the server give up a slot that is behind.
+fn invalidate(world: &World) {
+    world.sql("alter system set max_slot_wal_keep_size = '16MB'");
+    world.sql("select pg_reload_conf()");
+    world.sql(OTHER_WAL);
+    until_lost(world);
+}
+
+/// Waits until the slot is given up, and lets the next one live.
+fn until_lost(world: &World) {
+    let status = "select wal_status from pg_replication_slots where slot_name = 'relevo_gad'";
+    until("the slot's loss", SOON, || {
+        world.sql("checkpoint");
+        (world.sql(status) == "lost").then_some(())
+    });
+    world.sql("alter system reset max_slot_wal_keep_size");
+    world.sql("select pg_reload_conf()");
+}
+
+#[test]
+fn a_slot_invalidated_while_relevo_streams_from_it_is_one_gap_each_time() {
+    let postgres = Postgres::start();
+    let network = Network::to(postgres.socket());
+    let world = World::over(postgres, |world| world.set_environment("RELEVO_DATABASE_URL", &network.url(DATABASE)));
+    let server = world.serve();
+    let mut witness = Witness::of("slot invalidated while it streams", &world, &server);
+    for round in 1..=rounds(2) {
+        witness.sees(100);
+        // What the server sends gets stuck: the slot stands still, with its session at it.
+        network.fall_silent();
+        world.sql("alter system set max_slot_wal_keep_size = '16MB'");
+        world.sql("select pg_reload_conf()");
+        world.sql(OTHER_WAL);
+        let mut checkpoint = database(&world).meanwhile("checkpoint");
+        let ends = |line: &&str| line.contains("terminating process") && line.contains("\"relevo_gad\"");
+        until("the end of the session", SOON, || {
+            (database(&world).log_text().lines().filter(ends).count() == round).then_some(())
+        });
+        // It ends when the server can't even say so any more.
+        network.cut();
+        assert!(checkpoint.wait().expect("psql ends").success());
+        until_lost(&world);
+        network.mend();
+        witness.fault("invalidated");
+        witness.sees(100);
+        server.wait_readyz("that it goes on", |status, _| status == 200);
+    }
+    witness.judge_after_gaps(&world, &server);
+}
+
+#[test]
+fn a_slot_dropped_while_relevo_streams_from_it_is_one_gap_each_time() {
+    // A slot that is in use can't be dropped: its session is ended first, and relevo is back soon.
+    const DROP: &str = "do $$ begin
+        loop
+            perform pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = 'relevo_gad' and active;
+            begin
+                perform pg_drop_replication_slot('relevo_gad');
+                exit;
+            exception when object_in_use then null;
+            end;
+        end loop;
+    end $$";
+    let world = World::postgres();
+    let server = world.serve();
+    let mut witness = Witness::of("slot dropped while it streams", &world, &server);
+    for _ in 0..rounds(2) {
+        witness.sees(100);
+        world.sql(DROP);
+        witness.fault("dropped");
+        witness.sees(100);
+        server.wait_readyz("that it goes on", |status, _| status == 200);
+    }
     witness.judge_after_gaps(&world, &server);
 }
 
@@ -69,6 +139,7 @@ fn operators_hear_that_a_slot_is_in_danger_and_that_it_is_safe_again() {
     let holds = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null";
     until("the open transaction", SOON, || (world.sql(holds) == "1").then_some(()));
     world.sql(OTHER_WAL);
+    world.sql("checkpoint");
     world.sql("do $$ begin for i in 1..25 loop perform pg_logical_emit_message(false, 'x', repeat('x', 1000000)); end loop; end $$");
     let notice = operator.expect("the warning", |f| f.data()["code"] == "capture_at_risk");
     assert!(notice.data()["content"].as_str().unwrap().contains("max_slot_wal_keep_size"), "{}", notice.raw);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use relevo_tests::client::{Client, Connect, assert_rising_without_doubles};
 use relevo_tests::follower::Follower;
 use relevo_tests::frame::{Frame, Place};
-use relevo_tests::oracle::{Expected, assert_same, expected, seen};
+use relevo_tests::oracle::{Expected, Tally, assert_same, expected, seen};
 use relevo_tests::panel;
 use relevo_tests::postgres::Postgres;
 use relevo_tests::power::{Cut, Machine};
@@ -261,9 +261,10 @@ impl Story {
             late.next(SOON);
         }
         assert!(late.frames.iter().all(|f| f.kind() != "gap"), "the history is whole: {:?}", late.frames);
+        let mut tally = Tally::default();
         for channel in CHANNELS {
             let got: Vec<Expected> = late.messages(channel).into_iter().map(seen).collect();
-            assert_same(channel, &got, &self.expected(channel));
+            tally = tally + assert_same(channel, &got, &self.expected(channel));
         }
         assert_rising_without_doubles(&late.frames);
         let kept: BTreeMap<u64, &str> =
@@ -283,7 +284,7 @@ impl Story {
         }
         panel::assert_equals_a_count(&self.world, &self.server);
         println!(
-            "{}: {} power failures, {} changes, {} messages kept: lost 0, doubled 0, out of order 0; a client saw {again} of \
+            "{}: {} power failures, {} changes, {} messages kept: {tally}; a client saw {again} of \
              them, and {anew} at offsets of an epoch that is over; {:.0?}",
             self.name,
             self.cuts.len(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -10,8 +11,10 @@ use std::time::Duration;
 
 use relevo_tests::binary;
 use relevo_tests::client::{Client, Connect, assert_rising_without_doubles};
+use relevo_tests::postgres::Postgres;
 use relevo_tests::server::Server;
 use relevo_tests::wait::SOON;
+use relevo_tests::witness::database;
 use relevo_tests::workload;
 use relevo_tests::world::World;
 use serde_json::Value;
@@ -23,14 +26,15 @@ const VERSIONS: usize = 20;
 const BETWEEN: Duration = Duration::from_millis(500);
 
 pub(super) fn world() -> World {
-    World::configured(|world| {
-        let world = world
-            .set("plugins.limits.cpu = \"200ms\"")
-            .append("[[pipeline]]\nname = \"stamp\"\nplugins = [\"stamp\"]")
-            .append("[[channel]]\npattern = \"stamped\"\nread = [\"*\"]");
-        world.install("stamp");
-        world
-    })
+    World::configured(settings)
+}
+
+fn settings(world: World) -> World {
+    world.install("stamp");
+    world
+        .set("plugins.limits.cpu = \"200ms\"")
+        .append("[[pipeline]]\nname = \"stamp\"\nplugins = [\"stamp\"]")
+        .append("[[channel]]\npattern = \"stamped\"\nread = [\"*\"]")
 }
 
 /// Writes the two files of a version into a folder of its own; gives the component's path.
@@ -51,6 +55,53 @@ pub(super) fn version(world: &World, stamp: &str, how: &str) -> PathBuf {
     );
     std::fs::write(folder.join("stamp.toml"), manifest).expect("a manifest can be written");
     file
+}
+
+/// Two writers, until they are to stop.
+enum Writers {
+    Sqlite { threads: [JoinHandle<()>; 2], stop: Arc<AtomicBool>, written: Arc<AtomicU64> },
+    Postgres([Child; 2]),
+}
+
+impl Writers {
+    fn start(world: &World) -> Self {
+        if world.postgres.is_none() {
+            let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+            let threads = [1, 2].map(|task| writer(&world.database(), task, &stop, &written));
+            return Self::Sqlite { threads, stop, written };
+        }
+        // The pace is that of each writer's pause.
+        world.sql("create table written (task int); create table halt ()");
+        Self::Postgres([1, 2].map(|task| {
+            database(world).meanwhile(&format!(
+                "do $$ begin for n in 0..1000000 loop
+                    update tareas set titulo = 'n ' || n where id = {task}; insert into written values ({task}); commit;
+                    perform pg_sleep(0.002);
+                    exit when to_regclass('halted') is not null;
+                 end loop; end $$"
+            ))
+        }))
+    }
+
+    /// How many changes they have written.
+    fn finish(self, world: &World) -> usize {
+        match self {
+            Self::Sqlite { threads, stop, written } => {
+                stop.store(true, Ordering::Relaxed);
+                for thread in threads {
+                    thread.join().expect("the writer");
+                }
+                usize::try_from(written.load(Ordering::Relaxed)).expect("few")
+            }
+            Self::Postgres(mut writers) => {
+                world.sql("alter table halt rename to halted");
+                for writer in &mut writers {
+                    assert!(writer.wait().expect("psql ends").success());
+                }
+                usize::try_from(world.count("select count(*) from written")).expect("few")
+            }
+        }
+    }
 }
 
 /// A writer of its own connection, at a steady pace, until it is to stop.
@@ -82,15 +133,13 @@ pub(super) fn view(server: &Server) -> Value {
 }
 
 /// Deploys versions under writes, and compares every message with what the journal says of the swaps.
-fn deploy_under_writes(broken: impl Fn(usize) -> Option<&'static str>) {
-    let world = world();
+fn deploy_under_writes(world: World, versions: usize, broken: impl Fn(usize) -> Option<&'static str>) {
     let server = world.serve();
     let mut client = Client::connect(server.address, &Connect::admin().to("stamped"));
-    let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let writers = [1, 2].map(|task| writer(&world.database(), task, &stop, &written));
+    let writers = Writers::start(&world);
     let began = std::time::Instant::now();
     let mut good = BTreeSet::from(["v0".to_owned()]);
-    for n in 1..=VERSIONS {
+    for n in 1..=versions {
         // The pace of the test itself: it waits for nothing here.
         std::thread::sleep((BETWEEN * u32::try_from(n).expect("few")).saturating_sub(began.elapsed()));
         let (stamp, how) = (format!("v{n}"), broken(n));
@@ -103,11 +152,7 @@ fn deploy_under_writes(broken: impl Fn(usize) -> Option<&'static str>) {
         }
     }
     let took = began.elapsed();
-    stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        writer.join().expect("the writer");
-    }
-    let written = usize::try_from(written.load(Ordering::Relaxed)).expect("few");
+    let written = writers.finish(&world);
     while client.messages("stamped").len() < written {
         assert!(client.next(SOON).is_some(), "{} of {written} messages came", client.messages("stamped").len());
     }
@@ -138,7 +183,7 @@ fn deploy_under_writes(broken: impl Fn(usize) -> Option<&'static str>) {
         seen.insert(serving.to_owned());
     }
     println!(
-        "{VERSIONS} deployments in {took:.1?}, {written} changes ({:.0}/s), {} versions seen in messages",
+        "{versions} deployments in {took:.1?}, {written} changes ({:.0}/s), {} versions seen in messages",
         f64::from(u32::try_from(written).expect("few")) / took.as_secs_f64(),
         seen.len()
     );
@@ -147,11 +192,17 @@ fn deploy_under_writes(broken: impl Fn(usize) -> Option<&'static str>) {
 
 #[test]
 fn twenty_versions_in_ten_seconds_under_two_writers_lose_double_and_mix_nothing() {
-    deploy_under_writes(|_| None);
+    deploy_under_writes(world(), VERSIONS, |_| None);
 }
 
 #[test]
 fn every_third_version_that_is_broken_is_refused_and_nothing_else_changes() {
     let ways = ["trap", "loop", "memory", "interface", "init"];
-    deploy_under_writes(|n| (n % 3 == 0).then(|| ways[n / 3 % ways.len()]));
+    deploy_under_writes(world(), VERSIONS, |n| (n % 3 == 0).then(|| ways[n / 3 % ways.len()]));
+}
+
+#[test]
+fn the_same_holds_over_postgres() {
+    let world = World::over(Postgres::start(), settings);
+    deploy_under_writes(world, VERSIONS / 2, |n| (n == 4).then_some("trap"));
 }

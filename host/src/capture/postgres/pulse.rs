@@ -94,3 +94,44 @@ impl Pulse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use relevo_tests::postgres::{DATABASE, Postgres};
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_slot_that_is_dropped_over_there_is_told_until_it_is_back() {
+        let database = Postgres::start();
+        let make = "select pg_create_logical_replication_slot('relevo_s', 'pgoutput')";
+        database.sql(make);
+        let (danger, mut told) = watch::channel(None);
+        let (health, mut shown) = watch::channel(SourceHealth::starting(&"s".into()));
+        let pulse = Pulse {
+            address: Address::parse(&database.url(DATABASE)).unwrap(),
+            slot: "relevo_s".into(),
+            every: Duration::from_millis(20),
+            guard: Duration::ZERO,
+            patience: Duration::from_secs(30),
+            now: Arc::default(),
+            danger,
+            silence: Silence::new(),
+            health,
+        };
+        let beats = tokio::spawn(pulse.run());
+        let waits = async {
+            shown.wait_for(|health| health.slot.is_some()).await.unwrap();
+            assert_eq!(*told.borrow_and_update(), None);
+            database.sql("select pg_drop_replication_slot('relevo_s')");
+            let dropped = told.wait_for(Option::is_some).await.unwrap().clone();
+            assert_eq!(dropped.as_deref(), Some("replication slot relevo_s was dropped"));
+            shown.wait_for(|health| health.slot.is_none()).await.unwrap();
+            database.sql(make);
+            told.wait_for(Option::is_none).await.unwrap();
+            shown.wait_for(|health| health.slot.is_some()).await.unwrap();
+        };
+        tokio::time::timeout(Duration::from_secs(30), waits).await.expect("it looks at the slot");
+        beats.abort();
+    }
+}

@@ -76,3 +76,52 @@ impl Transport for Wire {
         self.0.update_applied_lsn(Lsn(lsn));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use relevo_tests::postgres::{HOLDER, Postgres};
+
+    use super::super::connect::Address;
+    use super::*;
+
+    /// The connection for SQL comes first, and would be refused first.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_replication_connection_checks_certificates_and_passwords_itself() {
+        let mut database = Postgres::start();
+        if database.sql("select setting from pg_settings where name = 'ssl_library'").is_empty() {
+            println!("replication over TLS: NOT TESTED, as this PostgreSQL was built without it");
+            return;
+        }
+        let (port, files) = database.serve_tls();
+        database.sql("create role watcher login replication password 'right'; create table t (id int primary key)");
+        database.sql(&format!("create role {HOLDER} login replication; create publication p for table t"));
+        database.sql("select pg_create_logical_replication_slot('s', 'pgoutput')");
+        let start = async |who: &str, more: &str| {
+            let url = format!("postgres://{who}@localhost:{port}/gad?sslmode={more}");
+            Wire::start(Address::parse(&url).unwrap().replication("s", "p", 0)).await
+        };
+        let (root, (shown, key)) = (files.root.display(), &files.holder);
+        let (shown, key) = (shown.display(), key.display());
+        let refused = [
+            ("watcher:right", "verify-full".to_owned(), "certificate"),
+            ("watcher:right", format!("verify-full&sslrootcert={shown}"), "certificate"),
+            ("watcher:right", "disable".to_owned(), "no encryption"),
+            ("watcher:wrong", format!("verify-full&sslrootcert={root}"), "password authentication failed"),
+            (HOLDER, format!("verify-full&sslrootcert={root}"), "certificate"),
+            ("watcher", format!("require&sslcert={shown}&sslkey={key}"), "password"),
+        ];
+        for (who, more, why) in refused {
+            let said = start(who, &more).await.err().unwrap_or_else(|| panic!("{who}, {more}: it streams"));
+            assert!(said.to_string().to_lowercase().contains(why), "{who}, {more}: {said}");
+        }
+        drop(start("watcher:right", &format!("verify-full&sslrootcert={root}")).await.unwrap());
+        while database.sql("select count(*) from pg_replication_slots where active") != "0" {
+            tokio::task::yield_now().await;
+        }
+        let holder = start(HOLDER, &format!("verify-full&sslrootcert={root}&sslcert={shown}&sslkey={key}")).await;
+        let holder = holder.unwrap();
+        let by = "select usename, ssl from pg_stat_replication join pg_stat_ssl using (pid)";
+        assert_eq!(database.sql(by), format!("{HOLDER}|t"));
+        drop(holder);
+    }
+}

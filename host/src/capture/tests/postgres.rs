@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relevo_tests::postgres::{DATABASE, Postgres, Stop};
+use relevo_tests::postgres::{DATABASE, HOLDER, Postgres, Stop};
 
 use crate::event::{Body, Change, Number, Operation, Position};
 use crate::journal::{Control, Record, RecordBody};
@@ -22,6 +22,7 @@ mod publications;
 mod refusals;
 mod resets;
 mod resumed;
+mod settings;
 mod silence;
 mod standby;
 
@@ -40,14 +41,15 @@ async fn every_type_is_told_without_loss_and_alike_in_the_stream_and_in_a_snapsh
           f8b double precision, yes boolean, day date, at timestamptz, local timestamp, clock time, span interval,
           u uuid, j json, jb jsonb, b bytea, m mood, p posint, ints int[], texts text[], moods mood[], ps posint[],
           c char(5), vc varchar(9), net inet, r int4range, pr pair, nothing text, bits bit(3),
-          far timestamptz, g int generated always as (1) stored);
+          far timestamptz, ats timestamptz[], bs bytea[], fs float8[], bigs bigint[], g int generated always as (1) stored);
         alter table t replica identity full;";
     let host = Host::new(schema).await;
     let insert = "insert into t values (9007199254740993, -9223372036854775808, 12345678901234567890.12, 1.50, 0.1,
           'NaN', '-Infinity', true, '2026-11-25', '2026-11-25 01:02:03.456789-03', '2026-11-25 01:02:03', '01:02:03',
           '1 day 02:00', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{\"a\": [1, 2]}', '{\"b\":1e2}', '\\x00ff', 'so \"so\"', 7,
           '{1,null,3}', array['a', 'b,\"c\"', null], '{calm,\"so \\\"so\\\"\"}', '{5,6}', 'ab', 'ñ', '10.0.0.1', '[1,5)',
-          row(1, 'x'), null, '101', 'infinity')";
+          row(1, 'x'), null, '101', 'infinity', '{2026-11-25 01:02:03-03,null,-infinity}', array['\\x00ff'::bytea, '', null],
+          '{NaN,Infinity,-Infinity,0.1,null}', '{9007199254740993,-9223372036854775808,1,null}')";
     host.sql(insert);
     let key = "9007199254740993";
     let after = host.changes_until(key).await[0].after.clone().unwrap();
@@ -57,11 +59,12 @@ async fn every_type_is_told_without_loss_and_alike_in_the_stream_and_in_a_snapsh
         r#""local":"2026-11-25T01:02:03","clock":"01:02:03","span":"1 day 02:00:00","#,
         r#""u":"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11","j":{"a": [1, 2]},"jb":{"b": 100},"b":"00FF","m":"so \"so\"","p":7,"#,
         r#""ints":[1,null,3],"texts":["a","b,\"c\"",null],"moods":["calm","so \"so\""],"ps":[5,6],"c":"ab   ","vc":"ñ","#,
-        r#""net":"10.0.0.1","r":"[1,5)","pr":"(1,x)","nothing":null,"bits":"101","far":"infinity"}"#
+        r#""net":"10.0.0.1","r":"[1,5)","pr":"(1,x)","nothing":null,"bits":"101","far":"infinity","ats":["2026-11-25T04:02:03Z",null,"-infinity"],"bs":["00FF","",null],"#,
+        r#""fs":["NaN","Infinity","-Infinity",0.1,null],"bigs":["9007199254740993","-9223372036854775808",1,null]}"#
     );
     // From 18 on, stored generated columns are replicated.
     let expected = match host.sql("show server_version_num").parse::<u32>().unwrap() {
-        180_000.. => expected.replace("\"infinity\"}", "\"infinity\",\"g\":1}"),
+        180_000.. => expected.replace("1,null]}", "1,null],\"g\":1}"),
         _ => expected.to_owned(),
     };
     assert_eq!(&*after, expected);
@@ -187,13 +190,13 @@ async fn tls_and_passwords_come_by_the_address_and_no_superuser_is_needed() {
         println!("this PostgreSQL was built without TLS: nothing to see");
         return;
     }
-    let (port, certificate) = database.serve_tls();
+    let (port, files) = database.serve_tls();
     database.sql("create role watcher login replication password 'p@ss/w+rd'; grant create on database gad to watcher; grant create on schema public to watcher; set role watcher");
     database
         .sql("set role watcher; create table t (id bigint primary key, v text); alter table t replica identity full");
     let mut host = Host::over(database, "tables = [\"t\"]").await;
     let address = format!("postgres://watcher:p%40ss%2Fw+rd@localhost:{port}/gad?sslmode=verify-full&sslrootcert=");
-    host.settings[0].url = format!("{address}{}", certificate.display());
+    host.settings[0].url = format!("{address}{}", files.root.display());
     host.start().await;
     host.sql("insert into t values (1, 'a')");
     host.changes_until("1").await;
@@ -210,6 +213,18 @@ async fn tls_and_passwords_come_by_the_address_and_no_superuser_is_needed() {
     host.settings[0].url = format!("postgres://watcher:p%40ss%2Fw+rd@localhost:{port}/gad?sslmode=verify-full");
     host.begin();
     host.failed("certificate").await;
+    host.kill().await;
+    // A certificate of its own in the place of a password.
+    host.sql(&format!("create role {HOLDER} login replication; grant watcher to {HOLDER}"));
+    let (root, (certificate, key)) = (files.root.display(), &files.holder);
+    host.settings[0].url = format!(
+        "postgres://{HOLDER}@localhost:{port}/gad?sslmode=verify-full&sslrootcert={root}&sslcert={}&sslkey={}",
+        certificate.display(),
+        key.display()
+    );
+    host.start().await;
+    host.sql("insert into t values (2, 'b')");
+    host.changes_until("2").await;
 }
 
 #[test]

@@ -23,6 +23,10 @@ pub(super) trait World: Sized {
     /// A value of so many letters.
     fn long(letter: char, bytes: usize) -> String;
 
+    /// The type of bytes, and these bytes, given in hexadecimal digits.
+    const BYTES: &str;
+    fn bytes(digits: &str) -> String;
+
     /// Runs SQL in a process of its own, and gives what it printed.
     ///
     /// # Panics
@@ -82,6 +86,12 @@ impl World for Sqlite {
 
     fn long(letter: char, bytes: usize) -> String {
         format!("printf('%.{bytes}c', '{letter}')")
+    }
+
+    const BYTES: &str = "blob";
+
+    fn bytes(digits: &str) -> String {
+        format!("x'{digits}'")
     }
 
     fn sql(&self, sql: &str) -> String {
@@ -166,6 +176,12 @@ impl World for Postgres {
 
     fn long(letter: char, bytes: usize) -> String {
         format!("repeat('{letter}', {bytes})")
+    }
+
+    const BYTES: &str = "bytea";
+
+    fn bytes(digits: &str) -> String {
+        format!("'\\x{digits}'::bytea")
     }
 
     fn sql(&self, sql: &str) -> String {

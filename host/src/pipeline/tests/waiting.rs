@@ -70,6 +70,47 @@ async fn a_version_that_waits_for_its_state_is_not_forgotten_over_another_plugin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_of_the_same_layout_that_looks_up_another_table_serves_once_that_has_its_rows() {
+    let mut world = World::new("").await;
+    world.settings.push_str("\n[[pipeline]]\nname = 'ledger'\nplugins = ['ledger']\n");
+    // It looks nothing up.
+    world.place_with("stamp", "ledger", &rows("ledger", "v0", ""));
+    let running = world.start().await;
+    let request = world.request(Number::ZERO).await;
+    world.answer(request).await;
+    running.until("ledger", |health| health.status == Status::Running).await;
+    world.bank.person(1, "Ana");
+    world.bank.account(10, 5, 1);
+    let last = world.append().await;
+    running.done(last).await;
+    assert_eq!(world.stamps().await.len(), 1);
+
+    let manifest = "name = 'ledger'\nversion = 'v1'\nchannels = ['ledger', 'ledger:board']\ncapabilities = ['state']\n\
+        events = { accounts = ['insert', 'update', 'delete', 'truncate', 'snapshot'] }\nsnapshot = true\n\
+        [lookup]\npeople = ['name']\n";
+    let package = World::package("ledger", manifest.into());
+    let deployed = running.pipelines.desk().deploy("ledger", package, "7", Origin::Http).await.unwrap();
+    assert_eq!(deployed.pipelines[0].outcome, Outcome::WaitsForState);
+    let request = world.request(request).await;
+    world.bank.account(10, 6, 1);
+    let last = world.append().await;
+    running.done(last).await;
+    assert!(running.health("ledger").versions[0].1.starts_with("v0+"), "the former version serves meanwhile");
+    assert_eq!(world.stamps().await.len(), 2);
+
+    world.answer(request).await;
+    running.until("ledger", |health| health.versions[0].1.starts_with("v1+")).await;
+    world.bank.account(11, 7, 1);
+    let last = world.append().await;
+    running.done(last).await;
+    // The person is older than the version: only the rows that were asked for have it.
+    let board = world.board().await;
+    assert_eq!((&*board["10"], &*board["11"]), (r#"{"n":6,"owner":"Ana"}"#, r#"{"n":7,"owner":"Ana"}"#));
+    assert_eq!(world.state().await["sum"], "13");
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rolling_back_while_a_version_waits_for_its_state_calls_that_one_off() {
     let (mut world, running, request) = running().await;
     let desk = running.pipelines.desk();

@@ -63,24 +63,28 @@ pub(super) async fn an_empty_table_is_answered_too<W: World>() {
 }
 
 pub(super) async fn a_row_looks_alike_in_a_snapshot_and_in_a_change<W: World>() {
-    let schema = format!("{}; {}", W::table("t", "v text, n bigint, f float"), W::table("u", "v text"));
+    let schema = format!(
+        "{}; {}",
+        W::table("t", &format!("v text, n bigint, f float, b {}", W::BYTES)),
+        W::table("u", "v text")
+    );
     let mut host = Host::<W>::new(&schema).await;
     for (id, row) in [
-        "null, null, null",
-        "'', 0, 0.1",
-        "'it''s \"so\" \\ ' || 'ñandú 🚓', 9007199254740993, -1e300",
-        "'{\"a\":[1]}', -9223372036854775807, 12345.678",
-        "'null', 9007199254740991, 5",
+        "null, null, null, null".to_owned(),
+        format!("'', 0, 0.1, {}", W::bytes("")),
+        format!("'it''s \"so\" \\ ' || 'ñandú 🚓', 9007199254740993, -1e300, {}", W::bytes("00ff")),
+        format!("'{{\"a\":[1]}}', -9223372036854775807, 12345.678, {}", W::bytes("225c0a")),
+        format!("'null', 9007199254740991, 5, {}", W::bytes(&"5a".repeat(3000))),
     ]
     .iter()
     .enumerate()
     {
         host.sql(&format!("insert into t values ({}, {row})", id + 1));
     }
-    host.sql(&format!("insert into t values (10, {}, 1, 1)", W::long('l', 600_000)));
-    host.sql(&format!("insert into t values (11, {}, 1, 1)", W::long('l', 300_000)));
+    host.sql(&format!("insert into t values (10, {}, 1, 1, null)", W::long('l', 600_000)));
+    host.sql(&format!("insert into t values (11, {}, 1, 1, null)", W::long('l', 300_000)));
     host.sql("insert into u values (1, 'another')");
-    host.sql("insert into t values (1000, 'last', 0, 0)");
+    host.sql("insert into t values (1000, 'last', 0, 0, null)");
     let show = |change: &&crate::event::Change| {
         let missing: Vec<_> = change.missing.iter().map(|m| (m.column.to_string(), m.bytes)).collect();
         (change.table.to_string(), change.key.to_string(), change.after.as_deref().map(str::to_owned), missing)
@@ -90,6 +94,7 @@ pub(super) async fn a_row_looks_alike_in_a_snapshot_and_in_a_change<W: World>() 
     let answered = events(&host.answer(request).await);
     let [streamed, answered] =
         [&streamed, &answered].map(|events| rows(events).iter().map(show).collect::<BTreeSet<_>>());
+    assert!(streamed.iter().any(|(.., row, _)| row.as_ref().is_some_and(|row| row.ends_with(r#""b":"00FF"}"#))));
     assert_eq!((streamed.len(), answered), (9, streamed));
     host.stop().await;
 }

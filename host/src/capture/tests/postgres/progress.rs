@@ -4,7 +4,7 @@ use super::super::super::status;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_shows_about_how_many_rows_there_are_also_while_it_waits_to_begin() {
+async fn a_snapshot_that_waits_to_begin_shows_about_how_many_rows_there_are_and_changes_come_meanwhile() {
     let mut host = Host::new(
         "create table t (id int primary key, v text) partition by range (id);
          create table t_low partition of t for values from (0) to (1000);
@@ -15,7 +15,7 @@ async fn a_snapshot_shows_about_how_many_rows_there_are_also_while_it_waits_to_b
     .await;
     host.sql("insert into t select n, 'v' from generate_series(1, 3000) as n");
     host.changes_until(3000).await;
-    for estimate in [None, Some(3000)] {
+    for (estimate, there) in [(None, 3001), (Some(3001), 3002)] {
         if estimate.is_some() {
             host.sql("analyze t_low, t_high");
         }
@@ -35,9 +35,13 @@ async fn a_snapshot_shows_about_how_many_rows_there_are_also_while_it_waits_to_b
             expected["estimated_rows"] = rows.into();
         }
         assert_eq!(shown["snapshots"], serde_json::json!([expected]));
+        // The stream goes on meanwhile.
+        host.sql(&format!("insert into t values ({there}, 'meanwhile')"));
+        host.changes_until(there).await;
+        host.health(|health| health.snapshots.iter().any(|taking| taking.request == request && taking.rows == 0)).await;
         host.sql(&format!("select pg_terminate_backend(pid) {sleeper}"));
         let _ = open.wait();
-        assert_eq!(events(&host.answer(request).await).len(), 3000);
+        assert_eq!(events(&host.answer(request).await).len(), there);
         host.health(|health| health.snapshots.is_empty()).await;
     }
     host.stop().await;
