@@ -1,5 +1,6 @@
 //! The thread of a source: with a runtime of its own, so that what reads a flood may let the thread itself sleep.
 
+use std::io;
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
@@ -8,42 +9,44 @@ use tokio::sync::oneshot;
 ///
 /// # Errors
 /// If the system gives no thread, or no runtime, or the work panics.
-pub(super) async fn run(name: &str, work: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+pub(super) async fn run(name: &str, work: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     let (wanted, unwanted) = oneshot::channel::<()>();
     let (done, ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _done = done;
+        // Made and dropped here: where tasks run, none may be dropped.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             tokio::select! {
                 () = work => {}
                 _ = unwanted => {}
             }
         });
-        drop(runtime);
-        drop(done);
+        Ok(())
     })?;
     let mut running = Running { wanted: Some(wanted), thread: Some(thread) };
     // Nothing is ever sent: it is over when the other end is gone.
     let _ = ended.await;
-    if running.end() { Ok(()) } else { Err(std::io::Error::other("it ended by an error of its own")) }
+    running.end()
 }
 
 struct Running {
     wanted: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Running {
-    /// False: it panicked.
-    fn end(&mut self) -> bool {
+    fn end(&mut self) -> io::Result<()> {
         drop(self.wanted.take());
-        self.thread.take().is_none_or(|thread| thread.join().is_ok())
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("it ended by an error of its own")))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.end();
+        // Dropped before its end: nobody asks how it ended.
+        let _ = self.end();
     }
 }
 
