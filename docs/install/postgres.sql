@@ -1,6 +1,8 @@
 -- psql -d shop -v password=… -f postgres.sql, as a superuser: what Relevo needs to watch the table orders.
 \set ON_ERROR_STOP on
-CREATE ROLE relevo LOGIN REPLICATION PASSWORD :'password';
+-- The role is the whole server's: it may be there already, for another database or after a first try.
+SELECT 'CREATE ROLE relevo' WHERE to_regrole('relevo') IS NULL \gexec
+ALTER ROLE relevo LOGIN REPLICATION PASSWORD :'password';
 GRANT CONNECT ON DATABASE shop TO relevo;
 GRANT USAGE ON SCHEMA public TO relevo;
 -- For each watched table:

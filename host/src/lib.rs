@@ -30,6 +30,7 @@ pub mod journal;
 pub mod config;
 pub mod event;
 pub mod failpoint;
+mod folder;
 pub mod message;
 pub mod signature;
 pub mod telemetry;

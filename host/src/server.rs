@@ -82,7 +82,7 @@ impl Server {
         let room = Room::new(&listener, address, &config.session);
         let data_error = |cause| StartError::Data { path: config.data.display().to_string(), cause };
         let secret = room.wait(async || {
-            std::fs::create_dir_all(&config.data).map_err(data_error)?;
+            crate::folder::private(&config.data).map_err(data_error)?;
             backup::interrupted(&config.data).map_err(|error| StartError::Restore(error.to_string()))?;
             Ok(Secret::load(&config)?)
         });

@@ -25,16 +25,25 @@ const CHATTY: [&str; 6] = [
     "wasmtime_internal_fiber",
 ];
 
-/// Starts logging, panics included. A second call changes nothing.
-pub fn init(config: &Config) {
+/// A library whose errors we get, and tell of ourselves: its own lines come only where a filter names it.
+const REPEATED: &str = "pgwire_replication";
+
+fn filter(log: &str) -> Targets {
     // The configuration's check has parsed it already.
-    let mut filter = config.log.parse::<Targets>().unwrap_or_default();
+    let mut filter = log.parse::<Targets>().unwrap_or_default();
     let named: Vec<String> = filter.iter().map(|(target, _)| target.to_owned()).collect();
-    for chatty in CHATTY.into_iter().filter(|chatty| !named.iter().any(|name| name.starts_with(chatty))) {
+    let is_named = |target: &str| named.iter().any(|name| name.starts_with(target));
+    for chatty in CHATTY.into_iter().filter(|chatty| !is_named(chatty)) {
         if filter.would_enable(chatty, &Level::DEBUG) {
             filter = filter.with_target(chatty, LevelFilter::INFO);
         }
     }
+    if is_named(REPEATED) { filter } else { filter.with_target(REPEATED, LevelFilter::OFF) }
+}
+
+/// Starts logging, panics included. A second call changes nothing.
+pub fn init(config: &Config) {
+    let filter = filter(&config.log);
     let lines = match config.log_format {
         LogFormat::Text => fmt::layer().with_writer(std::io::stderr).with_ansi(false).boxed(),
         // Flat: an event's fields stand beside `level` and `message`; those of its request or session under
@@ -75,4 +84,17 @@ fn log_panics() {
 
 fn text<'a>(panic: &'a PanicHookInfo<'_>) -> &'a str {
     panic.payload_as_str().unwrap_or("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_tell_of_ourselves_libraries_tell_only_where_a_filter_names_them() {
+        let error_of = |log: &str| filter(log).would_enable(REPEATED, &Level::ERROR);
+        assert!(!error_of("info") && !error_of("debug") && error_of("info,pgwire_replication=warn"));
+        let steps_of = |log: &str| filter(log).would_enable("regalloc2", &Level::DEBUG);
+        assert!(!steps_of("debug") && steps_of("info,regalloc2=debug"));
+    }
 }

@@ -92,7 +92,7 @@ impl Secret {
 /// secret behind.
 fn make(path: &Path) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        crate::folder::private(folder)?;
     }
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random).map_err(std::io::Error::other)?;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{self, Manifest};
 use super::{BackupError, FOLDERS, JOURNAL, SECRET, SETTINGS, at, tree};
-use crate::failpoint;
 use crate::journal::{self, JournalError};
+use crate::{failpoint, folder};
 
 /// What is put beside until all of it is there. As long as the folder is there, what is in the data folder may be half
 /// of a backup, and no server starts.
@@ -31,7 +31,7 @@ pub(crate) struct Restored {
 /// storage says; the data folder is as it was then, or, if something was put into it already, a server refuses it.
 pub(crate) async fn restore(from: &Path, data: &Path) -> Result<Restored, BackupError> {
     let manifest = Manifest::read(from)?;
-    fs::create_dir_all(data).map_err(at(data))?;
+    folder::private(data).map_err(at(data))?;
     let _lock = journal::Lock::take(data)?;
     let beside = data.join(BESIDE);
     // What a restore that was broken off has put there is replaced: no server has run on it since.

@@ -133,8 +133,7 @@ async fn run_once(
 /// A connection to the example's file. WAL, so that writers and the capture don't wait for each other.
 pub(super) async fn open(path: &Path) -> Result<SqliteConnection, MigrateError> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|cause| MigrateError::Io { at: folder.display().to_string(), cause })?;
+        crate::folder::private(folder).map_err(|cause| MigrateError::Io { at: folder.display().to_string(), cause })?;
     }
     SqliteConnectOptions::new()
         .filename(path)

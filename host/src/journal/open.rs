@@ -42,7 +42,7 @@ pub(super) async fn open(
     rules: &[ChannelSettings],
     boot: Option<String>,
 ) -> Result<Embedded, JournalError> {
-    std::fs::create_dir_all(folder)?;
+    crate::folder::private(folder)?;
     let lock = Lock::take(folder)?;
     let path = folder.join(FILE);
     check_header(&path)?;

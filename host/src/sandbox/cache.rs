@@ -4,10 +4,10 @@
 //! used only if it is ours, nobody else can write to it, and it begins with the hash of its own name and
 //! the rest; else the component is compiled again.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -30,7 +30,7 @@ impl Cache {
         let refuse = |reason: String| LoadError::Setup {
             reason: format!("folder for compiled plugins {}: {reason}", folder.display()),
         };
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| refuse(e.to_string()))?;
+        crate::folder::private(folder).map_err(|e| refuse(e.to_string()))?;
         let found = std::fs::symlink_metadata(folder).map_err(|e| refuse(e.to_string()))?;
         if !found.is_dir() {
             return Err(refuse("is no folder; remove it".into()));

@@ -82,11 +82,15 @@ fn prepare(postgres: &Postgres) {
         ],
     );
     // The superuser of the test's server has the name that the documentation gives to Relevo's role.
-    let script =
-        installed("postgres.sql").replace("relevo LOGIN", "watcher LOGIN").replace("TO relevo;", "TO watcher;");
-    let file = tempfile::Builder::new().suffix(".sql").tempfile().unwrap();
-    std::fs::write(file.path(), script).unwrap();
-    superuser("shop", &["-v", "password=se cret", "-f", file.path().to_str().unwrap()]);
+    let script = installed("postgres.sql").replace("ROLE relevo", "ROLE watcher").replace("'relevo'", "'watcher'");
+    let script = script.replace("TO relevo;", "TO watcher;");
+    superuser("shop", &["-c", "create database another template shop"]);
+    // The role is there already when it is the other one's turn.
+    for database in ["shop", "another"] {
+        let file = tempfile::Builder::new().suffix(".sql").tempfile().unwrap();
+        std::fs::write(file.path(), script.replace("DATABASE shop", &format!("DATABASE {database}"))).unwrap();
+        superuser(database, &["-v", "password=se cret", "-f", file.path().to_str().unwrap()]);
+    }
 }
 
 #[test]

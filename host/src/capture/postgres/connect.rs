@@ -32,6 +32,9 @@ pub(super) const PATIENT: &str = "SET lock_timeout = '2s'";
 /// As servers list it among their sessions.
 const NAME: &str = "relevo";
 
+/// What is said where a password may not be written as it must.
+const ENCODED: &str = "in the password each of : / ? # [ ] @ % is written by its code, like %40 for @";
+
 /// How long a connection may take to come about.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
@@ -58,6 +61,10 @@ impl Address {
         let wrong = |cause: String| CaptureError::PostgresAddress(cause);
         let options: PgConnectOptions = url.parse().map_err(|e: sqlx::Error| wrong(e.to_string()))?;
         let parsed = Url::parse(url).map_err(|e| wrong(e.to_string()))?;
+        // Behind a `/` in it, the rest of the password would be taken for the database's name, and shown.
+        if options.get_database().is_some_and(|database| database.contains(['@', '/'])) {
+            return Err(wrong(ENCODED.into()));
+        }
         let query = |names: [&str; 2]| {
             parsed.query_pairs().find(|(name, _)| names.contains(&&**name)).map(|(_, value)| value.into_owned())
         };
@@ -90,7 +97,7 @@ impl Address {
         };
         let cause = match tokio::time::timeout(CONNECT, connect).await {
             Ok(Ok(db)) => return Ok(db),
-            Ok(Err(error)) => refused(&error),
+            Ok(Err(error)) => refused(&error, !self.password.is_empty()),
             Err(_) => format!("the database doesn't answer: to connect took more than {} s", CONNECT.as_secs()),
         };
         Err(CaptureError::Connect { at: self.to_string(), cause })
@@ -157,14 +164,16 @@ impl std::fmt::Debug for Address {
     }
 }
 
-/// Why there is no connection.
-fn refused(error: &sqlx::Error) -> String {
+/// Why there is no connection. `given`: a password was.
+fn refused(error: &sqlx::Error, given: bool) -> String {
     const WRONG_PASSWORD: &str = "28P01";
     let code = error.as_database_error().and_then(|error| error.code());
-    let hint = if code.is_some_and(|code| code == WRONG_PASSWORD) {
-        "; in the url, each of : / ? # [ ] @ % in the password is written by its code, like %40 for @"
-    } else {
-        ""
+    let hint = match code {
+        Some(code) if code == WRONG_PASSWORD && !given => {
+            "; no password was given: it belongs into the url, PGPASSWORD or ~/.pgpass".to_owned()
+        }
+        Some(code) if code == WRONG_PASSWORD => format!("; in the url: {ENCODED}"),
+        _ => String::new(),
     };
     format!("{}{hint}", said(error))
 }
@@ -211,6 +220,12 @@ mod tests {
         let error = Address::parse("postgres://ana:geheim@127.0.0.1:1/shop").unwrap().connect().await.unwrap_err();
         let error = error.to_string();
         assert!(error.starts_with("postgres at 127.0.0.1:1/shop as ana: ") && !error.contains("geheim"), "{error}");
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_nothing_of_it_is_shown() {
+        let error = Address::parse("postgres://ana:ge@heim/nis@db.example:5433/shop").unwrap_err().to_string();
+        assert!(error.contains("like %40 for @") && !error.contains("heim") && !error.contains("nis@"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::finding::{Finding, Mend, SUPERUSER, Weight};
 const OLDEST: i32 = 14;
 
 const RELOAD: &str = "SELECT pg_reload_conf();";
-const RESTART: &str = "restart the server";
+const RESTART: &str = "restart PostgreSQL";
 
 /// A server, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]

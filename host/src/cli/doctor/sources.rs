@@ -81,7 +81,9 @@ fn remedy(mend: &postgres::Mend) -> String {
         lines.push(format!("as {} run, each by itself:", mend.by));
         lines.extend(mend.statements.iter().cloned());
     }
-    lines.extend(mend.then.clone());
+    // Among statements as a comment of theirs: all of it may be pasted.
+    let then = mend.then.iter().map(|then| if lines.is_empty() { then.clone() } else { format!("-- then {then}") });
+    lines.extend(then.collect::<Vec<_>>());
     lines.join("\n")
 }
 

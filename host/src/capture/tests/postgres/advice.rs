@@ -43,7 +43,7 @@ async fn settings_are_mended_as_printed_and_a_restart_that_is_missing_is_said() 
     let restarts = ["wal_level is replica", "WAL senders are free", "no replication slot is free"];
     for with in restarts {
         let found = finding(&host, with).await;
-        assert!(found.to_string().ends_with("then restart the server"), "{found}");
+        assert!(found.to_string().ends_with("then restart PostgreSQL"), "{found}");
         run(&host, &found);
         let found = finding(&host, with).await;
         assert!(found.what.contains("waits for a restart") && found.mend.unwrap().statements.is_empty());
