@@ -5,10 +5,10 @@
 //! `unpublished` of the publication, `finding` how that is said, `catalog` tables and types, `publication` and
 //! `slot` what is made in the database, `place` where to go on, `transport` and `decode` the stream, `relation` and
 //! `value` its rows, `key` what tells them apart, `form` what a table looked like, `reshaped` what changed about it,
-//! `transaction` what becomes of the rows, `pulse` heartbeats, `guard` how near the slot is to its loss, `silence` a
-//! connection that died without a word, `refusal` one that the server ended, `watched` which tables, `parts` their
-//! partitions, `snapshot` and `serve` the rows that are there, `reading` one table of them, `resume` how they go on after a
-//! cut, `detach` takes it all out; `open` begins a session, `stream` holds all of it together.
+//! `told` what comes within a transaction, `transaction` what becomes of it, `pulse` heartbeats, `guard` how near the slot
+//! is to its loss, `silence` a connection that died without a word, `refusal` one that the server ended, `watched` which
+//! tables, `parts` their partitions, `snapshot` and `serve` the rows that are there, `reading` one table of them, `resume`
+//! how they go on after a cut, `detach` takes it all out; `open` begins a session, `stream` holds all of it together.
 
 use tokio::sync::watch;
 
@@ -46,6 +46,7 @@ mod silence;
 mod slot;
 mod snapshot;
 mod stream;
+mod told;
 mod transaction;
 mod transport;
 mod unpublished;

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::event::{Micros, Name, Number, Operation};
+use crate::event::{Micros, Name, Number};
 use crate::failpoint;
 use crate::journal::{Appended, Appending, JournalError};
 
@@ -20,13 +20,12 @@ use super::super::taking::{Taken, Taking};
 use super::super::waiting::Waiting;
 use super::catalog::{Table, Types};
 use super::connect::Address;
-use super::decode::{DecodeError, Message, decode};
 use super::parts::Parts;
 use super::publication::{Carried, Published};
 use super::relation::Relation;
 use super::server::Server;
 use super::silence::Silence;
-use super::transaction::{Transactions, lsn};
+use super::transaction::Transactions;
 use super::transport::{Received, Transport};
 
 /// How often a position without events is written to the journal: each is a record.
@@ -215,65 +214,6 @@ impl<T: Transport> Session<'_, T> {
         Ok(CaptureError::Mismatch(reason.into()))
     }
 
-    async fn message(&mut self, bytes: &[u8]) -> Result<(), CaptureError> {
-        let lsn_of = |session: &Self| session.transactions.open_commit().map_or_else(String::new, lsn);
-        match decode(bytes)? {
-            Message::Relation(message) => self.relation(&message).await?,
-            Message::Insert { relation, new } => {
-                let changes = match self.known(relation)? {
-                    Some(relation) => {
-                        fits(&relation, &new)?;
-                        let made = relation.insert(Operation::Insert, &new);
-                        Some(made.map_err(|_| untold(&relation, lsn_of(self)))?)
-                    }
-                    None => None,
-                };
-                self.transactions.row(changes)?;
-            }
-            Message::Update { relation, old, new } => {
-                let (first, second) = match self.known(relation)? {
-                    Some(relation) => {
-                        fits(&relation, &new)?;
-                        let made = relation.update(old.as_ref(), &new);
-                        made.map_err(|_| untold(&relation, lsn_of(self)))?
-                    }
-                    None => (None, None),
-                };
-                self.transactions.row(first.into_iter().chain(second))?;
-            }
-            Message::Delete { relation, old } => {
-                let changes = match self.known(relation)? {
-                    Some(relation) => {
-                        fits(&relation, &old.values)?;
-                        let made = relation.delete(&old);
-                        Some(made.map_err(|_| untold(&relation, lsn_of(self)))?)
-                    }
-                    None => None,
-                };
-                self.transactions.row(changes)?;
-            }
-            Message::Truncate { relations } => {
-                for relation in relations {
-                    let changes = self.known(relation)?.map(|relation| relation.truncate());
-                    self.transactions.row(changes)?;
-                }
-            }
-            Message::Other => {}
-        }
-        Ok(())
-    }
-
-    fn known(&mut self, id: u32) -> Result<Option<Arc<Relation>>, CaptureError> {
-        self.parts.behind();
-        if self.unwatched.contains(&id) {
-            return Ok(None);
-        }
-        match self.relations.get(&id) {
-            Some(relation) => Ok(relation.clone()),
-            None => Err(DecodeError::Unknown("table", '?').into()),
-        }
-    }
-
     /// Nothing more has come: what is whole is appended, and what is due is done. While an append is on its way,
     /// what comes gathers for the next.
     async fn rest(&mut self) -> Result<(), CaptureError> {
@@ -411,13 +351,4 @@ async fn appended(on_its_way: &mut Option<OnItsWay>) -> Result<(Appended, OnItsW
         Some(was) => done.map(|appended| (appended, was)),
         None => Err(JournalError::Closed),
     }
-}
-
-/// The stream's own word: a row has as many values as its table has columns.
-fn fits(relation: &Relation, values: &[super::decode::Datum<'_>]) -> Result<(), DecodeError> {
-    if values.len() == relation.columns.len() { Ok(()) } else { Err(DecodeError::Short) }
-}
-
-fn untold(relation: &Relation, lsn: String) -> CaptureError {
-    CaptureError::Untold { table: relation.table.to_string(), lsn }
 }
