@@ -24,11 +24,11 @@ const READ: usize = 1 << 20;
 
 /// Hands requests after `after` to their sources, until the journal is closed.
 pub(crate) async fn follow(journal: Journal, mut after: Number, sources: BTreeMap<Name, Requests>) {
-    let mut head = journal.watch_head();
+    let mut events = journal.watch_events();
     loop {
         match journal.read(after, READ).await {
             Ok(records) if records.is_empty() => {
-                if head.changed().await.is_err() {
+                if events.changed().await.is_err() {
                     return;
                 }
             }

@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection};
 use super::apply::{Result, Visible, insert};
 use super::codec::{Piece, PreparedAppend};
 use super::index::{Index, Kept, Staged, StagedKey, sql, unsql};
-use super::rows::write_rows;
+use super::script::Script;
 use super::{Append, Appended, JournalError, Record, RecordBody, SourceState, codec};
 use crate::event::{Name, Number};
 
@@ -28,33 +28,33 @@ pub(super) fn fence(index: &Index, append: &PreparedAppend) -> Result<()> {
 
 /// `memory`: how many bytes of staged chunks stay in memory; `limit`: a record's.
 pub(super) async fn append(
-    conn: &mut SqliteConnection,
+    script: &mut Script<'_>,
     index: &mut Index,
     mut prepared: PreparedAppend,
     memory: usize,
     limit: usize,
 ) -> Result<(Appended, Visible)> {
-    if let Some(already) = without_repeated(conn, &mut prepared, limit).await? {
+    if let Some(already) = without_repeated(script, &mut prepared, limit).await? {
         return Ok((Appended::Already(already), Visible::default()));
     }
     let PreparedAppend { pieces, keys, head } = prepared;
-    let life = life(conn, index, &head.source, &head.incarnation).await?;
+    let life = life(script, index, &head.source, &head.incarnation).await?;
     let snapshot = head.snapshot.as_ref().map(|s| s.request);
     let pipeline: Name = head.snapshot.as_ref().map_or_else(|| "".into(), |s| s.pipeline.clone());
     let key = StagedKey { source: head.source.clone(), pipeline };
     if index.staged.get(&key).is_some_and(|s| s.life != life || s.snapshot != snapshot) {
-        discard(conn, index, &key).await?;
+        discard(script.conn().await?, index, &key).await?;
     }
     if snapshot.is_none() {
         let state =
             SourceState { incarnation: head.incarnation.clone(), position: head.position, token: head.token.clone() };
-        move_source(conn, &head.source, &state).await?;
+        move_source(script, &head.source, &state);
         index.known.sources.insert(head.source.clone(), state);
     }
     if !head.complete {
         let staged = index.staged.entry(key.clone()).or_insert(Staged { life, snapshot, ..Staged::default() });
         for piece in pieces {
-            stage(conn, &key, life, &piece).await?;
+            stage(script.conn().await?, &key, life, &piece).await?;
             let Piece { size, numbers, content: RecordBody::Append(append), .. } = piece else { continue };
             staged.keep(Kept { numbers, bytes: size, append }, memory);
         }
@@ -64,7 +64,7 @@ pub(super) async fn append(
     let start = index.next;
     let mut visible = Visible::default();
     if let Some(staged) = index.staged.remove(&key) {
-        number_staged(conn, &key, start, at, snapshot.is_none()).await?;
+        number_staged(script.conn().await?, &key, start, at, snapshot.is_none()).await?;
         index.next += staged.numbers;
         let mut first = index.next - staged.kept.iter().map(|k| k.numbers).sum::<u64>();
         visible.restart = (first != start).then(|| Number(first - 1));
@@ -75,16 +75,17 @@ pub(super) async fn append(
     }
     let events = index.next;
     for piece in pieces {
-        insert(conn, &piece, index.next, at, false, snapshot.is_none().then_some(life)).await?;
+        insert(script, &piece, index.next, at, false, snapshot.is_none().then_some(life));
         let first = Number(index.next);
         index.next += piece.numbers;
         visible.records.push(Arc::new(piece.number(first)));
     }
     let keep = "INSERT INTO idempotency (key, number, at)";
-    write_rows(conn, keep, 3, "", &keys, |query, (place, key)| {
-        query.bind(key.to_string()).bind(sql(events + place)).bind(at)
-    })
-    .await?;
+    script
+        .rows(keep, 3, "", &keys, |values, (place, key)| {
+            values.bind(&**key).bind(sql(events + place)).bind(at);
+        })
+        .await?;
     Ok((Appended::Applied { first: Number(start), last: Number(index.next - 1) }, visible))
 }
 
@@ -95,7 +96,7 @@ fn kept_record(kept: Kept, first: u64) -> Record {
 
 /// Takes events out whose idempotency key is known. If none is left: the number of the first one.
 async fn without_repeated(
-    conn: &mut SqliteConnection,
+    script: &mut Script<'_>,
     prepared: &mut PreparedAppend,
     limit: usize,
 ) -> Result<Option<Number>> {
@@ -103,8 +104,8 @@ async fn without_repeated(
     let mut already = None;
     let mut seen = std::collections::HashSet::new();
     for (place, key) in &prepared.keys {
-        let known =
-            sqlx::query("SELECT number FROM idempotency WHERE key = ?").bind(&**key).fetch_optional(&mut *conn).await?;
+        let known = sqlx::query("SELECT number FROM idempotency WHERE key = ?").bind(&**key);
+        let known = known.fetch_optional(script.conn().await?).await?;
         if let Some(row) = &known {
             already = already.or(Some(Number(unsql(row.try_get(0)?))));
         }
@@ -142,7 +143,7 @@ async fn without_repeated(
     Ok(None)
 }
 
-async fn life(conn: &mut SqliteConnection, index: &mut Index, source: &Name, incarnation: &Name) -> Result<i64> {
+async fn life(script: &mut Script<'_>, index: &mut Index, source: &Name, incarnation: &Name) -> Result<i64> {
     let key = (source.clone(), incarnation.clone());
     if let Some(id) = index.lives.get(&key) {
         return Ok(*id);
@@ -150,26 +151,18 @@ async fn life(conn: &mut SqliteConnection, index: &mut Index, source: &Name, inc
     let id = sqlx::query_scalar("INSERT INTO life (source, incarnation) VALUES (?, ?) RETURNING id")
         .bind(&**source)
         .bind(&**incarnation)
-        .fetch_one(conn)
+        .fetch_one(script.conn().await?)
         .await?;
     index.lives.insert(key, id);
     Ok(id)
 }
 
-async fn move_source(conn: &mut SqliteConnection, source: &Name, state: &SourceState) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO source (name, incarnation, pos_commit, pos_index, token) VALUES (?, ?, ?, ?, ?) \
-         ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, pos_commit = excluded.pos_commit, \
-         pos_index = excluded.pos_index, token = excluded.token",
-    )
-    .bind(&**source)
-    .bind(&*state.incarnation)
-    .bind(sql(state.position.commit))
-    .bind(i64::from(state.position.index))
-    .bind(&*state.token)
-    .execute(conn)
-    .await?;
-    Ok(())
+fn move_source(script: &mut Script<'_>, source: &Name, state: &SourceState) {
+    let to = "INSERT INTO source (name, incarnation, pos_commit, pos_index, token) VALUES (?, ?, ?, ?, ?) \
+              ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, pos_commit = excluded.pos_commit, \
+              pos_index = excluded.pos_index, token = excluded.token";
+    let values = script.add(to).bind(&**source).bind(&*state.incarnation).bind(sql(state.position.commit));
+    values.bind(i64::from(state.position.index)).bind(&*state.token);
 }
 
 async fn stage(conn: &mut SqliteConnection, key: &StagedKey, life: i64, piece: &Piece) -> Result<()> {

@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use sqlx::SqliteConnection;
-
 use super::codec::Piece;
 use super::index::{Index, sql};
+use super::script::Script;
 use super::{Control, JournalError, Record, RecordBody, checkpoints, letters};
 use crate::event::Number;
 
@@ -24,19 +23,13 @@ const INSERT: &str = "INSERT INTO record (first, last, kind, at, size, held, lif
                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Writes a record; its position only if it moves its source.
-pub(super) async fn insert(
-    conn: &mut SqliteConnection,
-    piece: &Piece,
-    first: u64,
-    at: i64,
-    held: bool,
-    life: Option<i64>,
-) -> Result<()> {
+pub(super) fn insert(script: &mut Script<'_>, piece: &Piece, first: u64, at: i64, held: bool, life: Option<i64>) {
     let position = match &piece.content {
         RecordBody::Append(append) => append.position,
         _ => crate::event::Position::default(),
     };
-    sqlx::query(INSERT)
+    script
+        .add(INSERT)
         .bind(sql(first))
         .bind(sql(first + piece.numbers - 1))
         .bind(piece.kind())
@@ -46,15 +39,12 @@ pub(super) async fn insert(
         .bind(life)
         .bind(life.map(|_| sql(position.commit)))
         .bind(life.map(|_| i64::from(position.index)))
-        .bind(piece.body.as_slice())
-        .execute(conn)
-        .await?;
-    Ok(())
+        .bind(piece.body.as_slice());
 }
 
 /// `keep`: how many checkpoints of a pipeline.
 pub(super) async fn control(
-    conn: &mut SqliteConnection,
+    script: &mut Script<'_>,
     index: &mut Index,
     piece: Piece,
     keep: u32,
@@ -66,13 +56,15 @@ pub(super) async fn control(
         &piece.content,
         RecordBody::Control(Control::Gap { .. } | Control::PipelineGap { .. } | Control::PipelineRemoved { .. })
     );
-    insert(conn, &piece, first, at, told, None).await?;
+    insert(script, &piece, first, at, told, None);
     index.next += 1;
     match &piece.content {
         RecordBody::Control(Control::Checkpoint { pipeline, reason }) => {
-            checkpoints::take(conn, index, Number(first), at, pipeline, reason, keep).await?;
+            checkpoints::take(script, index, Number(first), at, pipeline, reason, keep).await?;
         }
-        RecordBody::Control(control) => letters::apply(conn, Number(first), at, control, &piece.body).await?,
+        RecordBody::Control(control) => {
+            letters::apply(script.conn().await?, Number(first), at, control, &piece.body).await?
+        }
         _ => {}
     }
     let record = piece.number(Number(first));

@@ -12,7 +12,7 @@ use sqlx::{Connection as _, Row, SqliteConnection};
 use super::commit::save_cursor;
 use super::index::{Cursor, Index, sql, unsql};
 use super::reader::Reader;
-use super::rows::write_rows;
+use super::script::Script;
 use super::{CheckpointInfo, JournalError, PipelineState};
 use crate::event::{Micros, Name, Number};
 
@@ -28,7 +28,7 @@ const STEP: i64 = 512;
 /// saved one and it, so the state is that of both, and events that were passed need not be kept for it.
 /// It is saved here, or after a crash a pipeline could stand behind its checkpoint.
 pub(super) async fn take(
-    conn: &mut SqliteConnection,
+    script: &mut Script<'_>,
     index: &mut Index,
     number: Number,
     at: i64,
@@ -38,7 +38,7 @@ pub(super) async fn take(
 ) -> Result<()> {
     let Some(cursor) = index.known.cursors.get(pipeline).copied() else { return Ok(()) };
     if !cursor.is_saved() {
-        save_cursor(conn, pipeline, cursor.number, cursor.gap).await?;
+        save_cursor(script, pipeline, cursor.number, cursor.gap);
         index.known.cursors.insert(pipeline.clone(), Cursor { saved: Some(cursor.number), ..cursor });
     }
     let row = "INSERT INTO checkpoint (number, pipeline, cursor, at, reason, bytes) \
@@ -50,12 +50,12 @@ pub(super) async fn take(
         .bind(sql(cursor.number.0))
         .bind(at)
         .bind(reason)
-        .execute(&mut *conn)
+        .execute(script.conn().await?)
         .await?;
     let beyond = "UPDATE checkpoint SET dropped = 1 WHERE pipeline = ?1 AND dropped = 0 AND number <= \
                   (SELECT number FROM checkpoint WHERE pipeline = ?1 AND dropped = 0 \
                    ORDER BY number DESC LIMIT 1 OFFSET ?2)";
-    sqlx::query(beyond).bind(&**pipeline).bind(i64::from(keep)).execute(conn).await?;
+    sqlx::query(beyond).bind(&**pipeline).bind(i64::from(keep)).execute(script.conn().await?).await?;
     index.keeping.insert(pipeline.clone(), number);
     Ok(())
 }
@@ -70,7 +70,7 @@ pub(super) async fn keeping(conn: &mut SqliteConnection) -> std::result::Result<
 
 /// Keeps entries as they are before they change, unless they changed before since the checkpoint.
 pub(super) async fn keep(
-    conn: &mut SqliteConnection,
+    script: &mut Script<'_>,
     checkpoint: Number,
     pipeline: &Name,
     entries: &[(&Name, &str)],
@@ -78,10 +78,11 @@ pub(super) async fn keep(
     let head = "INSERT OR IGNORE INTO replaced (checkpoint, owner, key, value) \
                 SELECT w.column1, w.column3, w.column4, s.value FROM (";
     let tail = ") AS w LEFT JOIN state AS s ON s.pipeline = w.column2 AND s.owner = w.column3 AND s.key = w.column4";
-    write_rows(conn, head, 4, tail, entries, |query, (owner, key)| {
-        query.bind(sql(checkpoint.0)).bind(pipeline.clone()).bind((*owner).clone()).bind(key.to_string())
-    })
-    .await?;
+    script
+        .rows(head, 4, tail, entries, |values, (owner, key)| {
+            values.bind(sql(checkpoint.0)).bind(&**pipeline).bind(&***owner).bind(*key);
+        })
+        .await?;
     Ok(())
 }
 

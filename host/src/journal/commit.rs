@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use sqlx::SqliteConnection;
-
 use super::apply::{Result, Visible, insert};
 use super::codec::{Newest, PreparedCommit, Share};
 use super::index::{Cursor, Index, sql};
-use super::rows::write_rows;
+use super::script::{Script, Values};
 use super::{JournalError, RecordBody, StateChange, checkpoints, shares};
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
@@ -22,7 +20,7 @@ pub(super) fn fence(index: &Index, commit: &PreparedCommit) -> Result<()> {
 }
 
 pub(super) async fn commit(
-    conn: &mut SqliteConnection,
+    script: &mut Script<'_>,
     index: &mut Index,
     commit: PreparedCommit,
 ) -> Result<(Number, Visible)> {
@@ -32,51 +30,39 @@ pub(super) async fn commit(
     let keeping = index.keeping.get(&pipeline).copied();
     if reset {
         if let Some(checkpoint) = keeping {
-            checkpoints::keep_all(conn, checkpoint, &pipeline).await?;
+            checkpoints::keep_all(script.conn().await?, checkpoint, &pipeline).await?;
         }
-        sqlx::query("DELETE FROM state WHERE pipeline = ?").bind(&*pipeline).execute(&mut *conn).await?;
+        script.add("DELETE FROM state WHERE pipeline = ?").bind(&*pipeline);
     }
-    save_cursor(conn, &pipeline, cursor, gap).await?;
+    save_cursor(script, &pipeline, cursor, gap);
     let mut firsts = Vec::with_capacity(pieces.len());
     let mut next = index.next;
     for (place, piece) in pieces.iter().enumerate() {
         let held = shares.iter().any(|s| s.piece == place);
-        insert(conn, piece, next, at, held, None).await?;
+        insert(script, piece, next, at, held, None);
         if let RecordBody::Commit(committed) = &piece.content {
-            change_state(conn, &pipeline, keeping, &committed.state).await?;
+            change_state(script, &pipeline, keeping, &committed.state).await?;
         }
         firsts.push(next);
         next += piece.numbers;
     }
-    index_shares(conn, index, &shares, &firsts).await?;
-    keep_newest(conn, index, &pipeline, newest, &firsts).await?;
+    index_shares(script, index, &shares, &firsts).await?;
+    keep_newest(script, index, &pipeline, newest, &firsts).await?;
     index.next = next;
     index.known.cursors.insert(pipeline, Cursor { number: cursor, saved: Some(cursor), gap });
     let records = pieces.into_iter().zip(firsts).map(|(piece, first)| Arc::new(piece.number(Number(first))));
     Ok((Number(next - 1), Visible { records: records.collect(), restart: None }))
 }
 
-pub(super) async fn save_cursor(
-    conn: &mut SqliteConnection,
-    pipeline: &str,
-    cursor: Number,
-    gap: Option<Number>,
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO cursor (pipeline, number, gap) VALUES (?, ?, ?) \
-         ON CONFLICT (pipeline) DO UPDATE SET number = excluded.number, gap = excluded.gap",
-    )
-    .bind(pipeline)
-    .bind(sql(cursor.0))
-    .bind(gap.map_or(0, |told| sql(told.0)))
-    .execute(conn)
-    .await?;
-    Ok(())
+pub(super) fn save_cursor(script: &mut Script<'_>, pipeline: &str, cursor: Number, gap: Option<Number>) {
+    let save = "INSERT INTO cursor (pipeline, number, gap) VALUES (?, ?, ?) \
+                ON CONFLICT (pipeline) DO UPDATE SET number = excluded.number, gap = excluded.gap";
+    script.add(save).bind(pipeline).bind(sql(cursor.0)).bind(gap.map_or(0, |told| sql(told.0)));
 }
 
 /// `keeping`: for which checkpoint what is replaced is kept.
 async fn change_state(
-    conn: &mut SqliteConnection,
+    script: &mut Script<'_>,
     pipeline: &Name,
     keeping: Option<Number>,
     changes: &[StateChange],
@@ -88,7 +74,7 @@ async fn change_state(
     }
     if let Some(checkpoint) = keeping {
         let entries: Vec<_> = last.keys().map(|(owner, key)| (*owner, &***key)).collect();
-        checkpoints::keep(conn, checkpoint, pipeline, &entries).await?;
+        checkpoints::keep(script, checkpoint, pipeline, &entries).await?;
     }
     let (mut set, mut deleted) = (Vec::new(), Vec::new());
     for ((owner, key), value) in last {
@@ -99,45 +85,43 @@ async fn change_state(
     }
     let head = "INSERT INTO state (pipeline, owner, key, value)";
     let tail = "ON CONFLICT (pipeline, owner, key) DO UPDATE SET value = excluded.value";
-    write_rows(conn, head, 4, tail, &set, |query, (owner, key, value)| {
-        query.bind(pipeline.clone()).bind((*owner).clone()).bind(key.to_string()).bind((*value).clone())
-    })
-    .await?;
-    for (owner, key) in deleted {
-        sqlx::query("DELETE FROM state WHERE pipeline = ? AND owner = ? AND key = ?")
-            .bind(&**pipeline)
-            .bind(&**owner)
-            .bind(&**key)
-            .execute(&mut *conn)
-            .await?;
-    }
+    let bind = |values: &mut Values, (owner, key, value): &(&Name, &Box<str>, &Arc<[u8]>)| {
+        values.bind(&**pipeline).bind(&***owner).bind(&***key).bind(&***value);
+    };
+    script.rows(head, 4, tail, &set, bind).await?;
+    let head = "DELETE FROM state WHERE (pipeline, owner, key) IN (";
+    script
+        .rows(head, 3, ")", &deleted, |values, (owner, key)| {
+            values.bind(&**pipeline).bind(&***owner).bind(&***key);
+        })
+        .await?;
     Ok(())
 }
 
-async fn channel(conn: &mut SqliteConnection, index: &mut Index, name: &ChannelName) -> Result<i64> {
+async fn channel(script: &mut Script<'_>, index: &mut Index, name: &ChannelName) -> Result<i64> {
     if let Some(id) = index.channels.get(name) {
         return Ok(*id);
     }
     let id = sqlx::query_scalar("INSERT INTO channel (name) VALUES (?) RETURNING id")
         .bind(name.as_str())
-        .fetch_one(conn)
+        .fetch_one(script.conn().await?)
         .await?;
     index.channels.insert(name.clone(), id);
     Ok(id)
 }
 
-async fn index_shares(conn: &mut SqliteConnection, index: &mut Index, shares: &[Share], firsts: &[u64]) -> Result<()> {
+async fn index_shares(script: &mut Script<'_>, index: &mut Index, shares: &[Share], firsts: &[u64]) -> Result<()> {
     let mut rows = Vec::with_capacity(shares.len());
     for share in shares {
-        let id = channel(conn, index, &share.channel).await?;
+        let id = channel(script, index, &share.channel).await?;
         rows.push((id, sql(firsts[share.piece]), i64::from(share.messages), sql(share.bytes as u64)));
     }
-    shares::add(conn, index, &rows).await?;
+    shares::add(script, index, &rows).await?;
     Ok(())
 }
 
 async fn keep_newest(
-    conn: &mut SqliteConnection,
+    script: &mut Script<'_>,
     index: &mut Index,
     pipeline: &Name,
     newest: Vec<Newest>,
@@ -145,7 +129,7 @@ async fn keep_newest(
 ) -> Result<()> {
     let mut last = std::collections::BTreeMap::new();
     for Newest { channel: name, key, place, body } in newest {
-        let id = channel(conn, index, &name).await?;
+        let id = channel(script, index, &name).await?;
         last.insert((id, key), (firsts[place.0] + place.1, body));
     }
     let (mut set, mut deleted) = (Vec::new(), Vec::new());
@@ -158,16 +142,15 @@ async fn keep_newest(
     let head = "INSERT INTO state_message (channel, key, pipeline, number, body)";
     let tail = "ON CONFLICT (channel, key) DO UPDATE SET pipeline = excluded.pipeline, number = excluded.number, \
                 body = excluded.body";
-    write_rows(conn, head, 5, tail, &set, |query, (id, key, number, body)| {
-        query.bind(*id).bind(key.to_string()).bind(pipeline.clone()).bind(sql(*number)).bind(body.clone())
-    })
-    .await?;
-    for (id, key) in deleted {
-        sqlx::query("DELETE FROM state_message WHERE channel = ? AND key = ?")
-            .bind(id)
-            .bind(&*key)
-            .execute(&mut *conn)
-            .await?;
-    }
+    let bind = |values: &mut Values, (id, key, number, body): &(i64, Box<str>, u64, Vec<u8>)| {
+        values.bind(*id).bind(&**key).bind(&**pipeline).bind(sql(*number)).bind(body.as_slice());
+    };
+    script.rows(head, 5, tail, &set, bind).await?;
+    let head = "DELETE FROM state_message WHERE (channel, key) IN (";
+    script
+        .rows(head, 2, ")", &deleted, |values, (id, key)| {
+            values.bind(*id).bind(&**key);
+        })
+        .await?;
     Ok(())
 }

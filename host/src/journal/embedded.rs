@@ -45,7 +45,8 @@ pub(super) struct Embedded {
 
 /// What ends at a close.
 struct Running {
-    writer: JoinHandle<()>,
+    /// Nothing is ever sent: the writer has ended when the other end is gone.
+    writer: oneshot::Receiver<()>,
     /// The lock against a second process, let go of last.
     lock: Arc<Lock>,
     /// Closing it drops SQLite's own locks on the file, so it outlives all connections.
@@ -67,7 +68,7 @@ impl Embedded {
         pool: SqlitePool,
         files: Files,
         lock: Lock,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let lock = Arc::new(lock);
         let Files { wal, database } = files;
         let disk = Disk { shared: shared.clone(), wal: wal.clone(), lock: lock.clone() };
@@ -97,10 +98,10 @@ impl Embedded {
             bound: Bound::new(wal, shared.settings.wal_bytes),
             lock: lock.clone(),
         };
-        let writer = tokio::spawn(writer.run(waiting));
+        let writer = on_own_thread(writer, waiting)?;
         let running = Mutex::new(Some(Running { writer, lock, database }));
         let tasks = Mutex::new(tasks);
-        Self { shared, pool, commands, stop, tasks, running, closed: watch::Sender::new(false) }
+        Ok(Self { shared, pool, commands, stop, tasks, running, closed: watch::Sender::new(false) })
     }
 
     pub(super) fn reader(&self) -> Reader<'_> {
@@ -244,6 +245,18 @@ impl Embedded {
         drop(lock);
         self.closed.send_replace(true);
     }
+}
+
+/// A journey to SQLite's thread and back wakes one thread on each end, where the server's own runtime would wake a second
+/// one to look for more work.
+fn on_own_thread(writer: Writer, commands: mpsc::Receiver<Command>) -> std::io::Result<oneshot::Receiver<()>> {
+    let (done, ended) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("journal".into()).spawn(move || {
+        let _done: oneshot::Sender<()> = done;
+        runtime.block_on(writer.run(commands));
+    })?;
+    Ok(ended)
 }
 
 /// Asks the writer, and waits for its answer.

@@ -38,7 +38,7 @@ mod reader;
 pub mod record;
 mod retention;
 mod room;
-mod rows;
+mod script;
 mod seal;
 mod shared;
 mod shares;
@@ -185,6 +185,11 @@ impl Journal {
     /// Wakes when the head moves.
     pub fn watch_head(&self) -> watch::Receiver<Number> {
         self.embedded.shared.head.subscribe()
+    }
+
+    /// Wakes when an event or a control comes; commits alone don't move it.
+    pub fn watch_events(&self) -> watch::Receiver<Number> {
+        self.embedded.shared.events.subscribe()
     }
 
     /// The highest number that survives a power failure: a source is acknowledged up to here.

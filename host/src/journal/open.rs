@@ -12,6 +12,7 @@ use super::embedded::{Embedded, Files};
 use super::index::{Index, unsql};
 use super::lock::Lock;
 use super::reader::Reader;
+use super::script::Script;
 use super::shared::{Floors, Shared, classify};
 use super::tail::Tail;
 use super::{Epoch, JournalError, upgrade, wal};
@@ -82,7 +83,7 @@ pub(super) async fn open(
     shared.applied(index.at);
     let newest = Reader { shared: &shared, pool: &pool }.newest(settings.memory).await?;
     shared.fill(newest, head);
-    Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, files, lock))
+    Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, files, lock)?)
 }
 
 /// A connection to a journal that nobody else has open, with everything out of its WAL. The caller holds the lock.
@@ -256,15 +257,14 @@ async fn epoch(
         // What `copy` marked has its new epoch now.
         ("copy", "0"),
     ];
-    super::rows::write_rows(
-        conn,
-        "INSERT INTO meta (name, value)",
-        2,
-        "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        &values,
-        |query, (name, value)| query.bind(name.to_string()).bind(value.to_string()),
-    )
-    .await?;
+    let tail = "ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    let mut script = Script::new(conn);
+    script
+        .rows("INSERT INTO meta (name, value)", 2, tail, &values, |bound, (name, value)| {
+            bound.bind(*name).bind(*value);
+        })
+        .await?;
+    script.run().await?;
     Ok(epoch.into())
 }
 

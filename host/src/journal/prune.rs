@@ -5,6 +5,7 @@ use sqlx::SqliteConnection;
 
 use super::apply::{self, Visible};
 use super::index::{Cursor, Index, sql, unsql};
+use super::script::Script;
 use super::shared::Shared;
 use super::shares;
 use super::{Control, JournalError, checkpoints, codec, letters, unfinished};
@@ -219,7 +220,9 @@ pub(super) async fn keep_pipelines(
         checkpoints::drop_all(conn, index, &name).await?;
         index.known.cursors.remove(&name);
         let piece = codec::prepare_control(Control::PipelineRemoved { pipeline: name.clone() })?;
-        let (_, told) = apply::control(conn, index, piece, keep).await?;
+        let mut script = Script::new(conn);
+        let (_, told) = apply::control(&mut script, index, piece, keep).await?;
+        script.run().await?;
         visible.records.extend(told.records);
         tracing::warn!(
             pipeline = %name,

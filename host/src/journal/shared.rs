@@ -11,7 +11,7 @@ use super::apply::Visible;
 use super::index::Known;
 use super::room::Room;
 use super::tail::Tail;
-use super::{Append, Appended, Epoch, JournalError, Record};
+use super::{Append, Appended, Epoch, JournalError, Record, RecordBody};
 use crate::config::{ChannelSettings, JournalSettings};
 use crate::event::{Micros, Number};
 use crate::message::ChannelName;
@@ -50,6 +50,8 @@ pub(super) struct Shared {
     known: Mutex<Known>,
     floors: Mutex<Floors>,
     pub(super) head: watch::Sender<Number>,
+    /// The head when a record that is no commit came last.
+    pub(super) events: watch::Sender<Number>,
     pub(super) durable: watch::Sender<Number>,
     /// A sync failed: what the disk has is unknown, so nothing more is taken.
     pub(super) failed: watch::Sender<bool>,
@@ -94,6 +96,7 @@ impl Shared {
             known: Mutex::new(known),
             floors: Mutex::new(floors),
             head: watch::Sender::new(head),
+            events: watch::Sender::new(head),
             durable: watch::Sender::new(head),
             failed: watch::Sender::new(false),
             room: Room::default(),
@@ -131,6 +134,8 @@ impl Shared {
     pub(super) fn publish(&self, batch: Batch) {
         // Dropped behind the lock, and after those who wait were answered.
         let mut gone = Vec::new();
+        let records = batch.visible.iter().flat_map(|visible| &visible.records);
+        let events = records.into_iter().any(|record| !matches!(record.body, RecordBody::Commit(_)));
         let head = {
             let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
             for Visible { records, restart } in batch.visible {
@@ -142,6 +147,9 @@ impl Shared {
             tail.head()
         };
         self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
+        if events {
+            self.events.send_replace(head);
+        }
         for (reply, outcome) in batch.replies {
             // Whoever asked may have gone.
             let _ = reply.send(Ok(outcome));
@@ -175,6 +183,7 @@ impl Shared {
         if !self.failed.send_replace(true) {
             // Wakes those who wait for a head that will never come.
             self.head.send_modify(|_| ());
+            self.events.send_modify(|_| ());
             tracing::error!(file = %self.path.display(), error = %why, "the journal can't go on: what the disk has of it is unknown; the next start reads it anew");
         }
     }

@@ -13,7 +13,7 @@
 use sqlx::{Row as _, SqliteConnection};
 
 use super::index::{Index, sql, unsql};
-use super::rows::write_rows;
+use super::script::Script;
 use super::writer::Writer;
 use crate::event::Number;
 
@@ -28,7 +28,7 @@ pub(super) type Share = (i64, i64, i64, i64);
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     rows: u64,
-    /// Since the writer last looked whether to move some.
+    /// Since the last move.
     came: u64,
     /// How far the round of moves that is under way has come, by channel and record. Each begins where the one before
     /// ended, and what came behind it waits for the next round: a page isn't written twice in a round.
@@ -42,7 +42,8 @@ impl Recent {
     pub(super) const LIMIT: u64 = 4096;
 
     /// How many rows one move takes, at least: each may write a page of its own. A move took at most 7.5 ms (unoptimised, on a
-    /// busy machine).
+    /// busy machine), so none comes before half as many rows have come: whoever waits for the writer meets one now and then,
+    /// and not one after the other.
     pub(super) const MOVE: u64 = 256;
 
     pub(super) async fn load(conn: &mut SqliteConnection) -> Result<Self, sqlx::Error> {
@@ -52,17 +53,23 @@ impl Recent {
 
     /// How many rows to move now; None: none.
     fn due(&mut self) -> Option<u64> {
-        let came = std::mem::take(&mut self.came);
-        let due = (self.moved.is_some() || self.rows >= Self::LIMIT) && self.rows >= self.wait;
+        let begun = self.moved.is_some() || self.rows >= Self::LIMIT;
+        if !begun || self.came < Self::MOVE / 2 || self.rows < self.wait {
+            return None;
+        }
         // Never slower than they come.
-        due.then_some(Self::MOVE.max(2 * came))
+        Some(Self::MOVE.max(2 * std::mem::take(&mut self.came)))
     }
 }
 
 /// Adds a commit's rows.
-pub(super) async fn add(conn: &mut SqliteConnection, index: &mut Index, rows: &[Share]) -> Result<(), sqlx::Error> {
+pub(super) async fn add(script: &mut Script<'_>, index: &mut Index, rows: &[Share]) -> Result<(), sqlx::Error> {
     let head = "INSERT INTO channel_recent (channel, record, messages, bytes)";
-    write_rows(conn, head, 4, "", rows, |query, row| query.bind(row.0).bind(row.1).bind(row.2).bind(row.3)).await?;
+    script
+        .rows(head, 4, "", rows, |values, row| {
+            values.bind(row.0).bind(row.1).bind(row.2).bind(row.3);
+        })
+        .await?;
     index.recent.rows += rows.len() as u64;
     index.recent.came += rows.len() as u64;
     Ok(())

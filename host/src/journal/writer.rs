@@ -15,6 +15,7 @@ use super::codec::{Piece, PreparedAppend, PreparedCommit};
 use super::index::{Cursor, Index, StagedKey};
 use super::lock::Lock;
 use super::prune::{self, Prune};
+use super::script::Script;
 use super::shared::{Batch, Outcome, Reply, Shared};
 use super::sync::Publisher;
 use super::{JournalError, append, commit, unfinished, wal};
@@ -127,7 +128,7 @@ impl Writer {
         let before = self.index.unwritten();
         let alone = group.len() == 1;
         let largest = group.iter().map(|command| command.work.bytes()).max().unwrap_or_default();
-        let mut begun = false;
+        let mut open = false;
         let mut batch = Batch::default();
         let mut points = Vec::new();
         let mut broken = None;
@@ -137,7 +138,7 @@ impl Writer {
                 continue;
             }
             let point = work.failpoint();
-            match self.one(work, &mut begun, alone).await {
+            match self.one(work, &mut open, alone).await {
                 Ok((outcome, visible)) => {
                     points.extend(point);
                     batch.visible.push(visible);
@@ -153,7 +154,7 @@ impl Writer {
                 }
             }
         }
-        if begun && broken.is_none() {
+        if open && !alone && broken.is_none() {
             points.iter().for_each(|(before, _)| failpoint::hit(before));
             if let Err(error) = self.execute("COMMIT").await {
                 broken = Some(error);
@@ -167,7 +168,7 @@ impl Writer {
             }
             return;
         }
-        if begun {
+        if open {
             points.iter().for_each(|(_, after)| failpoint::hit(after));
             self.shared.grown.fetch_add(bytes as u64, Ordering::Relaxed);
             self.shared.notice_growth();
@@ -177,7 +178,7 @@ impl Writer {
         if !self.index.known.cursors.values().all(Cursor::is_saved) {
             self.unsaved.get_or_insert_with(Instant::now);
         }
-        if begun {
+        if open {
             self.publisher.publish(&self.shared, batch);
         } else {
             // Nothing was written that a sync could make durable.
@@ -185,8 +186,8 @@ impl Writer {
         }
     }
 
-    /// One command inside the transaction, which it begins if it is the first that needs one.
-    async fn one(&mut self, work: Work, begun: &mut bool, alone: bool) -> Result<(Outcome, Visible), Failure> {
+    /// One command inside the transaction, which it begins if it is the first that needs one, and ends if it is alone.
+    async fn one(&mut self, work: Work, open: &mut bool, alone: bool) -> Result<(Outcome, Visible), Failure> {
         self.shared.check().map_err(Failure::Refused)?;
         if let Work::Append(prepared) = &work {
             append::fence(&self.index, prepared).map_err(Failure::Refused)?;
@@ -197,31 +198,36 @@ impl Writer {
                 return Ok(self.only_cursor(prepared));
             }
         }
-        if !*begun {
-            self.execute("BEGIN IMMEDIATE").await.map_err(Failure::Refused)?;
-            *begun = true;
-        }
-        if alone {
-            return self.apply(work).await.map_err(Failure::Broken);
-        }
         let before = self.index.unwritten();
-        self.execute("SAVEPOINT one").await.map_err(Failure::Broken)?;
-        match self.apply(work).await {
-            Ok(done) => {
-                self.execute("RELEASE one").await.map_err(Failure::Broken)?;
-                Ok(done)
-            }
-            Err(error) => {
-                if self.execute("ROLLBACK TO one").await.is_err() {
-                    // SQLite has rolled back all by itself, as it may where there is no room.
-                    return Err(Failure::Broken(error));
-                }
-                self.execute("RELEASE one").await.map_err(Failure::Broken)?;
-                // What the command changed in memory goes too; its neighbours' is in the transaction.
-                self.reload(before).await.map_err(Failure::Broken)?;
-                Err(Failure::Refused(error))
-            }
+        let mut script = Script::new(&mut self.conn);
+        if !std::mem::replace(open, true) {
+            script.add("BEGIN IMMEDIATE");
         }
+        if !alone {
+            script.add("SAVEPOINT one");
+        }
+        let point = work.failpoint().filter(|_| alone);
+        let done = async {
+            let done = apply(&mut script, &mut self.index, &self.shared, work).await?;
+            if let Some((before, _)) = point {
+                failpoint::hit(before);
+            }
+            script.add(if alone { "COMMIT" } else { "RELEASE one" });
+            script.run().await?;
+            Ok(done)
+        };
+        let error = match done.await {
+            Ok(done) => return Ok(done),
+            Err(error) => self.shared.classified(error),
+        };
+        // SQLite may have rolled back all by itself, as it does where there is no room.
+        if alone || self.execute("ROLLBACK TO one").await.is_err() {
+            return Err(Failure::Broken(error));
+        }
+        self.execute("RELEASE one").await.map_err(Failure::Broken)?;
+        // What the command changed in memory goes too; its neighbours' is in the transaction.
+        self.reload(before).await.map_err(Failure::Broken)?;
+        Err(Failure::Refused(error))
     }
 
     /// A cursor moved and nothing else: kept in memory for a while.
@@ -231,49 +237,6 @@ impl Writer {
         cursor.number = commit.cursor;
         cursor.gap = cursor.gap_after(commit.cursor);
         (Outcome::Number(crate::event::Number(self.index.next - 1)), Visible::default())
-    }
-
-    async fn apply(&mut self, work: Work) -> Result<(Outcome, Visible), JournalError> {
-        let (conn, index) = (&mut self.conn, &mut self.index);
-        let settings = &self.shared.settings;
-        let done = match work {
-            Work::Append(prepared) => {
-                let memory = usize::try_from(settings.memory / 2).unwrap_or(usize::MAX);
-                let limit = usize::try_from(settings.record_bytes).unwrap_or(usize::MAX);
-                append::append(conn, index, prepared, memory, limit).await.map(|(a, v)| (Outcome::Appended(a), v))
-            }
-            Work::Commit(prepared) => commit::commit(conn, index, prepared).await.map(|(n, v)| (Outcome::Number(n), v)),
-            Work::Control(piece) => apply::control(conn, index, piece, settings.keep_checkpoints)
-                .await
-                .map(|(n, v)| (Outcome::Number(n), v)),
-            // Whoever asked may have looked before the mark was set: it is set, and told of, once.
-            Work::Gap(pipeline, _) if index.known.cursors.get(&pipeline).is_some_and(|c| c.gap.is_some()) => {
-                Ok((Outcome::Done, Visible::default()))
-            }
-            // One was taken since: it gives way first.
-            Work::Gap(..) if !index.keeping.is_empty() => Ok((Outcome::Done, Visible::default())),
-            Work::Gap(pipeline, piece) => {
-                prune::mark_gap(conn, index, &pipeline, Number(index.next)).await?;
-                apply::control(conn, index, piece, settings.keep_checkpoints)
-                    .await
-                    .map(|(n, v)| (Outcome::Number(n), v))
-            }
-            Work::Discard(like) => {
-                unfinished::discard(conn, index, &*like).await.map(|()| (Outcome::Done, Visible::default()))
-            }
-            Work::TakeOver(key, request) => unfinished::take_over(conn, index, &key, request)
-                .await
-                .map(|last| (Outcome::Unfinished(last.map(Box::new)), Visible::default())),
-            Work::KeepPipelines(names) => {
-                let keep = settings.keep_checkpoints;
-                prune::keep_pipelines(conn, index, &names, keep).await.map(|visible| (Outcome::Done, visible))
-            }
-            Work::Prune(prune) => prune::step(conn, index, &self.shared, prune)
-                .await
-                .map(|more| (Outcome::Pruned(more), Visible::default())),
-            Work::Turn | Work::Probe(_) | Work::Close => Ok((Outcome::Done, Visible::default())),
-        };
-        done.map_err(|error| self.shared.classified(error))
     }
 
     pub(super) async fn execute(&mut self, sql: &'static str) -> Result<(), JournalError> {
@@ -290,13 +253,15 @@ impl Writer {
             return;
         }
         let saved = async {
-            self.execute("BEGIN IMMEDIATE").await?;
+            let mut script = Script::new(&mut self.conn);
+            script.add("BEGIN IMMEDIATE");
             for (name, cursor) in &waiting {
-                commit::save_cursor(&mut self.conn, name, cursor.number, cursor.gap).await?;
+                commit::save_cursor(&mut script, name, cursor.number, cursor.gap);
             }
-            self.execute("COMMIT").await
+            script.add("COMMIT");
+            script.run().await
         };
-        if let Err(error) = saved.await {
+        if let Err(error) = saved.await.map_err(|error| self.shared.storage(error)) {
             self.refused(&error, 0);
             tracing::warn!(%error, "cursors could not be saved; trying again");
             let _ = self.execute("ROLLBACK").await;
@@ -343,6 +308,58 @@ impl Writer {
             shared.durable.send_replace(shared.head());
         }
         let _ = reply.send(clean.and(closed).map(|()| Outcome::Done).map_err(JournalError::Storage));
+    }
+}
+
+/// Makes a command true. What is added to the script has not run yet.
+async fn apply(
+    script: &mut Script<'_>,
+    index: &mut Index,
+    shared: &Shared,
+    work: Work,
+) -> Result<(Outcome, Visible), JournalError> {
+    let settings = &shared.settings;
+    match work {
+        Work::Append(prepared) => {
+            let memory = usize::try_from(settings.memory / 2).unwrap_or(usize::MAX);
+            let limit = usize::try_from(settings.record_bytes).unwrap_or(usize::MAX);
+            append::append(script, index, prepared, memory, limit).await.map(|(a, v)| (Outcome::Appended(a), v))
+        }
+        Work::Commit(prepared) => commit::commit(script, index, prepared).await.map(|(n, v)| (Outcome::Number(n), v)),
+        Work::Control(piece) => {
+            let applied = apply::control(script, index, piece, settings.keep_checkpoints).await;
+            applied.map(|(n, v)| (Outcome::Number(n), v))
+        }
+        // Whoever asked may have looked before the mark was set: it is set, and told of, once.
+        Work::Gap(pipeline, _) if index.known.cursors.get(&pipeline).is_some_and(|c| c.gap.is_some()) => {
+            Ok((Outcome::Done, Visible::default()))
+        }
+        // One was taken since: it gives way first.
+        Work::Gap(..) if !index.keeping.is_empty() => Ok((Outcome::Done, Visible::default())),
+        Work::Gap(pipeline, piece) => {
+            let told = Number(index.next);
+            prune::mark_gap(script.conn().await?, index, &pipeline, told).await?;
+            let applied = apply::control(script, index, piece, settings.keep_checkpoints).await;
+            applied.map(|(n, v)| (Outcome::Number(n), v))
+        }
+        Work::Discard(like) => {
+            unfinished::discard(script.conn().await?, index, &*like).await?;
+            Ok((Outcome::Done, Visible::default()))
+        }
+        Work::TakeOver(key, request) => {
+            let last = unfinished::take_over(script.conn().await?, index, &key, request).await?;
+            Ok((Outcome::Unfinished(last.map(Box::new)), Visible::default()))
+        }
+        Work::KeepPipelines(names) => {
+            let keep = settings.keep_checkpoints;
+            let visible = prune::keep_pipelines(script.conn().await?, index, &names, keep).await?;
+            Ok((Outcome::Done, visible))
+        }
+        Work::Prune(prune) => {
+            let more = prune::step(script.conn().await?, index, shared, prune).await?;
+            Ok((Outcome::Pruned(more), Visible::default()))
+        }
+        Work::Turn | Work::Probe(_) | Work::Close => Ok((Outcome::Done, Visible::default())),
     }
 }
 

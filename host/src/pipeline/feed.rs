@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
 
 use crate::event::Number;
 use crate::journal::{Journal, JournalError, Record};
@@ -11,9 +13,14 @@ use crate::journal::{Journal, JournalError, Record};
 /// What is read ahead, in bytes of records before compression.
 const AHEAD: usize = 1 << 20;
 
+/// Commits, of which nothing is wanted, wake nobody before so long; then all are passed at once.
+const COMMITS_WAIT: Duration = Duration::from_millis(20);
+
 pub(super) struct Feed {
     journal: Journal,
     handle: Handle,
+    /// What the thread waits in: its timers are its own, and wake no other thread.
+    clock: Option<Runtime>,
     /// Commits are wanted, too.
     commits: bool,
     /// Read, and not yet passed as a whole.
@@ -30,7 +37,7 @@ impl Feed {
     /// For whoever has no use for commits: some may be left out.
     pub(super) fn new(journal: &Journal, handle: &Handle, at: Number) -> Self {
         let (journal, handle) = (journal.clone(), handle.clone());
-        Self { journal, handle, commits: false, records: VecDeque::new(), bytes: 0, at, end: at }
+        Self { journal, handle, clock: None, commits: false, records: VecDeque::new(), bytes: 0, at, end: at }
     }
 
     /// With all commits.
@@ -93,24 +100,44 @@ impl Feed {
     }
 
     /// Waits until there is something to read, at most `longest`, or until `stopping`.
-    pub(super) fn wait(&self, stopping: &mut tokio::sync::watch::Receiver<bool>, longest: Option<std::time::Duration>) {
-        let mut head = self.journal.watch_head();
-        if *head.borrow_and_update() > self.end {
-            return;
+    ///
+    /// # Errors
+    /// If the system gives no timers.
+    pub(super) fn wait(
+        &mut self,
+        stopping: &mut watch::Receiver<bool>,
+        longest: Option<Duration>,
+    ) -> Result<(), JournalError> {
+        let (mut events, mut head) = (self.journal.watch_events(), self.journal.watch_head());
+        if *events.borrow_and_update() > self.end {
+            return Ok(());
         }
+        let commits = async {
+            if !self.commits {
+                tokio::time::sleep(COMMITS_WAIT).await;
+            }
+            head.wait_for(|head| *head > self.end).await
+        };
         let timeout = async {
             match longest {
                 Some(longest) => tokio::time::sleep(longest).await,
                 None => std::future::pending().await,
             }
         };
-        self.handle.block_on(async {
+        let clock = match self.clock.take() {
+            Some(clock) => clock,
+            None => tokio::runtime::Builder::new_current_thread().enable_time().build()?,
+        };
+        clock.block_on(async {
             tokio::select! {
                 // An error is the journal's end, which the next call to it will say.
-                _ = head.changed() => {}
+                _ = events.changed() => {}
+                _ = commits => {}
                 _ = stopping.wait_for(|stop| *stop) => {}
                 () = timeout => {}
             }
         });
+        self.clock = Some(clock);
+        Ok(())
     }
 }

@@ -56,7 +56,7 @@ impl Snapshot {
                 feed.pass(record.last);
             }
             if records.is_empty() {
-                feed.wait(&mut context.stopping.clone(), None);
+                feed.wait(&mut context.stopping.clone(), None)?;
             }
         }
     }

@@ -164,7 +164,7 @@ impl Worker<'_> {
                 // Commits that were passed over.
                 let end = self.feed.pass_all();
                 self.live.pass(self.context, end, false);
-                self.feed.wait(&mut self.context.stopping.clone(), self.live.unsaved());
+                self.feed.wait(&mut self.context.stopping.clone(), self.live.unsaved())?;
                 Ok(())
             }
         }
@@ -300,7 +300,7 @@ impl Worker<'_> {
                         RecordBody::Control(Control::PipelineGap { .. }) => feed.pass(record.last),
                         _ => break None,
                     },
-                    Next::Nothing => feed.wait(&mut context.stopping.clone(), None),
+                    Next::Nothing => feed.wait(&mut context.stopping.clone(), None)?,
                 }
             };
             match answer {

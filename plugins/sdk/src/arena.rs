@@ -13,10 +13,17 @@ const LONG: usize = 64;
 const BLOCK: usize = 16;
 
 impl Arena<'_> {
-    #[inline]
+    /// Inlined where it is called with a piece of known length, most of which are one byte.
+    #[inline(always)]
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         match bytes {
             [byte] => self.0.push(*byte),
+            _ => self.put_more(bytes),
+        }
+    }
+
+    fn put_more(&mut self, bytes: &[u8]) {
+        match bytes {
             _ if bytes.len() >= LONG => self.0.extend_from_slice(bytes),
             _ => {
                 let (blocks, rest) = bytes.as_chunks::<BLOCK>();
@@ -50,6 +57,7 @@ impl io::Write for Arena<'_> {
         Ok(bytes.len())
     }
 
+    #[inline(always)]
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.put(bytes);
         Ok(())

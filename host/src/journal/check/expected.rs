@@ -9,7 +9,7 @@ use crate::journal::Committed;
 use crate::journal::codec::encode;
 use crate::journal::index::sql;
 use crate::journal::outside::Outside;
-use crate::journal::rows::write_rows;
+use crate::journal::script::Script;
 use crate::message::ChannelKind;
 
 const TABLES: &str = "
@@ -57,11 +57,13 @@ pub(super) async fn apply(journal: &mut Outside, commit: &Committed, again: bool
     // The last change of an entry wins; one statement may not meet a row twice.
     let last: std::collections::BTreeMap<_, _> = commit.state.iter().map(|c| ((&c.owner, &c.key), &c.value)).collect();
     let rows: Vec<_> = last.into_iter().collect();
-    write_rows(&mut journal.conn, head, 4, tail, &rows, |query, ((owner, key), value)| {
-        query.bind(pipeline.clone()).bind((*owner).clone()).bind(key.to_string()).bind((*value).clone())
-    })
-    .await
-    .map_err(&wrap)?;
+    let mut script = Script::new(&mut journal.conn);
+    script
+        .rows(head, 4, tail, &rows, |values, ((owner, key), value)| {
+            values.bind(&**pipeline).bind(&***owner).bind(&***key).bind(value.as_deref());
+        })
+        .await
+        .map_err(&wrap)?;
     let newest = commit.messages.iter().filter(|m| m.channel_kind == ChannelKind::State);
     let last: std::collections::BTreeMap<_, _> =
         newest.map(|m| ((m.channel.as_str(), m.key.as_deref().unwrap_or_default()), m)).collect();
@@ -73,12 +75,13 @@ pub(super) async fn apply(journal: &mut Outside, commit: &Committed, again: bool
     let head = "INSERT INTO temp.newest (channel, key, pipeline, number, body)";
     let tail = "ON CONFLICT (channel, key) DO UPDATE SET pipeline = excluded.pipeline, number = excluded.number, \
                 body = excluded.body";
-    write_rows(&mut journal.conn, head, 5, tail, &rows, |query, (channel, key, number, body)| {
-        let query = query.bind(channel.to_string()).bind(key.to_string()).bind(pipeline.clone());
-        query.bind(sql(number.0)).bind(body.clone())
-    })
-    .await
-    .map_err(wrap)
+    script
+        .rows(head, 5, tail, &rows, |values, (channel, key, number, body)| {
+            values.bind(*channel).bind(*key).bind(&**pipeline).bind(sql(number.0)).bind(body.as_deref());
+        })
+        .await
+        .map_err(&wrap)?;
+    script.run().await.map_err(wrap)
 }
 
 /// Compares with what the journal has, in its own words: a row for each difference.

@@ -24,6 +24,7 @@ mod letters;
 mod log;
 mod retention;
 mod room;
+mod scripts;
 mod shares;
 mod speed;
 mod upgrades;

@@ -180,7 +180,7 @@ impl<'a> Course<'a> {
             self.tell(done, tell);
             if !self.over && !self.is_spent() {
                 let wait = TELL_EVERY.min(self.range.within.saturating_sub(self.begun.elapsed()));
-                commits.feed.wait(&mut self.context.stopping.clone(), Some(wait));
+                commits.feed.wait(&mut self.context.stopping.clone(), Some(wait))?;
                 self.context.go_on()?;
             }
         }

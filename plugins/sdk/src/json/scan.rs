@@ -46,10 +46,12 @@ pub(super) fn members<'a, const N: usize>(text: &'a str, names: &[&str; N]) -> [
 }
 
 /// Whether two short texts are the same. On wasm the comparison of slices looks at one byte after the other.
+#[inline(always)]
 fn same(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
+    one.len() == other.len() && same_words(one, other)
+}
+
+fn same_words(one: &[u8], other: &[u8]) -> bool {
     let (words, rest) = one.as_chunks::<8>();
     let (others, other_rest) = other.as_chunks::<8>();
     let equal = |(one, other): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*one) == u64::from_le_bytes(*other);
@@ -75,7 +77,7 @@ pub(super) fn elements(text: &str) -> Vec<&str> {
 /// The text of a JSON string, from its raw form with the quotes.
 pub(super) fn text(raw: &str) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.bytes().any(|b| b == b'\\' || b == b'"' || b < 0x20) { unescape(inner) } else { Some(inner.into()) }
+    if is_plain(inner.as_bytes()) { Some(inner.into()) } else { unescape(inner) }
 }
 
 fn unescape(inner: &str) -> Option<Cow<'_, str>> {
@@ -130,18 +132,36 @@ struct Text<'a> {
     plain: bool,
 }
 
-/// Where the first quote or backslash is. Most of a row is text: eight bytes are looked at together, by the
-/// word trick of <https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord>, whose lowest hit is exact.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Which of eight bytes are below a limit of at most 128, by the word trick of
+/// <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>: the lowest hit is exact.
+fn below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(ONES * u64::from(limit)) & !word & HIGH
+}
+
+fn quotes_and_backslashes(word: u64) -> u64 {
+    below(word ^ (ONES * u64::from(b'"')), 1) | below(word ^ (ONES * u64::from(b'\\')), 1)
+}
+
+/// Whether nothing in the inner of a string is escaped, or would have to be.
+fn is_plain(inner: &[u8]) -> bool {
+    let (words, rest) = inner.as_chunks::<8>();
+    let special = words.iter().fold(0, |special, eight| {
+        let word = u64::from_le_bytes(*eight);
+        special | quotes_and_backslashes(word) | below(word, 0x20)
+    });
+    special == 0 && !rest.iter().any(|b| matches!(b, b'\\' | b'"' | ..0x20))
+}
+
+/// Where the first quote or backslash is. Most of a row is text: eight bytes are looked at together.
+#[inline]
 fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    const QUOTES: u64 = ONES * b'"' as u64;
-    const BACKSLASHES: u64 = ONES * b'\\' as u64;
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
     let mut at = 0;
     while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*eight);
-        let hits = zeros(word ^ QUOTES) | zeros(word ^ BACKSLASHES);
+        let hits = quotes_and_backslashes(word);
         if hits != 0 {
             return Some(at + hits.trailing_zeros() as usize / 8);
         }
@@ -246,5 +266,28 @@ impl<'a> Cursor<'a> {
             self.at += 1;
         }
         (self.at > start).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_plain, quote_or_backslash};
+
+    #[test]
+    fn every_byte_is_seen_at_every_place_of_a_word_and_beside_any_other() {
+        for length in 0..20 {
+            for at in 0..length {
+                for byte in 0..=u8::MAX {
+                    for beside in [0, 0x1f, 0x20, b'!', b'#', b'[', b']', 0x7f, 0x80, 0xa2, 0xff] {
+                        let mut text = vec![beside; length];
+                        text[at] = byte;
+                        let plain = !text.iter().any(|b| matches!(b, b'\\' | b'"' | ..0x20));
+                        assert_eq!(is_plain(&text), plain, "{text:?}");
+                        let first = text.iter().position(|b| matches!(b, b'"' | b'\\'));
+                        assert_eq!(quote_or_backslash(&text), first, "{text:?}");
+                    }
+                }
+            }
+        }
     }
 }
