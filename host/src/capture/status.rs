@@ -13,7 +13,7 @@ use crate::journal;
 
 use super::forget::{Forgotten, forgotten};
 use super::postgres::{self, SlotHealth};
-use super::{SnapshotHealth, SourceHealth, SourceState, sqlite};
+use super::{SnapshotHealth, SourceHealth, SourceState, joined, sqlite};
 
 /// How long a database may take to answer, where the server doesn't run.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,6 +68,8 @@ pub(crate) struct Found {
     pub slot: Option<SlotHealth>,
     /// Changes beyond a position.
     pub behind: Option<u64>,
+    /// What stands in the way of the next start, and what it will have to tell.
+    pub trouble: Vec<String>,
 }
 
 /// Of a source of the running server.
@@ -100,15 +102,17 @@ pub async fn stopped(settings: &SourceSettings, data: &Path, all: &BTreeMap<Name
     let position = known.map(|known| known.position);
     let look = async {
         if settings.is_postgres() {
-            postgres::look(settings).await
+            postgres::look(settings, known).await
         } else {
             sqlite::look(settings, data, position.map_or(0, |position| position.commit)).await
         }
     };
     match tokio::time::timeout(PATIENCE, look).await {
-        Ok(Ok(Found { tables, slot, behind })) => {
+        Ok(Ok(Found { tables, slot, behind, trouble })) => {
             (status.tables, status.slot, status.behind) = (tables, slot, behind);
-            status.reason = status.slot.as_ref().and_then(|slot| slot.risk(false));
+            let risk = status.slot.as_ref().and_then(|slot| slot.risk(false));
+            let all: Vec<String> = risk.into_iter().chain(trouble).collect();
+            status.reason = (!all.is_empty()).then(|| joined(&all));
         }
         Ok(Err(error)) => status.reason = Some(unknown(&error.to_string())),
         Err(_) => status.reason = Some(unknown(&format!("it doesn't answer within {} s", PATIENCE.as_secs()))),

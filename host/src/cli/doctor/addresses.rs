@@ -30,6 +30,11 @@ impl Addresses {
         Self { file, variable, data: config.data.clone(), known }
     }
 
+    /// Where the journal stands in a source.
+    pub(super) fn known(&self, source: &SourceSettings) -> Option<&SourceState> {
+        self.known.get(&*source.name)
+    }
+
     /// What is said of the source at this place of the settings.
     pub(super) fn judge(&self, at: usize, source: &SourceSettings) -> Finding {
         let check = format!("source {}", source.name);
