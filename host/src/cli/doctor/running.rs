@@ -46,8 +46,19 @@ impl Said<'_> {
         let rest = rest.split("; ").map(str::trim).filter(|text| !text.is_empty() && *text != ";");
         let rest = rest.collect::<Vec<_>>().join("; ");
         let verdict = if self.ready { Verdict::Warning } else { Verdict::Problem };
-        (!rest.is_empty()).then(|| Finding { verdict, ..Finding::problem(check, rest, "see the server's log") })
+        (!rest.is_empty()).then(|| Finding { verdict, ..told(check, &rest) })
     }
+}
+
+/// A reason that the server gives. Only where it doesn't say itself what to do, more stands in the log.
+fn told(check: &str, reason: &str) -> Finding {
+    let remedy = (!says_what_to_do(reason)).then(|| "see the server's log".to_owned());
+    Finding { remedy, ..Finding::problem(check, reason, "") }
+}
+
+/// By convention what to do stands behind a semicolon, or is a command.
+fn says_what_to_do(reason: &str) -> bool {
+    ["; ", "`", "relevo "].iter().any(|sign| reason.contains(sign))
 }
 
 impl Running {
@@ -106,7 +117,7 @@ impl Running {
                 let parts_here = parts.iter().filter(|part| !elsewhere(part));
                 let not_ready = parts_here.filter(|part| part["ready"] != true).map(|part| {
                     let (name, reason) = (part["name"].as_str().unwrap_or(check), part["reason"].as_str());
-                    Finding::problem(name, reason.unwrap_or("it isn't ready"), "see the server's log")
+                    told(name, reason.unwrap_or("it isn't ready"))
                 });
                 let runs = Finding::ok(check, format!("it runs at {listen}, with {} parts", parts.len()));
                 std::iter::once(runs).chain(not_ready).collect()
@@ -132,6 +143,20 @@ mod tests {
         assert_eq!(findings.len(), 2);
         assert_eq!((findings[1].check.as_str(), findings[1].verdict), ("pipeline panel", Verdict::Problem));
         assert!(findings[1].found.contains("no such file"));
+    }
+
+    #[test]
+    fn the_log_is_named_only_where_a_reason_does_not_say_what_to_do() {
+        for reason in [
+            "there is no panel.wasm; deploy it: relevo plugin deploy panel.wasm",
+            "u7 paused it; relevo plugin resume goes on",
+            "pipeline p wants the rows of table t, which isn't watched: add \"t\" to the `tables` of source s",
+        ] {
+            assert_eq!(told("pipeline p", reason).remedy, None, "{reason}");
+        }
+        for reason in ["plugin p: trapped", "it is starting", "database: no such table"] {
+            assert_eq!(told("pipeline p", reason).remedy.as_deref(), Some("see the server's log"), "{reason}");
+        }
     }
 
     #[test]
