@@ -168,8 +168,8 @@ impl Desk {
         Ok(Outcome::Refused { reason: reason.into() })
     }
 
-    /// Has an earlier version take over again: the one before, or the one that `version` begins or
-    /// ends with the id of.
+    /// Has an earlier version take over again: the one before (one that was rolled back is none), or the one that
+    /// `version` begins or ends with the id of.
     ///
     /// # Errors
     /// There is no such version, or the journal fails.

@@ -36,7 +36,9 @@ pub enum DeployError {
     UnknownPipeline(String, String),
     #[error("there is no version {wanted} of {plugin}; there are: {known}")]
     UnknownVersion { plugin: Name, wanted: String, known: String },
-    #[error("there is no version of {0} to go back to")]
+    #[error(
+        "there is no earlier version of {0} to go back to; `relevo plugin versions {0}` shows those that are kept: name one"
+    )]
     NoFormer(Name),
     #[error("there is no dead letter {0}")]
     UnknownLetter(Number),
@@ -222,7 +224,8 @@ impl Inner {
             if pending.is_some_and(|pending| pending.swap.plugin == *plugin) {
                 before.push(active.id.clone());
             }
-            before.extend(active.former.iter().rev().map(|former| former.id.clone()));
+            let earlier = active.former.iter().rev().filter(|former| !former.undone);
+            before.extend(earlier.map(|former| former.id.clone()));
         }
         Ok(before)
     }
