@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::config::SourceSettings;
-use crate::event::{Name, Position};
+use crate::event::{Micros, Name, Position};
 use crate::journal;
 
 use super::forget::{Forgotten, forgotten};
@@ -80,6 +81,11 @@ pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&
         SourceState::Incomplete { reason } => ("incomplete", Some(reason.to_string())),
         SourceState::Failed { reason } => ("failed", Some(reason.to_string())),
     };
+    let well = matches!(health.state, SourceState::Running);
+    let last = |(at, what): &(Micros, Arc<str>)| {
+        let what = if well { without_remedy(what) } else { what };
+        LastError { at: at.rfc3339(), what: what.to_owned() }
+    };
     Status {
         state,
         reason: reason.or_else(|| health.slot.as_ref().and_then(|slot| slot.risk(false))),
@@ -89,9 +95,14 @@ pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&
         tables: health.tables.to_vec(),
         slot: health.slot.clone(),
         snapshots: health.snapshots.clone(),
-        last_error: health.last_error.as_ref().map(|(at, what)| LastError { at: at.rfc3339(), what: what.to_string() }),
+        last_error: health.last_error.as_ref().map(last),
         ..blank(settings, known)
     }
+}
+
+/// What went wrong, without what to do about it, which stands behind the first semicolon: it is well again.
+fn without_remedy(what: &str) -> &str {
+    what.split_once("; ").map_or(what, |(what, _)| what)
 }
 
 /// Of a source of a server that doesn't run, by its database. Changes nothing there. `all`: what the journal has of
@@ -170,5 +181,25 @@ fn written(settings: &SourceSettings, position: Position) -> String {
         format!("{} {}", postgres::lsn(position.commit), position.index)
     } else {
         position.commit.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_says_what_to_do_only_while_it_stands() {
+        let settings: SourceSettings = toml::from_str("name = \"s\"\nurl = \"sqlite:s.db\"").unwrap();
+        let mut health = SourceHealth::starting(&"s".into());
+        let reason: Arc<str> = "role r may not read t; as its owner run: GRANT SELECT ON t TO r;".into();
+        health.last_error = Some((Micros(1), Arc::clone(&reason)));
+        let told = |health: &SourceHealth| running(&settings, health, None).last_error.unwrap().what;
+        health.state = SourceState::Failed { reason: Arc::clone(&reason) };
+        assert_eq!(told(&health), *reason);
+        health.state = SourceState::Incomplete { reason: Arc::clone(&reason) };
+        assert_eq!(told(&health), *reason);
+        health.state = SourceState::Running;
+        assert_eq!(told(&health), "role r may not read t");
     }
 }
