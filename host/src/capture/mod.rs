@@ -111,21 +111,9 @@ impl SourceState {
     }
 }
 
-/// Several texts as one. A statement's own semicolon ends its text.
+/// Several texts as one, each a line of its own.
 pub(crate) fn joined(texts: &[impl AsRef<str>]) -> String {
-    let mut all = String::new();
-    for text in texts {
-        let between = if all.is_empty() {
-            ""
-        } else if all.ends_with(';') {
-            " "
-        } else {
-            "; "
-        };
-        all.push_str(between);
-        all.push_str(text.as_ref());
-    }
-    all
+    texts.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("\n")
 }
 
 /// How a source is.

@@ -83,8 +83,8 @@ pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&
     };
     let well = matches!(health.state, SourceState::Running);
     let last = |(at, what): &(Micros, Arc<str>)| {
-        let what = if well { without_remedy(what) } else { what };
-        LastError { at: at.rfc3339(), what: what.to_owned() }
+        let what = if well { without_remedy(what) } else { what.to_string() };
+        LastError { at: at.rfc3339(), what }
     };
     Status {
         state,
@@ -100,9 +100,9 @@ pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&
     }
 }
 
-/// What went wrong, without what to do about it, which stands behind the first semicolon: it is well again.
-fn without_remedy(what: &str) -> &str {
-    what.split_once("; ").map_or(what, |(what, _)| what)
+/// What went wrong, without what to do about it, which stands behind a line's first semicolon: it is well again.
+fn without_remedy(what: &str) -> String {
+    what.lines().map(|line| line.split_once("; ").map_or(line, |(what, _)| what)).collect::<Vec<_>>().join("\n")
 }
 
 /// Of a source of a server that doesn't run, by its database. Changes nothing there. `all`: what the journal has of
@@ -192,14 +192,17 @@ mod tests {
     fn the_last_error_says_what_to_do_only_while_it_stands() {
         let settings: SourceSettings = toml::from_str("name = \"s\"\nurl = \"sqlite:s.db\"").unwrap();
         let mut health = SourceHealth::starting(&"s".into());
-        let reason: Arc<str> = "role r may not read t; as its owner run: GRANT SELECT ON t TO r;".into();
+        let reason: Arc<str> =
+            "role r may not read t; as its owner run: GRANT SELECT ON t TO r;\ntable u does not exist".into();
         health.last_error = Some((Micros(1), Arc::clone(&reason)));
         let told = |health: &SourceHealth| running(&settings, health, None).last_error.unwrap().what;
         health.state = SourceState::Failed { reason: Arc::clone(&reason) };
         assert_eq!(told(&health), *reason);
         health.state = SourceState::Incomplete { reason: Arc::clone(&reason) };
         assert_eq!(told(&health), *reason);
+        health.state = SourceState::with(["a", "b"]);
+        assert_eq!(running(&settings, &health, None).reason.as_deref(), Some("a\nb"), "a line each");
         health.state = SourceState::Running;
-        assert_eq!(told(&health), "role r may not read t");
+        assert_eq!(told(&health), "role r may not read t\ntable u does not exist");
     }
 }

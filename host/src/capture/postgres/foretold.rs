@@ -33,7 +33,7 @@ pub(super) async fn look(
             "publication {publication} is gone, and the server can't tell what was written without it: the next start makes it again, if its role may, {TOLD}"
         ));
     }
-    let mend = "start relevo, if this is the database that it has read so far; if not, mend the url";
+    let mend = "start relevo, if this is the database that is meant; if not, mend the url";
     let finding = |what| Finding { weight: Weight::Advice, what, mend: Some(Mend::words(mend)) };
     Ok(all.into_iter().map(finding).collect())
 }

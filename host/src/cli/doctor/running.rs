@@ -38,15 +38,10 @@ pub(super) struct Said<'a> {
 
 impl Said<'_> {
     /// What it says beyond these texts: one trouble is told once.
-    pub(super) fn beyond(&self, check: &str, known: &[String]) -> Option<Finding> {
-        let mut rest = self.reason.to_owned();
-        for known in known {
-            rest = rest.replace(known.as_str(), "");
-        }
-        let rest = rest.split("; ").map(str::trim).filter(|text| !text.is_empty() && *text != ";");
-        let rest = rest.collect::<Vec<_>>().join("; ");
+    pub(super) fn beyond(&self, check: &str, known: &[String]) -> Vec<Finding> {
         let verdict = if self.ready { Verdict::Warning } else { Verdict::Problem };
-        (!rest.is_empty()).then(|| Finding { verdict, ..told(check, &rest) })
+        let news = self.reason.lines().filter(|line| !known.iter().any(|known| known == line));
+        news.map(|line| Finding { verdict, ..told(check, line) }).collect()
     }
 }
 
@@ -162,7 +157,7 @@ mod tests {
     #[test]
     fn what_a_running_server_says_of_a_source_is_told_once() {
         let said = json!({"parts": [
-            {"name": "source gad", "ready": true, "reason": "table a; as b run: C; pipeline p wants rows; table d"},
+            {"name": "source gad", "ready": true, "reason": "table a; as b run: C;\npipeline p wants rows\ntable d"},
         ]});
         let running = Running::Yes(said);
         let mut config = Config::load(None).unwrap();
@@ -170,9 +165,12 @@ mod tests {
         assert_eq!(running.findings(&config).len(), 1, "that it runs");
         let said = running.says("source gad").unwrap();
         let known = ["table a; as b run: C;", "table d"].map(str::to_owned);
-        let beyond = said.beyond("source gad", &known).unwrap();
-        assert_eq!((&*beyond.found, beyond.verdict), ("pipeline p wants rows", Verdict::Warning));
-        assert_eq!(Said { reason: "table d", ..said }.beyond("source gad", &known), None);
+        let beyond = said.beyond("source gad", &known);
+        assert_eq!(
+            (&*beyond[0].found, beyond[0].verdict, beyond.len()),
+            ("pipeline p wants rows", Verdict::Warning, 1)
+        );
+        assert!(Said { reason: "table d", ..said }.beyond("source gad", &known).is_empty());
     }
 
     #[test]

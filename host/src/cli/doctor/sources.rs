@@ -62,11 +62,12 @@ async fn server(
         Ok(found) => found,
         Err(error) => {
             let (error, remedy) = (error.to_string(), "mend the url of this source, or start its database");
-            let beyond = said.and_then(|said| said.beyond(check, std::slice::from_ref(&error)));
+            let beyond = said.map(|said| said.beyond(check, std::slice::from_ref(&error))).unwrap_or_default();
             return std::iter::once(Finding::problem(check, error, remedy)).chain(beyond).collect();
         }
     };
-    let beyond = said.and_then(|said| said.beyond(check, &found.iter().map(ToString::to_string).collect::<Vec<_>>()));
+    let texts: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let beyond = said.map(|said| said.beyond(check, &texts)).unwrap_or_default();
     let told = |finding: &postgres::Finding| {
         let remedy =
             finding.mend.as_ref().map_or_else(|| "docs/capture-postgres.md says what it means".to_owned(), remedy);
