@@ -36,6 +36,7 @@ mod waiting;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use error::said;
 pub use error::{CaptureError, Remedy};
 pub(crate) use forget::forgotten;
 pub use forget::reset;
@@ -49,8 +50,8 @@ pub use progress::SnapshotHealth;
 pub struct Detached {
     /// What was taken out; empty: nothing that could be was there.
     pub out: Vec<String>,
-    /// What is ours and stays, since another must take it out: what, who, and how.
-    pub stays: Option<String>,
+    /// What stays: it is somebody else's, or another must take it out; what, who, and how.
+    pub stays: Vec<String>,
 }
 
 /// Takes everything of capture's out of a source's database, as far as its role may.
@@ -63,7 +64,7 @@ pub async fn detach(settings: &SourceSettings, data: &Path) -> Result<Detached, 
         return postgres::detach(settings).await;
     }
     let out = sqlite::detach(&settings.url, data).await?;
-    Ok(Detached { out, stays: None })
+    Ok(Detached { out, stays: Vec::new() })
 }
 
 /// The running capture of all sources.
@@ -110,21 +111,9 @@ impl SourceState {
     }
 }
 
-/// Several texts as one. A statement's own semicolon ends its text.
+/// Several texts as one, each a line of its own.
 pub(crate) fn joined(texts: &[impl AsRef<str>]) -> String {
-    let mut all = String::new();
-    for text in texts {
-        let between = if all.is_empty() {
-            ""
-        } else if all.ends_with(';') {
-            " "
-        } else {
-            "; "
-        };
-        all.push_str(between);
-        all.push_str(text.as_ref());
-    }
-    all
+    texts.iter().map(AsRef::as_ref).collect::<Vec<_>>().join("\n")
 }
 
 /// How a source is.

@@ -143,7 +143,10 @@ pub(crate) async fn run(source: Source, mut wishes: Wishes, mut shutdown: watch:
             Remedy::Retry { at_most } => {
                 let failed = SourceState::Failed { reason: Arc::clone(&reason) };
                 if source.health.borrow().state != failed {
-                    tracing::error!(source = %source.settings.name, "{reason}");
+                    // A line of the log each.
+                    for reason in reason.lines() {
+                        tracing::error!(source = %source.settings.name, "{reason}");
+                    }
                 }
                 source.say(failed);
                 wait = longer(wait, at_most);

@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::config::SourceSettings;
-use crate::event::{Name, Position};
+use crate::event::{Micros, Name, Position};
 use crate::journal;
 
 use super::forget::{Forgotten, forgotten};
 use super::postgres::{self, SlotHealth};
-use super::{SnapshotHealth, SourceHealth, SourceState, sqlite};
+use super::{SnapshotHealth, SourceHealth, SourceState, joined, sqlite};
 
 /// How long a database may take to answer, where the server doesn't run.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,6 +69,8 @@ pub(crate) struct Found {
     pub slot: Option<SlotHealth>,
     /// Changes beyond a position.
     pub behind: Option<u64>,
+    /// What stands in the way of the next start, and what it will have to tell.
+    pub trouble: Vec<String>,
 }
 
 /// Of a source of the running server.
@@ -78,6 +81,11 @@ pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&
         SourceState::Incomplete { reason } => ("incomplete", Some(reason.to_string())),
         SourceState::Failed { reason } => ("failed", Some(reason.to_string())),
     };
+    let well = matches!(health.state, SourceState::Running);
+    let last = |(at, what): &(Micros, Arc<str>)| {
+        let what = if well { without_remedy(what) } else { what.to_string() };
+        LastError { at: at.rfc3339(), what }
+    };
     Status {
         state,
         reason: reason.or_else(|| health.slot.as_ref().and_then(|slot| slot.risk(false))),
@@ -87,9 +95,14 @@ pub fn running(settings: &SourceSettings, health: &SourceHealth, known: Option<&
         tables: health.tables.to_vec(),
         slot: health.slot.clone(),
         snapshots: health.snapshots.clone(),
-        last_error: health.last_error.as_ref().map(|(at, what)| LastError { at: at.rfc3339(), what: what.to_string() }),
+        last_error: health.last_error.as_ref().map(last),
         ..blank(settings, known)
     }
+}
+
+/// What went wrong, without what to do about it, which stands behind a line's first semicolon: it is well again.
+fn without_remedy(what: &str) -> String {
+    what.lines().map(|line| line.split_once("; ").map_or(line, |(what, _)| what)).collect::<Vec<_>>().join("\n")
 }
 
 /// Of a source of a server that doesn't run, by its database. Changes nothing there. `all`: what the journal has of
@@ -100,15 +113,17 @@ pub async fn stopped(settings: &SourceSettings, data: &Path, all: &BTreeMap<Name
     let position = known.map(|known| known.position);
     let look = async {
         if settings.is_postgres() {
-            postgres::look(settings).await
+            postgres::look(settings, known).await
         } else {
             sqlite::look(settings, data, position.map_or(0, |position| position.commit)).await
         }
     };
     match tokio::time::timeout(PATIENCE, look).await {
-        Ok(Ok(Found { tables, slot, behind })) => {
+        Ok(Ok(Found { tables, slot, behind, trouble })) => {
             (status.tables, status.slot, status.behind) = (tables, slot, behind);
-            status.reason = status.slot.as_ref().and_then(|slot| slot.risk(false));
+            let risk = status.slot.as_ref().and_then(|slot| slot.risk(false));
+            let all: Vec<String> = risk.into_iter().chain(trouble).collect();
+            status.reason = (!all.is_empty()).then(|| joined(&all));
         }
         Ok(Err(error)) => status.reason = Some(unknown(&error.to_string())),
         Err(_) => status.reason = Some(unknown(&format!("it doesn't answer within {} s", PATIENCE.as_secs()))),
@@ -166,5 +181,28 @@ fn written(settings: &SourceSettings, position: Position) -> String {
         format!("{} {}", postgres::lsn(position.commit), position.index)
     } else {
         position.commit.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_says_what_to_do_only_while_it_stands() {
+        let settings: SourceSettings = toml::from_str("name = \"s\"\nurl = \"sqlite:s.db\"").unwrap();
+        let mut health = SourceHealth::starting(&"s".into());
+        let reason: Arc<str> =
+            "role r may not read t; as its owner run: GRANT SELECT ON t TO r;\ntable u does not exist".into();
+        health.last_error = Some((Micros(1), Arc::clone(&reason)));
+        let told = |health: &SourceHealth| running(&settings, health, None).last_error.unwrap().what;
+        health.state = SourceState::Failed { reason: Arc::clone(&reason) };
+        assert_eq!(told(&health), *reason);
+        health.state = SourceState::Incomplete { reason: Arc::clone(&reason) };
+        assert_eq!(told(&health), *reason);
+        health.state = SourceState::with(["a", "b"]);
+        assert_eq!(running(&settings, &health, None).reason.as_deref(), Some("a\nb"), "a line each");
+        health.state = SourceState::Running;
+        assert_eq!(told(&health), "role r may not read t\ntable u does not exist");
     }
 }

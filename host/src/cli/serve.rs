@@ -28,6 +28,7 @@ impl Serve {
         let config = self.settings.load()?;
         super::migrate::examples(&config)?;
         telemetry::init(&config);
+        info!(file = config.read_from(), "the settings' file");
         raise_file_limit();
         let runtime = runtime()?;
         let stopped = runtime.block_on(self.serve(config));

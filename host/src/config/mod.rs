@@ -79,6 +79,9 @@ pub struct Config {
     pub plugin: BTreeMap<Name, PluginEntry>,
     #[serde(default, rename = "channel")]
     pub channels: Vec<ChannelSettings>,
+    /// The file that they were read from; none: the built-in example.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 mod defaults {
@@ -148,7 +151,13 @@ impl Config {
                 allowed: "a TOML file that can be read".into(),
             })?,
         };
-        Self::from_text(&text, |name| std::env::var_os(name))
+        let config = Self::from_text(&text, |name| std::env::var_os(name))?;
+        Ok(Self { file: file.map(whole), ..config })
+    }
+
+    /// Which file they were read from, for people.
+    pub fn read_from(&self) -> String {
+        read_from(self.file.as_deref())
     }
 
     fn from_text(text: &str, environment: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self, ConfigError> {
@@ -176,6 +185,16 @@ impl Config {
             None => self.channels.insert(0, ChannelSettings::for_operators(channel, operators)),
         }
     }
+}
+
+/// Which settings' file is meant, for people; none: the built-in example.
+pub fn read_from(file: Option<&Path>) -> String {
+    file.map_or_else(|| "none: the built-in example".to_owned(), |file| whole(file).display().to_string())
+}
+
+/// From the root on: a server may be looked at from elsewhere than where it was started.
+fn whole(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.into())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Example, Script, postgres, sqlite};
+use crate::capture::said;
 
 /// Why nothing was migrated.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +16,13 @@ pub enum MigrateError {
     Foreign { at: String, tables: String },
     #[error("{at}: {script} was changed after it was applied; changes go into a new script")]
     Changed { at: String, script: String },
-    #[error("{at}: {script}: {cause}")]
+    #[error(
+        "{at}: role {role} may not make tables in schema {schema}; nothing was changed. As the schema's owner or a superuser run in that database: {grant}"
+    )]
+    Forbidden { at: String, role: String, schema: String, grant: String },
+    #[error("{at}: {script}: {}", said(.cause))]
     Script { at: String, script: String, cause: sqlx::Error },
-    #[error("{at}: {cause}")]
+    #[error("{at}: {}", said(.cause))]
     Database { at: String, cause: sqlx::Error },
     #[error("{at}: {cause}")]
     Io { at: String, cause: std::io::Error },

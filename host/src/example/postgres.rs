@@ -31,6 +31,7 @@ pub(super) async fn migrate(example: &Example, url: &str, at: &str, beside: bool
     if !ours && !beside && !foreign.is_empty() {
         return Err(MigrateError::Foreign { at: at.to_owned(), tables: shortened(&foreign) });
     }
+    may_make(&mut transaction, at).await?;
     sqlx::query(APPLIED).execute(&mut *transaction).await.map_err(wrong)?;
     let mut ran = 0;
     for script in example.postgres.migrations {
@@ -42,6 +43,23 @@ pub(super) async fn migrate(example: &Example, url: &str, at: &str, beside: bool
     transaction.commit().await.map_err(wrong)?;
     let _ = database.close().await;
     Ok(ran)
+}
+
+/// Whether our role may make tables; the database would say so without saying what to do.
+async fn may_make(database: &mut PgConnection, at: &str) -> Result<(), MigrateError> {
+    // Where the role may use no schema of its search path there is no current one.
+    let asked = "select quote_ident(current_user), quote_ident(coalesce(current_schema(), 'public')), \
+                 current_schema() is not null, coalesce(has_schema_privilege(current_schema(), 'create'), false)";
+    let (role, schema, uses, may): (String, String, bool, bool) = sqlx::query_as(asked)
+        .fetch_one(database)
+        .await
+        .map_err(|cause| MigrateError::Database { at: at.to_owned(), cause })?;
+    if may {
+        return Ok(());
+    }
+    let what = if uses { "CREATE" } else { "USAGE, CREATE" };
+    let grant = format!("GRANT {what} ON SCHEMA {schema} TO {role};");
+    Err(MigrateError::Forbidden { at: at.to_owned(), role, schema, grant })
 }
 
 /// See [`super::seed`].

@@ -35,7 +35,9 @@ pub(super) fn router(parts: &Parts) -> Router<Parts> {
 impl From<DeployError> for Refusal {
     fn from(error: DeployError) -> Self {
         let (status, name) = match &error {
-            DeployError::NoPipeline(_) => (StatusCode::NOT_FOUND, "no_such_plugin"),
+            DeployError::NoPipeline(..) | DeployError::UnknownPlugin { .. } => {
+                (StatusCode::NOT_FOUND, "no_such_plugin")
+            }
             DeployError::UnknownPipeline(..) => (StatusCode::NOT_FOUND, "no_such_pipeline"),
             DeployError::UnknownVersion { .. } | DeployError::NoFormer(_) => (StatusCode::NOT_FOUND, "no_such_version"),
             DeployError::UnknownLetter(_) => (StatusCode::NOT_FOUND, "no_such_letter"),

@@ -108,6 +108,13 @@ impl Outside {
         Ok(Number(last.map_or(0, unsql).max(next.saturating_sub(1))))
     }
 
+    /// The channels that messages were sent to, by name.
+    pub(super) async fn channels(&mut self) -> Result<Vec<String>> {
+        let wrap = self.wrap();
+        let names = sqlx::query_scalar("SELECT name FROM channel ORDER BY name");
+        names.fetch_all(&mut self.conn).await.map_err(wrap)
+    }
+
     /// Where each source stands.
     pub(super) async fn sources(&mut self) -> Result<BTreeMap<Name, SourceState>> {
         let wrap = self.wrap();

@@ -71,7 +71,9 @@ impl Desk {
         origin: Origin,
     ) -> Result<Deployed, DeployError> {
         let _one = self.0.deploying.lock().await;
-        self.0.of(plugin)?;
+        if let Some(reason) = self.0.library.without_place(&plugin.into(), &package) {
+            return Err(DeployError::NoPipeline(plugin.into(), reason));
+        }
         let (this, name, by): (Self, Name, Box<str>) = (self.clone(), plugin.into(), by.into());
         let (tried_by, tried_name) = (by.clone(), name.clone());
         let (about, tried) = tokio::task::spawn_blocking(move || this.admit(&tried_name, &package, &tried_by, origin))
@@ -168,8 +170,8 @@ impl Desk {
         Ok(Outcome::Refused { reason: reason.into() })
     }
 
-    /// Has an earlier version take over again: the one before, or the one that `version` begins or
-    /// ends with the id of.
+    /// Has an earlier version take over again: the one before (one that was rolled back is none), or the one that
+    /// `version` begins or ends with the id of.
     ///
     /// # Errors
     /// There is no such version, or the journal fails.

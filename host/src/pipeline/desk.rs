@@ -18,7 +18,7 @@ use super::library::{Library, Unfit};
 use super::meta::Meta;
 use super::probation::Probations;
 use super::swaps::{Swaps, TookOver};
-use crate::config::Config;
+use crate::config::{Config, nearest};
 use crate::event::{Name, Number};
 use crate::journal::{Control, Journal, JournalError, LetterEnd, StoredLetter};
 use crate::sandbox::{Metric, Notes, Usage};
@@ -27,16 +27,18 @@ use crate::store::{About, Package, StoreError, VersionId};
 /// What a wish can't be done for.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    #[error(
-        "no [[pipeline]] in relevo.toml names the plugin {0}; add it to the plugins of one, or a new one, and restart the \
-         server:\n\n[[pipeline]]\nname = \"{0}\"\nplugins = [\"{0}\"]\n"
-    )]
-    NoPipeline(Name),
+    /// Brought to a server that has no pipeline for it.
+    #[error("{0} can't be used: {1}")]
+    NoPipeline(Name, String),
+    #[error("there is no plugin {plugin:?}{}", others(.plugin, .known))]
+    UnknownPlugin { plugin: String, known: Vec<String> },
     #[error("there is no pipeline {0:?}; there are: {1}")]
     UnknownPipeline(String, String),
     #[error("there is no version {wanted} of {plugin}; there are: {known}")]
     UnknownVersion { plugin: Name, wanted: String, known: String },
-    #[error("there is no version of {0} to go back to")]
+    #[error(
+        "there is no earlier version of {0} to go back to; `relevo plugin versions {0}` shows those that are kept: name one"
+    )]
     NoFormer(Name),
     #[error("there is no dead letter {0}")]
     UnknownLetter(Number),
@@ -55,6 +57,14 @@ pub enum DeployError {
     Journal(#[from] JournalError),
     #[error("the server is stopping")]
     Stopping,
+}
+
+/// The plugin that was probably meant, and all that there are.
+fn others(unknown: &str, known: &[String]) -> String {
+    let meant = nearest(unknown, known).map_or_else(String::new, |name| format!(" (did you mean {name}?)"));
+    let all =
+        if known.is_empty() { "no [[pipeline]] has any".into() } else { format!("there are: {}", known.join(", ")) };
+    format!("{meant}; {all}")
 }
 
 impl DeployError {
@@ -155,7 +165,12 @@ impl Inner {
 
     pub(super) fn of(&self, plugin: &str) -> Result<Vec<&Known>, DeployError> {
         let found: Vec<&Known> = self.pipelines.iter().filter(|known| known.has(plugin)).collect();
-        if found.is_empty() { Err(DeployError::NoPipeline(plugin.into())) } else { Ok(found) }
+        if found.is_empty() {
+            let names: BTreeSet<&Name> = self.pipelines.iter().flat_map(|known| &known.plugins).collect();
+            let known = names.into_iter().map(|name| name.to_string()).collect();
+            return Err(DeployError::UnknownPlugin { plugin: plugin.into(), known });
+        }
+        Ok(found)
     }
 
     pub(super) fn pipeline(&self, name: &str) -> Result<&Known, DeployError> {
@@ -222,7 +237,8 @@ impl Inner {
             if pending.is_some_and(|pending| pending.swap.plugin == *plugin) {
                 before.push(active.id.clone());
             }
-            before.extend(active.former.iter().rev().map(|former| former.id.clone()));
+            let earlier = active.former.iter().rev().filter(|former| !former.undone);
+            before.extend(earlier.map(|former| former.id.clone()));
         }
         Ok(before)
     }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::lacks;
 use crate::config::{Config, Terms};
 use crate::event::{Micros, Name};
-use crate::message::ChannelPattern;
 use crate::sandbox::{LoadError, Plugin, Sandbox};
 use crate::store::{About, Origin, Package, StoreError, VersionId, Versions};
 
@@ -113,25 +113,34 @@ impl Library {
         if let Some(plugin) = self.in_memory(name, &package.id()) {
             return Ok(plugin);
         }
-        let plugin = self.sandbox.prepare(package, name, terms, folder).map_err(unfit)?;
         // Known now, and not only when its first message becomes a dead letter.
-        let channels = plugin.manifest().channels.iter().filter_map(ChannelPattern::exact);
-        if let Some(channel) = channels.into_iter().find(|channel| self.config.channel(channel).is_none()) {
-            let reason =
-                format!("its manifest sends to {channel}, for which there is no [[channel]] in the settings; add one");
-            return Err(Unfit { reason, of_settings: true });
+        let lacks = self.lacks(name, package, terms, folder).map_err(unfit)?;
+        if !lacks.is_empty() {
+            return Err(Unfit { reason: lacks::told(&self.config, &lacks), of_settings: true });
         }
-        if let Some(table) = plugin.manifest().tables().find(|table| !self.config.watches(table)) {
-            let reason =
-                format!("it wants the table {table}, which no [[source]] watches; add it to the tables of one");
-            return Err(Unfit { reason, of_settings: true });
-        }
+        let plugin = self.sandbox.prepare(package, name, terms, folder).map_err(unfit)?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.push_back(plugin.clone());
         if loaded.len() > LOADED {
             loaded.pop_front();
         }
         Ok(plugin)
+    }
+
+    fn lacks(&self, name: &Name, package: &Package, terms: &Terms, folder: &Path) -> Result<Vec<String>, LoadError> {
+        lacks::lacks(&self.config, name, package, terms, &folder.join(format!("{name}.toml")))
+    }
+
+    /// What keeps a version from a server that has no pipeline for it, and all else that its settings lack.
+    pub(super) fn without_place(&self, name: &Name, package: &Package) -> Option<String> {
+        let place = lacks::place(&self.config, name)?;
+        let terms = self.config.terms(name);
+        // Nothing is read of what nobody vouches for; nor does it help to say here what is wrong with the manifest.
+        let more = match Sandbox::verify(package, name, &terms, Path::new(SENT)) {
+            Ok(()) => self.lacks(name, package, &terms, Path::new(SENT)).unwrap_or_default(),
+            Err(error) => vec![error.to_string()],
+        };
+        Some(lacks::told(&self.config, &std::iter::once(place).chain(more).collect::<Vec<_>>()))
     }
 
     /// Keeps a version in the store; `in_use` are those that must not give way to it.

@@ -95,6 +95,9 @@ pub(super) struct Former {
     pub(super) layout: u32,
     /// The control record of the checkpoint that was taken when it left.
     pub(super) checkpoint: Number,
+    /// Somebody went back from it, or past it: a rollback that names no version doesn't come to it again.
+    #[serde(default)]
+    pub(super) undone: bool,
 }
 
 /// A version that can't go on with the state that there is: it takes over with one of its own.
@@ -201,7 +204,7 @@ mod tests {
     #[test]
     fn what_a_pipeline_remembers_comes_back() {
         let id = VersionId::try_from(Box::<str>::from("a".repeat(64))).unwrap();
-        let former = Former { id: id.clone(), version: "1".into(), layout: 1, checkpoint: Number(3) };
+        let former = Former { id: id.clone(), version: "1".into(), layout: 1, checkpoint: Number(3), undone: false };
         let active = Active {
             id,
             version: "2".into(),

@@ -23,6 +23,7 @@ mod feed;
 mod first;
 mod folder;
 mod health;
+pub(crate) mod lacks;
 mod letters;
 mod library;
 mod logs;

@@ -76,7 +76,7 @@ mod tests {
             layout: 1,
             asked: Number(1),
             probation_until: until,
-            former: vec![Former { id: id("b"), version: "1".into(), layout: 1, checkpoint: Number(1) }],
+            former: vec![Former { id: id("b"), version: "1".into(), layout: 1, checkpoint: Number(1), undone: false }],
         }
     }
 

@@ -210,8 +210,13 @@ pub(super) fn take_over(
         },
     );
     let left = former.version.clone();
-    active.former.extend(former.former.into_iter().filter(|known| known.id != *plugin.id()));
-    active.former.push(Former { id: former.id, version: former.version, layout: former.layout, checkpoint });
+    let mut known = former.former;
+    let place = known.iter().position(|known| known.id == *plugin.id());
+    let back = place.filter(|at| swap.why != SwapReason::Deploy && !known[*at].undone);
+    known.iter_mut().skip(back.unwrap_or(usize::MAX)).for_each(|passed| passed.undone = true);
+    active.former.extend(known.into_iter().filter(|known| known.id != *plugin.id()));
+    let Active { id, version, layout, .. } = former;
+    active.former.push(Former { id, version, layout, checkpoint, undone: back.is_some() });
     let surplus = active.former.len().saturating_sub(settings.keep_versions);
     active.former.drain(..surplus);
     tracing::info!(

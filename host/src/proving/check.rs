@@ -43,7 +43,11 @@ pub fn prove(
     let (plugin, missing) = match as_asked(sandbox, folder, name, terms) {
         Ok(loaded) => loaded,
         Err(error) => {
-            report.add(Check::failed("loads", error.to_string(), "nothing else can be checked before it loads"));
+            let all = if error.is_of_settings() { unmet(folder, name, terms) } else { Vec::new() };
+            let texts = if all.is_empty() { vec![error.to_string()] } else { all };
+            for text in texts {
+                report.add(Check::failed("loads", text, "nothing else can be checked before it loads"));
+            }
             return report;
         }
     };
@@ -117,6 +121,13 @@ pub fn as_asked(
         }
         loaded => Ok((loaded?, None)),
     }
+}
+
+/// All that the operator's terms refuse of a plugin.
+fn unmet(folder: &Path, name: &Name, terms: &Terms) -> Vec<String> {
+    let Ok(package) = Package::read(folder, name) else { return Vec::new() };
+    let judged = Manifest::judged(&package.manifest, &folder.join(format!("{name}.toml")), name, terms);
+    judged.map(|(_, unmet)| unmet.iter().map(ToString::to_string).collect()).unwrap_or_default()
 }
 
 /// What the operator has yet to grant.

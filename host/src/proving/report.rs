@@ -38,7 +38,7 @@ impl Check {
         Self { name: name.into(), outcome: Outcome::Ok, found: found.into(), advice: None, cause: None }
     }
 
-    pub(super) fn note(name: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(crate) fn note(name: &str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { outcome: Outcome::Note, ..Self::failed(name, found, advice) }
     }
 
@@ -75,7 +75,7 @@ impl Report {
         Self { plugin: plugin.into(), passed: true, seed, checks: vec![] }
     }
 
-    pub(super) fn add(&mut self, check: Check) {
+    pub(crate) fn add(&mut self, check: Check) {
         self.passed &= check.outcome != Outcome::Failed;
         self.checks.push(check);
     }

@@ -99,6 +99,15 @@ impl Manifest {
 
     /// Checks the text of the plugin `name`'s manifest, and whether the operator's terms let it have its way.
     pub(super) fn parse(text: &str, path: &Path, name: &Name, terms: &Terms) -> Result<Self, LoadError> {
+        let (manifest, mut unmet) = Self::judged(text, path, name, terms)?;
+        if unmet.is_empty() { Ok(manifest) } else { Err(unmet.swap_remove(0)) }
+    }
+
+    /// What stands in a manifest, and all that the operator's terms refuse of it.
+    ///
+    /// # Errors
+    /// What is wrong with the manifest itself, and what is allowed.
+    pub fn judged(text: &str, path: &Path, name: &Name, terms: &Terms) -> Result<(Self, Vec<LoadError>), LoadError> {
         let wrong = |setting: &str, wrong: String, allowed: &str| LoadError::Manifest {
             path: path.into(),
             setting: setting.into(),
@@ -164,7 +173,7 @@ impl Manifest {
         let (lookup, changed) = (by_name(file.lookup), by_name(file.changed));
         let mut config = file.config;
         file.schema.check(&config).map_err(|(setting, found, allowed)| wrong(&setting, found, allowed))?;
-        file.schema.fill(name, terms, &mut config)?;
+        let mut unmet = file.schema.fill(name, terms, &mut config);
         let config = serde_json::to_string(&config)
             .map_err(|e| wrong("config", e.to_string(), "what JSON can hold: no dates, no infinities"))?;
         let asked = Grant {
@@ -175,9 +184,12 @@ impl Manifest {
             capabilities: grants::to_be_granted(&file.capabilities, !lookup.is_empty()),
             limits: file.limits,
         };
-        let limits = grants::settle(&asked, terms, name, path)?;
+        let limits = grants::settle(&asked, terms, name, path).unwrap_or_else(|missing| {
+            unmet.push(missing);
+            terms.limits.clone()
+        });
         check_least(&limits, path)?;
-        Ok(Self {
+        let manifest = Self {
             name: name.clone(),
             version: file.version.into(),
             state_layout: file.state_layout,
@@ -192,7 +204,8 @@ impl Manifest {
             capabilities: file.capabilities,
             limits,
             config: config.into(),
-        })
+        };
+        Ok((manifest, unmet))
     }
 }
 

@@ -101,11 +101,11 @@ impl Schema {
 
     /// Adds to `config` what the operator says, and the defaults of what is not said.
     ///
-    /// # Errors
-    /// The key, what was found, what is allowed, and what to write.
-    pub(super) fn fill(&self, plugin: &Name, terms: &Terms, config: &mut toml::Table) -> Result<(), LoadError> {
-        let wrong = |key: &str, wrong: String, allowed: String, remedy: String| {
-            Err(LoadError::Config { plugin: plugin.clone(), key: key.to_owned(), wrong, allowed, remedy })
+    /// Returns what is wrong: each key with what was found, what is allowed, and what to write.
+    pub(super) fn fill(&self, plugin: &Name, terms: &Terms, config: &mut toml::Table) -> Vec<LoadError> {
+        let (mut all, mut meant) = (Vec::new(), Vec::new());
+        let mut wrong = |key: &str, wrong: String, allowed: String, remedy: String| {
+            all.push(LoadError::Config { plugin: plugin.clone(), key: key.to_owned(), wrong, allowed, remedy });
         };
         for (name, value) in &terms.config {
             let Some(key) = self.0.get(name) else {
@@ -114,29 +114,31 @@ impl Schema {
                     continue;
                 }
                 let known: Vec<String> = self.0.keys().cloned().collect();
-                return if config.contains_key(name) {
+                if config.contains_key(name) {
                     let allowed = "deploying a version that has it otherwise".to_owned();
                     wrong(
                         name,
                         "is the version's own, under [config] in its manifest".into(),
                         allowed,
                         "take it out".into(),
-                    )
+                    );
                 } else if known.is_empty() {
                     wrong(
                         name,
                         "is not known".into(),
                         "nothing: the plugin has no [schema]".into(),
                         "take it out".into(),
-                    )
+                    );
                 } else {
                     let guess = nearest(name, &known);
                     let remedy = guess.map_or_else(|| "take it out".into(), |guess| format!("write {guess} = {value}"));
-                    wrong(name, "is not known".into(), known.join(", "), remedy)
-                };
+                    meant.extend(guess.cloned());
+                    wrong(name, "is not known".into(), known.join(", "), remedy);
+                }
+                continue;
             };
             if !key.takes(value) {
-                return wrong(name, format!("is {value}"), key.allowed(), format!("write {name} = {}", key.example()));
+                wrong(name, format!("is {value}"), key.allowed(), format!("write {name} = {}", key.example()));
             }
             config.insert(name.clone(), key.as_its_own(value));
         }
@@ -146,14 +148,15 @@ impl Schema {
                 Some(default) => {
                     config.insert(name.clone(), key.as_its_own(default));
                 }
-                None if key.required => {
+                // Under another name, or with a value that does not do, it is there.
+                None if key.required && !meant.contains(name) && !terms.config.contains_key(name) => {
                     let line = format!("write {name} = {}", key.example());
-                    return wrong(name, "is missing".into(), key.allowed(), line);
+                    wrong(name, "is missing".into(), key.allowed(), line);
                 }
                 None => {}
             }
         }
-        Ok(())
+        all
     }
 }
 
@@ -335,6 +338,11 @@ mod tests {
             let error = read(SCHEMA, config, false).unwrap_err();
             assert!(error.starts_with("relevo.toml: plugin.p.") && error.contains(told), "{config}\n→ {error}");
         }
+        let text = format!("name = 'p'\nversion = '1'\nticks = true\n[config]\nfixed = 7\n{SCHEMA}");
+        let terms = Terms { config: "loud = 1\nwindw = 5".parse().unwrap(), ..Terms::default() };
+        let (_, unmet) = Manifest::judged(&text, Path::new("p.toml"), &"p".into(), &terms).unwrap();
+        let told: Vec<String> = unmet.iter().map(ToString::to_string).collect();
+        assert!(told.len() == 3 && told[2].contains("config.zone: is missing"), "all of it at once: {told:?}");
         let error = read("", "window = 5", false).unwrap_err();
         assert!(error.contains("the plugin has no [schema]") && error.contains("take it out"), "{error}");
     }

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use relevo_tests::binary;
 use relevo_tests::postgres::DATABASE;
 use relevo_tests::server::{Ended, Process, Server};
+use relevo_tests::token;
 use relevo_tests::wait::{SOON, until};
 use relevo_tests::world::World;
 use serde_json::Value;
@@ -170,12 +173,53 @@ fn a_server_that_runs_is_asked_how_it_is() {
     assert_eq!(report["ok"], false);
     assert_eq!(of("server")["verdict"], "ok");
     let panel = of("pipeline panel");
-    assert!(panel["verdict"] == "problem" && panel["remedy"].is_string(), "{panel}");
-    assert!(panel["found"].as_str().unwrap().contains("panel.wasm"), "{panel}");
+    assert!(panel["verdict"] == "problem" && panel["remedy"].is_null(), "{panel}");
+    assert!(panel["found"].as_str().unwrap().contains("deploy it: relevo plugin deploy panel.wasm"), "{panel}");
     assert_eq!(server.get("/healthz").0, 200, "the server isn't harmed");
     // Asked at another address it still sees that the folder is in use.
     let ended = doctor(&world);
     assert!(ended.log.contains("but doesn't answer at"), "{}", ended.log);
+}
+
+#[test]
+fn which_settings_are_in_use_is_said_and_the_built_in_ones_can_be_begun_with() {
+    let world = World::new();
+    let file = world.data().parent().unwrap().join("relevo.toml").display().to_string();
+    assert_finds(&world, "ok", &["settings' file: ", &file]);
+    let mut server = Server::listening(Process::start(world.command(&["serve"])));
+    let line = server.process.wait_for_line("the settings' file", SOON).expect("a line of the log");
+    assert!(line.contains(&file), "{line}");
+    assert!(server.stop(SOON).status.success());
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(binary::relevo());
+        command.args(arguments).current_dir(elsewhere.path()).env("RELEVO_DATA", world.data());
+        command.env("RELEVO_JWT_SECRET", token::SECRET).env("RELEVO_LISTEN", "127.0.0.1:0");
+        command.env_remove("RELEVO_CONFIG").env_remove("RELEVO_DATABASE_URL");
+        Process::start(command)
+    };
+    let none = "none: the built-in example";
+    assert!(run(&["doctor"]).wait(SOON).log.contains(&format!("settings' file: {none}")));
+    let mut server = Server::listening(run(&["serve"]));
+    let line = server.process.wait_for_line("the settings' file", SOON).expect("a line of the log");
+    assert!(line.contains(none), "{line}");
+    let plugin = world.data().join("next/news.wasm");
+    std::fs::create_dir_all(plugin.parent().unwrap()).unwrap();
+    std::fs::copy(binary::component("stamp"), &plugin).unwrap();
+    std::fs::write(plugin.with_extension("toml"), "name = \"news\"\nversion = \"1\"\nticks = true\n").unwrap();
+    let (url, plugin) = (format!("http://{}", server.address), plugin.display().to_string());
+    for command in [&["plugin", "deploy", "--url", &url, &plugin][..], &["plugin", "check", &plugin]] {
+        let told = run(command).wait(SOON).log;
+        assert!(told.contains("no [[pipeline]] has it") && told.contains("the built-in example is in use"), "{told}");
+        assert!(told.contains("relevo doctor --example > relevo.toml"), "{told}");
+    }
+    assert!(server.stop(SOON).status.success());
+    // As it says: what the example has stays.
+    std::fs::write(elsewhere.path().join("relevo.toml"), run(&["doctor", "--example"]).wait(SOON).log).unwrap();
+    let ended = run(&["doctor"]).wait(SOON);
+    assert!(ended.status.success() && ended.log.contains("relevo.toml\n"), "{}", ended.log);
+    assert!(ended.log.contains("they can be used: 1 source, 3 pipelines"), "{}", ended.log);
 }
 
 #[test]

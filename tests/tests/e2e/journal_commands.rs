@@ -61,6 +61,22 @@ fn sized(path: &Path) -> u64 {
 }
 
 #[test]
+fn an_export_of_a_channel_without_a_message_names_those_that_have_some() {
+    let world = World::new();
+    let (server, _) = with_changes(&world);
+    let (code, out, err) = run(&world, &["journal", "export", "--channel", "task"]);
+    assert_eq!((code, &*out), (1, ""), "{err}");
+    assert!(
+        err.contains("no message of channel \"task\" (did you mean tasks?)") && err.contains("tasks:board"),
+        "{err}"
+    );
+    let (code, out, err) = run(&world, &["journal", "export", "--channel", "tasks", "--to", "1"]);
+    assert!(code == 0 && out.is_empty() && err.contains("nothing of channel tasks is in what"), "{err}");
+    assert_eq!(run(&world, &["journal", "export", "--channel", "tasks"]).0, 0);
+    drop(server);
+}
+
+#[test]
 fn check_says_by_its_exit_code_whether_the_journal_is_sound() {
     let world = World::new();
     let (code, _, err) = run(&world, &["journal", "check"]);

@@ -122,6 +122,41 @@ fn a_version_that_asks_for_more_is_refused_by_every_way_and_comes_when_it_is_gra
 }
 
 #[test]
+fn a_plugin_that_is_new_to_the_settings_is_told_all_that_they_lack_at_once() {
+    let world =
+        world().append("[plugin.stamp.grant]\ntables = [\"*\"]\nchannels = [\"*\"]\ncapabilities = [\"state\"]");
+    let server = world.serve();
+    let folder = world.data().join("next");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::copy(binary::component("stamp"), folder.join("news.wasm")).unwrap();
+    let schema = "[schema.zone]\ntype = \"text\"\nrequired = true\n";
+    let text =
+        manifest("1", schema).replace("\"stamp\"", "\"news\"").replace("tareas", "items").replace("stamped", "news");
+    std::fs::write(folder.join("news.toml"), text).unwrap();
+    let file = folder.join("news.wasm").display().to_string();
+    let url = format!("http://{}", server.address);
+    let lacks = [
+        "no [[pipeline]] has it",
+        "plugin.news.config.zone: is missing",
+        "to see the table items, to send to news, to send to news:more, the capability state",
+        "sends to news, news:more, for which there is no [[channel]]",
+        "wants the rows of items, which no [[source]] watches",
+    ];
+    for command in [&["plugin", "deploy", "--url", &url, &file][..], &["plugin", "check", &file]] {
+        let refused = world.run(command);
+        assert_eq!(refused.status.code(), Some(1), "{}", refused.log);
+        for lack in lacks {
+            assert!(refused.log.contains(lack), "{command:?}: no {lack:?} in:\n{}", refused.log);
+        }
+        assert!(!refused.log.contains("settings' file"), "there is one:\n{}", refused.log);
+    }
+    let unknown = world.run(&["plugin", "versions", "--url", &url, "tarea"]);
+    assert_eq!(unknown.status.code(), Some(1), "{}", unknown.log);
+    let told = "there is no plugin \"tarea\" (did you mean tareas?); there are: efectivos, panel, stamp, tareas";
+    assert!(unknown.log.contains(told), "{}", unknown.log);
+}
+
+#[test]
 fn a_configuration_that_does_not_fit_the_schema_keeps_a_plugin_from_loading_with_what_to_write() {
     const GRANT: &str = "[plugin.stamp.grant]\ntables = [\"*\"]\nchannels = [\"stamped*\"]\ncapabilities = [\"state\"]";
     let schema = "[schema.stamp]\ntype = \"text\"\nrequired = true\nvalues = [\"red\", \"blue\"]\n";

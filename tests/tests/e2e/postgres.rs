@@ -9,6 +9,7 @@ use relevo_tests::binary;
 use relevo_tests::client::{Client, Connect};
 use relevo_tests::frame::Frame;
 use relevo_tests::panel;
+use relevo_tests::postgres::{DATABASE, Postgres};
 use relevo_tests::server::{Process, Server};
 use relevo_tests::wait::{SOON, until};
 use relevo_tests::world::{self, World};
@@ -36,6 +37,20 @@ fn changes_of_rows_reach_clients_through_all_three_plugins() {
     client.expect("the task is deleted", |f| f.is_of("tasks") && f.event_type() == "task_deleted");
     assert!(server.stop(SOON).status.success());
     assert!(world.journal_holds("Anastasia") && !world.journal_holds("geheim"), "an excluded column never enters");
+}
+
+#[test]
+fn a_role_that_may_not_make_tables_is_told_which_grant_it_lacks() {
+    let postgres = Postgres::start();
+    postgres.sql("create role \"the app\" login; revoke create on schema public from public");
+    let url = postgres.url(DATABASE).replace("//relevo@", "//the%20app@");
+    let world = World::bare().set_environment("RELEVO_DATABASE_URL", &url);
+    let ended = world.run(&["migrate"]);
+    assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
+    let grant = ended.log.split_once("run in that database: ").unwrap_or_else(|| panic!("{}", ended.log)).1;
+    assert_eq!(grant.trim(), "GRANT CREATE ON SCHEMA public TO \"the app\";");
+    postgres.sql(grant);
+    world.migrate();
 }
 
 const BOARDS: [&str; 2] = ["tasks:board", "efectivos:board"];

@@ -32,7 +32,13 @@ fn a_slot_dropped_made_again_and_invalidated_while_relevo_is_down_is_one_gap_eac
         server.kill();
         free(&world);
         match what {
-            "dropped" => drop(world.sql(drop_slot)),
+            "dropped" => {
+                world.sql(drop_slot);
+                for command in [&["capture", "status"][..], &["doctor"]] {
+                    let shown = world.run(command).log;
+                    assert!(shown.contains("the replication slot is gone: the next start"), "{shown}");
+                }
+            }
             "made again" => {
                 world.sql(drop_slot);
                 world.sql("select pg_create_logical_replication_slot('relevo_gad', 'pgoutput')");

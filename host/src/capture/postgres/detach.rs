@@ -10,18 +10,21 @@ use super::super::error::CaptureError;
 use super::catalog::quote;
 use super::connect::Address;
 use super::silence::within;
-use super::slot;
+use super::slot::{self, Named};
 
 pub(crate) async fn detach(settings: &SourceSettings) -> Result<Detached, CaptureError> {
     let mut db = Address::parse(&settings.url)?.connect().await?;
     let patience = settings.silence;
     let (name, publication) = (settings.slot(), settings.publication());
-    let (mut out, mut stays) = (Vec::new(), None);
-    let found = within(patience, "the look at the slot", slot::find(&mut db, &name)).await?;
-    if let Some(slot) = found {
-        slot::in_use(&mut db, &name, Some(&slot)).await?;
-        within(patience, "the drop of the slot", slot::drop(&mut db, &name)).await?;
-        out.push(format!("replication slot {name}"));
+    let (mut out, mut stays) = (Vec::new(), Vec::new());
+    match within(patience, "the look at the slot", slot::look(&mut db, &name)).await? {
+        None => {}
+        Some(Named::Ours(slot)) => {
+            slot::in_use(&mut db, &name, Some(&slot)).await?;
+            within(patience, "the drop of the slot", slot::drop(&mut db, &name)).await?;
+            out.push(format!("replication slot {name}"));
+        }
+        Some(Named::SomebodyElses(finding)) => stays.push(format!("{}, so it stays", finding.what)),
     }
     let owned = sqlx::query("SELECT pg_has_role(pubowner, 'USAGE') FROM pg_publication WHERE pubname = $1");
     let owned = within(patience, "the look at the publication", owned.bind(&publication).fetch_optional(&mut db));
@@ -34,7 +37,7 @@ pub(crate) async fn detach(settings: &SourceSettings) -> Result<Detached, Captur
             out.push(format!("publication {publication}"));
         }
         Some(false) => {
-            stays = Some(format!(
+            stays.push(format!(
                 "publication {publication} stays, since it belongs to another role (it keeps no WAL); as that or a superuser run: DROP PUBLICATION {};",
                 quote(&publication)
             ));

@@ -58,14 +58,14 @@ impl SlotHealth {
     }
 }
 
-/// None: there is no such slot. A standby may have one, too: the preflight, which refuses it, looks at that as well.
+/// None: there is no such slot, or it is somebody else's. A standby may have one, too: the preflight, which refuses it, looks at that as well.
 pub(crate) async fn look(db: &mut PgConnection, name: &str) -> Result<Option<SlotHealth>, CaptureError> {
     let row = sqlx::query(
         "SELECT coalesce(wal_status, 'lost'), to_jsonb(s) ->> 'invalidation_reason', active, \
            coalesce(now - restart_lsn, 0)::int8, safe_wal_size, coalesce(now - confirmed_flush_lsn, 0)::int8 \
          FROM pg_replication_slots s, \
            LATERAL (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END) AS w (now) \
-         WHERE slot_name = $1",
+         WHERE slot_name = $1 AND plugin = 'pgoutput' AND database = current_database()",
     )
     .bind(name)
     .fetch_optional(db)

@@ -8,11 +8,12 @@
 //! `told` what comes within a transaction, `transaction` what becomes of it, `pulse` heartbeats, `guard` how near the slot
 //! is to its loss, `silence` a connection that died without a word, `refusal` one that the server ended, `watched` which
 //! tables, `parts` their partitions, `snapshot` and `serve` the rows that are there, `reading` one table of them, `resume`
-//! how they go on after a cut, `detach` takes it all out; `open` begins a session, `stream` holds all of it together.
+//! how they go on after a cut, `foretold` what the next start will tell of, `detach` takes it all out; `open` begins a session, `stream` holds all of it together.
 
 use tokio::sync::watch;
 
 use crate::config::SourceSettings;
+use crate::journal::SourceState;
 
 use super::error::CaptureError;
 use super::source::Source;
@@ -23,6 +24,7 @@ mod connect;
 mod decode;
 mod detach;
 mod finding;
+mod foretold;
 mod form;
 #[cfg(test)]
 mod fuzz;
@@ -57,6 +59,7 @@ pub use decode::DecodeError;
 pub(crate) use detach::detach;
 pub use finding::{Finding, Mend, Weight};
 pub use guard::SlotHealth;
+use preflight::Preflight;
 pub use preflight::preflight;
 pub(crate) use transaction::lsn;
 
@@ -86,12 +89,16 @@ pub(crate) fn is_place(token: &str) -> bool {
     place::Mark::read(token).is_some()
 }
 
-/// What the database says of a source that isn't captured now.
-pub(crate) async fn look(settings: &SourceSettings) -> Result<Found, CaptureError> {
+/// What the database says of a source that isn't captured now. `known`: where the journal stands in it.
+pub(crate) async fn look(settings: &SourceSettings, known: Option<&SourceState>) -> Result<Found, CaptureError> {
     let mut db = connect::Address::parse(&settings.url)?.connect().await?;
+    let Preflight { server, mut findings, .. } = preflight::look(&mut db, settings).await?;
+    findings.retain(|finding| finding.weight == Weight::Blocks);
+    findings.extend(foretold::look(&mut db, settings, &server, known).await?);
+    let trouble = findings.iter().map(ToString::to_string).collect();
     let slot = guard::look(&mut db, &settings.slot()).await?;
     let published = publication::published(&mut db, &settings.publication()).await?;
     let tables = catalog::tables(&mut db).await?;
     let tables = tables.iter().filter(|table| published.as_ref().is_some_and(|published| published.has(table)));
-    Ok(Found { tables: tables.map(|table| table.shown().into()).collect(), slot, behind: None })
+    Ok(Found { tables: tables.map(|table| table.shown().into()).collect(), slot, behind: None, trouble })
 }

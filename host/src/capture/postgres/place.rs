@@ -16,7 +16,7 @@ use super::super::forget::{Forgotten, forgotten};
 use super::super::source::Source;
 use super::server::Server;
 use super::silence::within;
-use super::slot::{self, Slot};
+use super::slot::{self, Named, Slot};
 
 /// Where a source stands, as the journal keeps it beside the position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,25 @@ fn resume(known: &SourceState, server: &Server, slot: Option<&Slot>, flushed: u6
         verify,
         resumed: true,
     })
+}
+
+/// Why the next session would begin anew, if it would. Only looks. A slot that is lost or somebody else's is told of
+/// where slots are.
+pub(super) async fn foretell(
+    db: &mut PgConnection,
+    name: &str,
+    server: &Server,
+    known: &SourceState,
+) -> Result<Option<String>, CaptureError> {
+    let slot = match slot::look(db, name).await? {
+        None => None,
+        Some(Named::Ours(slot)) if slot.lost.is_none() => Some(slot),
+        Some(Named::Ours(_) | Named::SomebodyElses(_)) => return Ok(None),
+    };
+    let flushed =
+        "SELECT CASE WHEN NOT pg_is_in_recovery() THEN (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::int8 END";
+    let flushed: Option<i64> = sqlx::query_scalar(flushed).fetch_one(db).await?;
+    Ok(flushed.and_then(|flushed| resume(known, server, slot.as_ref(), flushed.cast_unsigned()).err()))
 }
 
 /// Finds the place to go on from; makes the slot, and tells of a gap, where that must be.

@@ -4,6 +4,7 @@
 use sqlx::PgConnection;
 
 use crate::config::SourceSettings;
+use crate::journal::SourceState;
 
 use super::super::error::CaptureError;
 use super::catalog::{self, Table};
@@ -11,7 +12,8 @@ use super::connect::Address;
 use super::finding::{Finding, Weight};
 use super::judge::Judge;
 use super::server::{self, Server};
-use super::{guard, unpublished};
+use super::slot::{self, Named};
+use super::{foretold, guard, unpublished};
 
 /// What was looked at.
 #[derive(Debug)]
@@ -22,13 +24,15 @@ pub(crate) struct Preflight {
     pub findings: Vec<Finding>,
 }
 
-/// All findings about a source, in the order of their weight.
+/// All findings about a source, in the order of their weight. `known`: where the journal stands in it, if the server
+/// is stopped; then what its next start would have to tell is found, too.
 ///
 /// # Errors
 /// If the database can't be reached or asked.
-pub async fn preflight(settings: &SourceSettings) -> Result<Vec<Finding>, CaptureError> {
+pub async fn preflight(settings: &SourceSettings, known: Option<&SourceState>) -> Result<Vec<Finding>, CaptureError> {
     let mut db = Address::parse(&settings.url)?.connect().await?;
-    let mut findings = look(&mut db, settings).await?.findings;
+    let Preflight { server, mut findings, .. } = look(&mut db, settings).await?;
+    findings.extend(foretold::look(&mut db, settings, &server, known).await?);
     let slot = guard::look(&mut db, &settings.slot()).await?;
     let risk = slot.and_then(|slot| slot.risk(false));
     findings.extend(risk.map(|what| Finding { weight: Weight::Advice, what, mend: None }));
@@ -39,6 +43,9 @@ pub async fn preflight(settings: &SourceSettings) -> Result<Vec<Finding>, Captur
 pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Result<Preflight, CaptureError> {
     let mut findings = Vec::new();
     let (server, ours) = server::look(db, settings, &mut findings).await?;
+    if let Some(Named::SomebodyElses(finding)) = slot::look(db, &settings.slot()).await? {
+        findings.push(finding);
+    }
     let mut tables = Vec::new();
     let all = catalog::tables(db).await?;
     for entry in &settings.tables {

@@ -8,6 +8,7 @@ use sqlx::{PgConnection, Row};
 use super::super::error::CaptureError;
 use super::catalog::literal;
 use super::connect::PATIENT;
+use super::finding::{Finding, Mend, Weight};
 use super::silence::within;
 
 /// A replication slot.
@@ -21,8 +22,27 @@ pub(crate) struct Slot {
     pub lost: Option<String>,
 }
 
+/// What has the name of our slot.
+pub(crate) enum Named {
+    Ours(Slot),
+    /// Of another database of the server, or of another program. Slots are the server's, not a database's.
+    SomebodyElses(Finding),
+}
+
 /// The slot, if it is there.
+///
+/// # Errors
+/// Also if it is somebody else's.
 pub(crate) async fn find(db: &mut PgConnection, name: &str) -> Result<Option<Slot>, CaptureError> {
+    match look(db, name).await? {
+        None => Ok(None),
+        Some(Named::Ours(slot)) => Ok(Some(slot)),
+        Some(Named::SomebodyElses(finding)) => Err(CaptureError::NotReady(finding.to_string())),
+    }
+}
+
+/// Whatever has this name.
+pub(crate) async fn look(db: &mut PgConnection, name: &str) -> Result<Option<Named>, CaptureError> {
     let row = sqlx::query(
         "SELECT coalesce((confirmed_flush_lsn - '0/0'::pg_lsn)::int8, 0), active_pid, coalesce(wal_status, 'lost'), \
            plugin::text, database::text, current_database()::text, temporary, \
@@ -35,20 +55,30 @@ pub(crate) async fn find(db: &mut PgConnection, name: &str) -> Result<Option<Slo
     let Some(row) = row else { return Ok(None) };
     let (plugin, database): (Option<String>, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
     if plugin.as_deref() != Some("pgoutput") || database != row.try_get(5)? || row.try_get(6)? {
-        return Err(CaptureError::NotReady(format!(
-            "replication slot {name} is somebody else's (plugin {}, database {}): set another name (`slot`)",
-            plugin.unwrap_or_default(),
-            database.unwrap_or_default()
-        )));
+        return Ok(Some(Named::SomebodyElses(somebody_elses(name, plugin.as_deref(), database.as_deref()))));
     }
     let status: String = row.try_get(2)?;
     // From 17 on it may be invalid for another reason than its WAL.
     let reason: Option<String> = row.try_get(7)?;
-    Ok(Some(Slot {
+    Ok(Some(Named::Ours(Slot {
         confirmed: row.try_get::<i64, _>(0)?.cast_unsigned(),
         active: row.try_get(1)?,
         lost: reason.or((status == "lost").then_some(status)),
-    }))
+    })))
+}
+
+fn somebody_elses(name: &str, plugin: Option<&str>, database: Option<&str>) -> Finding {
+    let of = match (plugin, database) {
+        (Some(plugin), Some(database)) => format!("plugin {plugin}, database {database}"),
+        _ => "a physical one".to_owned(),
+    };
+    let there = database.map_or_else(String::new, |database| format!(" in database {database}"));
+    let mend = format!(
+        "give this source another one (`slot` in its [[source]]), or, if nobody needs that one, drop it{there}: SELECT pg_drop_replication_slot({});",
+        literal(name)
+    );
+    let what = format!("replication slot {name} is somebody else's ({of})");
+    Finding { weight: Weight::Blocks, what, mend: Some(Mend::words(mend)) }
 }
 
 /// Fails if somebody uses the slot.

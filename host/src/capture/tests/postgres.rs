@@ -25,6 +25,7 @@ mod resumed;
 mod settings;
 mod silence;
 mod standby;
+mod stopped;
 
 /// Capture over a PostgreSQL.
 type Host = super::host::Host<Postgres>;
@@ -159,7 +160,7 @@ async fn what_stands_in_the_way_is_said_with_what_mends_it() {
     assert!(reason.contains("table v does not exist"), "{reason}");
     // The application's own statements go on.
     host.sql("insert into u values (1); update u set x = 2; insert into t values (1, 'a'); update t set v = 'b'");
-    let findings = super::super::postgres::preflight(&host.settings[0]).await.unwrap();
+    let findings = super::super::postgres::preflight(&host.settings[0], None).await.unwrap();
     assert!(findings.iter().any(|finding| finding.to_string().contains("max_slot_wal_keep_size")));
     host.sql("alter table t replica identity full; alter table u replica identity full; create table v (id int primary key); alter table v replica identity full");
     host.health(|health| health.state == SourceState::Running).await;

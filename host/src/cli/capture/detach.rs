@@ -26,11 +26,11 @@ impl Detach {
         runtime()?.block_on(async {
             for source in sources {
                 let capture::Detached { out, stays } = capture::detach(source, &config.data).await?;
-                if let Some(stays) = &stays {
+                for stays in &stays {
                     say(format_args!("source {}: {stays}", source.name));
                 }
                 if out.is_empty() {
-                    let more = if stays.is_some() { "else of relevo's" } else { "of relevo's" };
+                    let more = if stays.is_empty() { "of relevo's" } else { "else of relevo's" };
                     say(format_args!("source {}: nothing {more} is there", source.name));
                 } else {
                     say(format_args!("source {}: took out {}", source.name, out.join(" and ")));

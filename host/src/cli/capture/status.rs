@@ -56,8 +56,11 @@ async fn stopped(config: &Config) -> anyhow::Result<Value> {
 fn shown(source: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut lines = vec![format!("{} ({}): {}", text(&source["name"]), text(&source["kind"]), text(&source["state"]))];
+    // The name stands before the first line of a value that has several.
     let mut add = |name: &str, value: Option<String>| {
-        lines.extend(value.map(|value| format!("  {name:<12} {value}")));
+        let value = value.unwrap_or_default();
+        let names = std::iter::once(name).chain(std::iter::repeat(""));
+        lines.extend(value.lines().zip(names).map(|(line, name)| format!("  {name:<12} {line}")));
     };
     let field = |name: &str| source.get(name).map(text);
     add("reason", field("reason"));
@@ -119,6 +122,10 @@ mod tests {
             assert!(lines.contains(line), "{line} is not in\n{lines}");
         }
         assert!(!lines.contains("incarnation") && !lines.contains("last error"));
+        let mut lacks = source.clone();
+        lacks["reason"] = "table a: no key\ntable b: no rights".into();
+        let lines = shown(&lacks).join("\n");
+        assert!(lines.contains("\n  reason       table a: no key\n               table b: no rights\n"), "{lines}");
         let mut lost = source;
         lost["slot"]["wal_status"] = "lost".into();
         let lines = shown(&lost).join("\n");

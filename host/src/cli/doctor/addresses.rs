@@ -23,11 +23,16 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// `file`: the settings'. A journal that can't be read is told of by the journal's own check.
-    pub(super) async fn look(config: &Config, file: Option<PathBuf>) -> Self {
+    /// A journal that can't be read is told of by the journal's own check.
+    pub(super) async fn look(config: &Config) -> Self {
         let known = journal::sources(&config.data).await.unwrap_or_default();
         let variable = std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty());
-        Self { file, variable, data: config.data.clone(), known }
+        Self { file: config.file.clone(), variable, data: config.data.clone(), known }
+    }
+
+    /// Where the journal stands in a source.
+    pub(super) fn known(&self, source: &SourceSettings) -> Option<&SourceState> {
+        self.known.get(&*source.name)
     }
 
     /// What is said of the source at this place of the settings.

@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Settings, counted, runtime, say};
+use crate::config::BUILT_IN;
 
 mod addresses;
 mod folder;
@@ -29,6 +30,9 @@ pub(super) struct Doctor {
     /// Print one JSON object: {"ok":…,"findings":[{"check","verdict","found","remedy"}]}.
     #[arg(long)]
     json: bool,
+    /// Print the settings of the built-in example, and look at nothing: a relevo.toml to begin with.
+    #[arg(long, conflicts_with = "json")]
+    example: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -76,6 +80,10 @@ struct Report<'a> {
 
 impl Doctor {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.example {
+            say(BUILT_IN.trim_end());
+            return Ok(ExitCode::SUCCESS);
+        }
         let findings = runtime()?.block_on(self.examine());
         let ok = findings.iter().all(|finding| finding.verdict != Verdict::Problem);
         if self.json {
@@ -88,6 +96,7 @@ impl Doctor {
 
     async fn examine(&self) -> Vec<Finding> {
         let mut findings = settings::variables(std::env::vars_os().map(|(name, _)| name));
+        findings.push(settings::file(self.settings.file().as_deref()));
         let config = match self.settings.load() {
             Ok(config) => config,
             Err(error) => {
@@ -101,7 +110,7 @@ impl Doctor {
         let running = Running::look(&config).await;
         findings.extend(running.findings(&config));
         findings.extend(journal::all(&config).await);
-        let addresses = Addresses::look(&config, self.settings.file()).await;
+        let addresses = Addresses::look(&config).await;
         findings.extend(sources::all(&config, &running, &addresses).await);
         // A server that runs has loaded them, and has said how they are.
         if running == Running::No {

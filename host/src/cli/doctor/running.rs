@@ -38,16 +38,22 @@ pub(super) struct Said<'a> {
 
 impl Said<'_> {
     /// What it says beyond these texts: one trouble is told once.
-    pub(super) fn beyond(&self, check: &str, known: &[String]) -> Option<Finding> {
-        let mut rest = self.reason.to_owned();
-        for known in known {
-            rest = rest.replace(known.as_str(), "");
-        }
-        let rest = rest.split("; ").map(str::trim).filter(|text| !text.is_empty() && *text != ";");
-        let rest = rest.collect::<Vec<_>>().join("; ");
+    pub(super) fn beyond(&self, check: &str, known: &[String]) -> Vec<Finding> {
         let verdict = if self.ready { Verdict::Warning } else { Verdict::Problem };
-        (!rest.is_empty()).then(|| Finding { verdict, ..Finding::problem(check, rest, "see the server's log") })
+        let news = self.reason.lines().filter(|line| !known.iter().any(|known| known == line));
+        news.map(|line| Finding { verdict, ..told(check, line) }).collect()
     }
+}
+
+/// A reason that the server gives. Only where it doesn't say itself what to do, more stands in the log.
+fn told(check: &str, reason: &str) -> Finding {
+    let remedy = (!says_what_to_do(reason)).then(|| "see the server's log".to_owned());
+    Finding { remedy, ..Finding::problem(check, reason, "") }
+}
+
+/// By convention what to do stands behind a semicolon, or is a command.
+fn says_what_to_do(reason: &str) -> bool {
+    ["; ", "`", "relevo "].iter().any(|sign| reason.contains(sign))
 }
 
 impl Running {
@@ -106,7 +112,7 @@ impl Running {
                 let parts_here = parts.iter().filter(|part| !elsewhere(part));
                 let not_ready = parts_here.filter(|part| part["ready"] != true).map(|part| {
                     let (name, reason) = (part["name"].as_str().unwrap_or(check), part["reason"].as_str());
-                    Finding::problem(name, reason.unwrap_or("it isn't ready"), "see the server's log")
+                    told(name, reason.unwrap_or("it isn't ready"))
                 });
                 let runs = Finding::ok(check, format!("it runs at {listen}, with {} parts", parts.len()));
                 std::iter::once(runs).chain(not_ready).collect()
@@ -135,9 +141,23 @@ mod tests {
     }
 
     #[test]
+    fn the_log_is_named_only_where_a_reason_does_not_say_what_to_do() {
+        for reason in [
+            "there is no panel.wasm; deploy it: relevo plugin deploy panel.wasm",
+            "u7 paused it; relevo plugin resume goes on",
+            "pipeline p wants the rows of table t, which isn't watched: add \"t\" to the `tables` of source s",
+        ] {
+            assert_eq!(told("pipeline p", reason).remedy, None, "{reason}");
+        }
+        for reason in ["plugin p: trapped", "it is starting", "database: no such table"] {
+            assert_eq!(told("pipeline p", reason).remedy.as_deref(), Some("see the server's log"), "{reason}");
+        }
+    }
+
+    #[test]
     fn what_a_running_server_says_of_a_source_is_told_once() {
         let said = json!({"parts": [
-            {"name": "source gad", "ready": true, "reason": "table a; as b run: C; pipeline p wants rows; table d"},
+            {"name": "source gad", "ready": true, "reason": "table a; as b run: C;\npipeline p wants rows\ntable d"},
         ]});
         let running = Running::Yes(said);
         let mut config = Config::load(None).unwrap();
@@ -145,9 +165,12 @@ mod tests {
         assert_eq!(running.findings(&config).len(), 1, "that it runs");
         let said = running.says("source gad").unwrap();
         let known = ["table a; as b run: C;", "table d"].map(str::to_owned);
-        let beyond = said.beyond("source gad", &known).unwrap();
-        assert_eq!((&*beyond.found, beyond.verdict), ("pipeline p wants rows", Verdict::Warning));
-        assert_eq!(Said { reason: "table d", ..said }.beyond("source gad", &known), None);
+        let beyond = said.beyond("source gad", &known);
+        assert_eq!(
+            (&*beyond[0].found, beyond[0].verdict, beyond.len()),
+            ("pipeline p wants rows", Verdict::Warning, 1)
+        );
+        assert!(Said { reason: "table d", ..said }.beyond("source gad", &known).is_empty());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The settings: can they be used, and does the environment say something that nobody reads.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use super::Finding;
 use crate::cli::counted;
-use crate::config::{Config, ConfigError, nearest};
+use crate::config::{Config, ConfigError, nearest, read_from};
 
 /// What the program reads; the others are for its tests, its build, and the client in Python.
 const KNOWN: [&str; 23] = [
@@ -47,6 +48,11 @@ pub(super) fn variables(names: impl Iterator<Item = OsString>) -> Vec<Finding> {
             Finding::warning("environment", format!("nobody reads {name}"), remedy)
         })
         .collect()
+}
+
+/// Which file they are read from.
+pub(super) fn file(file: Option<&Path>) -> Finding {
+    Finding::ok("settings' file", read_from(file))
 }
 
 pub(super) fn refused(error: &ConfigError) -> Finding {

@@ -11,6 +11,7 @@ use crate::capture::sqlite::inspect::{Inspected, inspect};
 use crate::cli::counted;
 use crate::config::{Config, SourceSettings, nearest};
 use crate::example::{self, Database, Standing};
+use crate::journal::SourceState;
 
 /// `running`: what a server that runs says; it knows more than a look from outside shows.
 pub(super) async fn all(config: &Config, running: &Running, addresses: &Addresses) -> Vec<Finding> {
@@ -26,7 +27,10 @@ pub(super) async fn all(config: &Config, running: &Running, addresses: &Addresse
         }
         // The settings' check has seen that the URL can be used.
         let Some(path) = source.sqlite_path(&config.data).map(|path| whole(&path)) else {
-            findings.extend(server(&check, source, running.says(&check)).await);
+            // While it runs the server itself says it.
+            let stopped = !matches!(running, Running::Yes(_) | Running::Silent);
+            let known = addresses.known(source).filter(|_| stopped);
+            findings.extend(server(&check, source, known, running.says(&check)).await);
             continue;
         };
         if let Some(finding) = file(&check, source, &path) {
@@ -48,16 +52,22 @@ pub(super) async fn all(config: &Config, running: &Running, addresses: &Addresse
 }
 
 /// A PostgreSQL source: what capture itself looks at before it begins, and what else a running server says of it.
-async fn server(check: &str, source: &SourceSettings, said: Option<Said<'_>>) -> Vec<Finding> {
-    let found = match preflight(source).await {
+async fn server(
+    check: &str,
+    source: &SourceSettings,
+    known: Option<&SourceState>,
+    said: Option<Said<'_>>,
+) -> Vec<Finding> {
+    let found = match preflight(source, known).await {
         Ok(found) => found,
         Err(error) => {
             let (error, remedy) = (error.to_string(), "mend the url of this source, or start its database");
-            let beyond = said.and_then(|said| said.beyond(check, std::slice::from_ref(&error)));
+            let beyond = said.map(|said| said.beyond(check, std::slice::from_ref(&error))).unwrap_or_default();
             return std::iter::once(Finding::problem(check, error, remedy)).chain(beyond).collect();
         }
     };
-    let beyond = said.and_then(|said| said.beyond(check, &found.iter().map(ToString::to_string).collect::<Vec<_>>()));
+    let texts: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let beyond = said.map(|said| said.beyond(check, &texts)).unwrap_or_default();
     let told = |finding: &postgres::Finding| {
         let remedy =
             finding.mend.as_ref().map_or_else(|| "docs/capture-postgres.md says what it means".to_owned(), remedy);

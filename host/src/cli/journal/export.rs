@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::super::runtime;
 use super::Place;
+use crate::config::nearest;
 use crate::event::Number;
 use crate::journal::{self, Kind, Wanted};
 use crate::message::ChannelName;
@@ -27,6 +28,26 @@ pub(super) struct Export {
     /// Lines of this kind alone; may be given several times.
     #[arg(long = "kind", value_name = "KIND", value_enum)]
     kinds: Vec<Kind>,
+}
+
+/// How many channels are listed for whoever named none of them.
+const LISTED: usize = 20;
+
+/// Says that nothing was found of a channel: a failure, if the journal doesn't know it.
+fn nothing_of(name: &str, known: &[String]) -> ExitCode {
+    if known.iter().any(|known| known == name) {
+        eprintln!("relevo: nothing of channel {name} is in what was asked for");
+        return ExitCode::SUCCESS;
+    }
+    let meant = nearest(name, known).map_or_else(String::new, |meant| format!(" (did you mean {meant}?)"));
+    let listed = known.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let channels = match known.len() {
+        0 => "none has any yet".to_owned(),
+        1..=LISTED => format!("these have some: {listed}"),
+        more => format!("these have some: {listed} and {} more", more - LISTED),
+    };
+    eprintln!("relevo: the journal has no message of channel {name:?}{meant}; {channels}");
+    ExitCode::FAILURE
 }
 
 impl Export {
@@ -51,6 +72,9 @@ impl Export {
         }
         if from.unwrap_or_default() < exported.kept_after {
             eprintln!("relevo: events and controls up to {} are gone by retention", exported.kept_after);
+        }
+        if let (0, Some(name)) = (exported.lines, &self.channel) {
+            return Ok(nothing_of(name, &exported.channels));
         }
         if exported.damaged > 0 {
             eprintln!("relevo: {} records can't be read; run `relevo journal check`", exported.damaged);

@@ -8,7 +8,11 @@ use clap::Args;
 
 use super::super::{Settings, say};
 use super::files::{Files, sandbox};
-use crate::proving::{Options, prove};
+use crate::config::{Config, read_from};
+use crate::pipeline::lacks;
+use crate::proving::{Check as Found, Options, prove};
+use crate::sandbox::Manifest;
+use crate::store::Package;
 
 #[derive(Args)]
 pub(super) struct Check {
@@ -45,7 +49,9 @@ impl Check {
             only_samples: self.events.is_some(),
             migration_cpu: config.plugins.migration_cpu,
         };
-        let report = prove(&sandbox()?, &files.folder, &files.name, &config.terms(&files.name), &samples, &options);
+        let mut report = prove(&sandbox()?, &files.folder, &files.name, &config.terms(&files.name), &samples, &options);
+        let around = surroundings(&config, &files);
+        around.into_iter().for_each(|note| report.add(note));
         if self.json {
             say(serde_json::to_string_pretty(&report)?);
         } else {
@@ -53,4 +59,20 @@ impl Check {
         }
         Ok(ExitCode::from(u8::from(!report.passed)))
     }
+}
+
+/// What else the settings here lack for the plugin, and that there is no file to write it into.
+fn surroundings(config: &Config, files: &Files) -> Vec<Found> {
+    let name = &files.name;
+    let path = files.folder.join(format!("{name}.toml"));
+    let judged = |package: Package| Manifest::judged(&package.manifest, &path, name, &config.terms(name)).ok();
+    // What is wrong with the files themselves is told already.
+    let Some((manifest, unmet)) = Package::read(&files.folder, name).ok().and_then(judged) else { return Vec::new() };
+    let lacks = lacks::place(config, name).into_iter().chain(lacks::around(config, &manifest));
+    let note = |lack| Found::note("has its place", "not in the settings here, and the server would not take it", lack);
+    let mut notes: Vec<Found> = lacks.map(note).collect();
+    if config.file.is_none() && !(notes.is_empty() && unmet.is_empty()) {
+        notes.push(Found::note("settings", read_from(None), lacks::NO_FILE.trim()));
+    }
+    notes
 }

@@ -14,8 +14,8 @@ pub(super) struct Rollback {
     #[command(flatten)]
     operator: Operator,
     plugin: String,
-    /// As `relevo plugin versions` shows it, or the first digits of its id; default: the newest that
-    /// served before and was not refused.
+    /// As `relevo plugin versions` shows it, or the first digits of its id; default: the one that
+    /// served before it, and the next time the one before that; one that was rolled back only if it is named.
     version: Option<String>,
 }
 

@@ -59,6 +59,8 @@ pub(crate) struct Exported {
     pub(crate) damaged: u64,
     /// Events and controls up to here were gone.
     pub(crate) kept_after: Number,
+    /// The channels that have messages, where nothing was found of the one that was wanted.
+    pub(crate) channels: Vec<String>,
 }
 
 /// Hands a line for each thing that is wanted to `take`, in rising order, until that returns false. None: there is no
@@ -93,6 +95,9 @@ pub(crate) async fn export(
                 }
             }
         }
+    }
+    if exported.lines == 0 && wanted.channel.is_some() {
+        exported.channels = journal.channels().await?;
     }
     journal.close().await?;
     Ok(Some(exported))

@@ -147,6 +147,33 @@ async fn an_operator_rolls_back_to_the_version_before_or_to_a_named_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_rollback_goes_one_version_further_back_and_never_forward_unless_it_is_named() {
+    let (mut world, running) = world("", "", "").await;
+    let desk = running.pipelines.desk();
+    running.swap_to(version("v1")).await;
+    running.swap_to(version("v2")).await;
+    world.change(1).await;
+    for earlier in ["v1+", "v0+"] {
+        let back = desk.roll_back("stamp", None, "7").await.unwrap();
+        assert!(back.version.starts_with(earlier), "{back:?}");
+    }
+    let error = desk.roll_back("stamp", None, "7").await.unwrap_err();
+    assert!(matches!(error, DeployError::NoFormer(_)), "{error}");
+    // Forward again, by its name: from there it is one step back.
+    let newest = desk.plugin("stamp").await.unwrap().versions.remove(0);
+    let forward = desk.roll_back("stamp", Some(newest.id.short()), "7").await.unwrap();
+    assert!(forward.version.starts_with("v2+"), "{forward:?}");
+    let back = desk.roll_back("stamp", None, "7").await.unwrap();
+    assert!(back.version.starts_with("v0+"), "{back:?}");
+    // One that was rolled back and is brought again is one like any other.
+    running.swap_to(version("v1")).await;
+    running.swap_to(version("v3")).await;
+    let back = desk.roll_back("stamp", None, "7").await.unwrap();
+    assert!(back.version.starts_with("v1+"), "{back:?}");
+    running.pipelines.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_in_the_folder_is_brought_once_it_rests_and_a_bad_one_is_tried_once() {
     let (mut world, running) = world("", "", "").await;
     let last = world.change(5).await;

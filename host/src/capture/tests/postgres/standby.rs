@@ -17,7 +17,7 @@ async fn a_standby_is_refused_also_where_it_has_the_slot() {
     host.changes_until(1).await;
     host.end().await;
     restart_with(&mut host, "standby.signal");
-    let findings = preflight(&host.settings[0]).await.unwrap();
+    let findings = preflight(&host.settings[0], None).await.unwrap();
     let is_it = |what: &str| what.contains("this server is a standby: give the address of the primary");
     assert!(findings.iter().any(|finding| finding.weight == Weight::Blocks && is_it(&finding.what)), "{findings:?}");
     host.begin();
