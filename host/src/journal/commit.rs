@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::apply::{Result, Visible, insert};
 use super::codec::{Newest, PreparedCommit, Share};
 use super::index::{Cursor, Index, sql};
-use super::script::{Script, Values};
+use super::script::Script;
 use super::{JournalError, RecordBody, StateChange, checkpoints, shares};
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
@@ -85,10 +85,11 @@ async fn change_state(
     }
     let head = "INSERT INTO state (pipeline, owner, key, value)";
     let tail = "ON CONFLICT (pipeline, owner, key) DO UPDATE SET value = excluded.value";
-    let bind = |values: &mut Values, (owner, key, value): &(&Name, &Box<str>, &Arc<[u8]>)| {
-        values.bind(&**pipeline).bind(&***owner).bind(&***key).bind(&***value);
-    };
-    script.rows(head, 4, tail, &set, bind).await?;
+    script
+        .rows(head, 4, tail, &set, |values, (owner, key, value)| {
+            values.bind(&**pipeline).bind(&***owner).bind(&***key).bind(&***value);
+        })
+        .await?;
     let head = "DELETE FROM state WHERE (pipeline, owner, key) IN (";
     script
         .rows(head, 3, ")", &deleted, |values, (owner, key)| {
@@ -142,10 +143,11 @@ async fn keep_newest(
     let head = "INSERT INTO state_message (channel, key, pipeline, number, body)";
     let tail = "ON CONFLICT (channel, key) DO UPDATE SET pipeline = excluded.pipeline, number = excluded.number, \
                 body = excluded.body";
-    let bind = |values: &mut Values, (id, key, number, body): &(i64, Box<str>, u64, Vec<u8>)| {
-        values.bind(*id).bind(&**key).bind(&**pipeline).bind(sql(*number)).bind(body.as_slice());
-    };
-    script.rows(head, 5, tail, &set, bind).await?;
+    script
+        .rows(head, 5, tail, &set, |values, (id, key, number, body)| {
+            values.bind(*id).bind(&**key).bind(&**pipeline).bind(sql(*number)).bind(body.as_slice());
+        })
+        .await?;
     let head = "DELETE FROM state_message WHERE (channel, key) IN (";
     script
         .rows(head, 2, ")", &deleted, |values, (id, key)| {
