@@ -8,6 +8,9 @@
 //! For the power tests: `RELEVO_SYNCED=FILE` keeps what of the journal's WAL is on the disk in a file, and
 //! `RELEVO_BOOT_ID` stands for the machine's own.
 
+/// Whether points do anything.
+pub const ARMED: bool = cfg!(feature = "failpoints");
+
 pub const APPEND_BEFORE: &str = "append.before";
 pub const APPEND_AFTER: &str = "append.after";
 /// A chunk of a transaction of which more comes.

@@ -20,6 +20,10 @@ pub enum MigrateError {
         "{at}: role {role} may not make tables in schema {schema}; nothing was changed. As the schema's owner or a superuser run in that database: {grant}"
     )]
     Forbidden { at: String, role: String, schema: String, grant: String },
+    #[error(
+        "{at}: role {role} may use no schema of its search_path ({path}), or none of them is there; nothing was changed. For the one that is meant, as its owner or a superuser run in that database: GRANT USAGE, CREATE ON SCHEMA it TO {role};"
+    )]
+    Nowhere { at: String, role: String, path: String },
     #[error("{at}: {script}: {}", said(.cause))]
     Script { at: String, script: String, cause: sqlx::Error },
     #[error("{at}: {}", said(.cause))]

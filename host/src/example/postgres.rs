@@ -47,19 +47,19 @@ pub(super) async fn migrate(example: &Example, url: &str, at: &str, beside: bool
 
 /// Whether our role may make tables; the database would say so without saying what to do.
 async fn may_make(database: &mut PgConnection, at: &str) -> Result<(), MigrateError> {
-    // Where the role may use no schema of its search path there is no current one.
-    let asked = "select quote_ident(current_user), quote_ident(coalesce(current_schema(), 'public')), \
-                 current_schema() is not null, coalesce(has_schema_privilege(current_schema(), 'create'), false)";
-    let (role, schema, uses, may): (String, String, bool, bool) = sqlx::query_as(asked)
+    let asked = "select quote_ident(current_user), quote_ident(current_schema()), \
+                 coalesce(has_schema_privilege(current_schema(), 'create'), false), current_setting('search_path')";
+    let (role, schema, may, path): (String, Option<String>, bool, String) = sqlx::query_as(asked)
         .fetch_one(database)
         .await
         .map_err(|cause| MigrateError::Database { at: at.to_owned(), cause })?;
     if may {
         return Ok(());
     }
-    let what = if uses { "CREATE" } else { "USAGE, CREATE" };
-    let grant = format!("GRANT {what} ON SCHEMA {schema} TO {role};");
-    Err(MigrateError::Forbidden { at: at.to_owned(), role, schema, grant })
+    let at = at.to_owned();
+    let Some(schema) = schema else { return Err(MigrateError::Nowhere { at, role, path }) };
+    let grant = format!("GRANT CREATE ON SCHEMA {schema} TO {role};");
+    Err(MigrateError::Forbidden { at, role, schema, grant })
 }
 
 /// See [`super::seed`].

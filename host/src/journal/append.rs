@@ -75,6 +75,10 @@ pub(super) async fn append(
     }
     let events = index.next;
     for piece in pieces {
+        if index.next > events {
+            // A script holds what it writes: one body at a time.
+            script.run().await?;
+        }
         insert(script, &piece, index.next, at, false, snapshot.is_none().then_some(life));
         let first = Number(index.next);
         index.next += piece.numbers;

@@ -38,6 +38,10 @@ pub(super) async fn commit(
     let mut firsts = Vec::with_capacity(pieces.len());
     let mut next = index.next;
     for (place, piece) in pieces.iter().enumerate() {
+        if place > 0 {
+            // A script holds what it writes: one body at a time.
+            script.run().await?;
+        }
         let held = shares.iter().any(|s| s.piece == place);
         insert(script, piece, next, at, held, None);
         if let RecordBody::Commit(committed) = &piece.content {

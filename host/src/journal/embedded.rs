@@ -251,10 +251,13 @@ impl Embedded {
 /// one to look for more work.
 fn on_own_thread(writer: Writer, commands: mpsc::Receiver<Command>) -> std::io::Result<oneshot::Receiver<()>> {
     let (done, ended) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     std::thread::Builder::new().name("journal".into()).spawn(move || {
         let _done: oneshot::Sender<()> = done;
-        runtime.block_on(writer.run(commands));
+        // Made and dropped here: where tasks run, none may be dropped.
+        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime.block_on(writer.run(commands)),
+            Err(error) => writer.shared.fail(&error),
+        }
     })?;
     Ok(ended)
 }

@@ -12,7 +12,7 @@ use super::embedded::{Embedded, Files};
 use super::index::{Index, unsql};
 use super::lock::Lock;
 use super::reader::Reader;
-use super::script::Script;
+use super::script::{self, Script};
 use super::shared::{Floors, Shared, classify};
 use super::tail::Tail;
 use super::{Epoch, JournalError, upgrade, wal};
@@ -49,7 +49,8 @@ pub(super) async fn open(
     check_header(&path)?;
     let options = options(&path);
     let wrap = |e| classify(&path, e);
-    let mut conn = options.connect().await.map_err(wrap)?;
+    // The writer's: see `script`.
+    let mut conn = options.clone().statement_cache_capacity(script::TEXTS).connect().await.map_err(wrap)?;
     prepare(&mut conn, &path).await?;
     wal::truncate(&mut conn).await.map_err(wrap)?;
     check_length(&mut conn, &path).await?;

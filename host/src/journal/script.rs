@@ -12,6 +12,9 @@ const SIZES: [usize; 3] = [256, 64, 16];
 /// made of such statements there would be too many to stay prepared.
 const FEW: usize = 4;
 
+/// How many texts stay prepared: a commit's depends on how many rows of each kind it has, from none to [`FEW`].
+pub(super) const TEXTS: usize = 512;
+
 /// See the module. What was added and has not run when it is dropped, never runs.
 pub(super) struct Script<'c> {
     conn: &'c mut SqliteConnection,

@@ -146,9 +146,11 @@ impl Shared {
             }
             tail.head()
         };
-        self.head.send_if_modified(|known| std::mem::replace(known, head) != head);
+        // Two threads may come here at once, and the later head be the first to be sent.
+        let raise = |known: &mut Number| std::mem::replace(known, head.max(*known)) < head;
+        self.head.send_if_modified(raise);
         if events {
-            self.events.send_replace(head);
+            self.events.send_if_modified(raise);
         }
         for (reply, outcome) in batch.replies {
             // Whoever asked may have gone.

@@ -28,7 +28,7 @@ pub(super) type Share = (i64, i64, i64, i64);
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     rows: u64,
-    /// Since the last move.
+    /// Since the round began, or its last move.
     came: u64,
     /// How far the round of moves that is under way has come, by channel and record. Each begins where the one before
     /// ended, and what came behind it waits for the next round: a page isn't written twice in a round.
@@ -54,7 +54,12 @@ impl Recent {
     /// How many rows to move now; None: none.
     fn due(&mut self) -> Option<u64> {
         let begun = self.moved.is_some() || self.rows >= Self::LIMIT;
-        if !begun || self.came < Self::MOVE / 2 || self.rows < self.wait {
+        if !begun || self.rows < self.wait {
+            // What came before a round is the round's work, and no reason to hurry with it.
+            self.came = 0;
+            return None;
+        }
+        if self.came < Self::MOVE / 2 {
             return None;
         }
         // Never slower than they come.
@@ -176,6 +181,36 @@ impl Writer {
             let known = Recent::load(&mut self.conn).await;
             let rows = known.map_or(self.index.recent.rows, |known| known.rows);
             self.index.recent = Recent { rows, wait: rows + Recent::LIMIT, ..Recent::default() };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Recent;
+
+    #[test]
+    fn a_round_goes_in_small_steps_with_commits_between_them_and_keeps_up_with_many() {
+        for each in [3, 100, 1000] {
+            let (mut recent, mut moves, mut before) = (Recent::default(), 0, 0);
+            for _ in 0..40_000 / each {
+                recent.rows += each;
+                recent.came += each;
+                before += each;
+                let Some(limit) = recent.due() else { continue };
+                assert!(
+                    limit <= Recent::MOVE.max(2 * (Recent::MOVE / 2 + each)),
+                    "{limit} rows at once, of {each} a commit"
+                );
+                assert!(moves == 0 || before >= Recent::MOVE / 2, "a move after {before} rows");
+                (recent.rows, recent.moved) = (recent.rows - limit, Some((0, 0)));
+                (moves, before) = (moves + 1, 0);
+                assert!(recent.rows < Recent::LIMIT + each, "{} rows wait", recent.rows);
+                if recent.rows < limit {
+                    recent.moved = None;
+                }
+            }
+            assert!(moves > 20, "{moves} moves");
         }
     }
 }

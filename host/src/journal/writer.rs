@@ -209,7 +209,9 @@ impl Writer {
         let point = work.failpoint().filter(|_| alone);
         let done = async {
             let done = apply(&mut script, &mut self.index, &self.shared, work).await?;
-            if let Some((before, _)) = point {
+            if let Some((before, _)) = point.filter(|_| failpoint::ARMED) {
+                // Killed here, the transaction has all but its COMMIT.
+                script.run().await?;
                 failpoint::hit(before);
             }
             script.add(if alone { "COMMIT" } else { "RELEASE one" });

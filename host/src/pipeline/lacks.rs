@@ -32,7 +32,7 @@ pub(crate) fn around(config: &Config, manifest: &Manifest) -> Vec<String> {
     let channels: Vec<_> = channels.filter(|channel| config.channel(channel).is_none()).collect();
     if !channels.is_empty() {
         let rules = channels.iter().map(|channel| {
-            format!("\n  [[channel]]\n  pattern = \"{channel}\"\n  read = [\"*\"]  # or the roles that may")
+            format!("\n  [[channel]]\n  pattern = \"{channel}\"\n  read = []  # the roles that may; [\"*\"]: all")
         });
         let names = channels.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         all.push(format!(
@@ -68,7 +68,10 @@ pub(crate) fn place(config: &Config, name: &Name) -> Option<String> {
 pub(crate) fn told(config: &Config, lacks: &[String]) -> String {
     let mut text = match lacks {
         [one] => one.clone(),
-        several => several.iter().map(|one| format!("\n- {one}")).collect(),
+        several => {
+            let all = several.iter().map(|one| format!("\n- {one}"));
+            format!("{} things are missing:{}", several.len(), all.collect::<String>())
+        }
     };
     if config.file.is_none() {
         text.push_str(NO_FILE);

@@ -62,7 +62,9 @@ pub(super) fn run(context: &Context) {
                 // Once; what stays as it is, is in /readyz.
                 if said != reason {
                     let plugin = plugin.as_deref().unwrap_or("-");
-                    tracing::error!(pipeline = %context.name, plugin, reason, "pipeline stands still; it tries again by itself");
+                    for reason in reason.lines() {
+                        tracing::error!(pipeline = %context.name, plugin, reason, "pipeline stands still; it tries again by itself");
+                    }
                     said.clone_from(&reason);
                 }
                 context.board.status(Status::Failed { plugin, reason });

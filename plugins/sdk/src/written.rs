@@ -53,11 +53,12 @@ impl Written {
     /// Poison, if one of the two is no object, or `more` can't be written as JSON.
     pub fn with<T: Serialize + ?Sized>(&self, more: &T) -> Result<Self, Error> {
         let more = write(more)?;
-        let ends = (self.0.get().strip_suffix('}'), more.strip_prefix('{'));
+        let ends = (self.0.get().trim_ascii().strip_suffix('}'), more.trim_ascii().strip_prefix('{'));
         let (Some(members), Some(added)) = ends else {
             return Err(Error::poison("only objects have members to add, and members can be added only to objects"));
         };
-        let comma = if members == "{" || added == "}" { "" } else { "," };
+        // What holds a RawValue is written as that stands, with its spaces.
+        let comma = if members.trim_ascii_end() == "{" || added.trim_ascii_start() == "}" { "" } else { "," };
         Ok(Self(raw([members, comma, added].concat())))
     }
 }
@@ -77,15 +78,17 @@ fn write<T: Serialize + ?Sized>(data: &T) -> Result<String, Error> {
 /// What `write` wrote, or what was made of two objects that it wrote.
 #[expect(unsafe_code, reason = "reading it once more took 8 % of a busy pipeline; see SAFETY")]
 fn raw(json: String) -> Box<RawValue> {
-    // SAFETY: it must be one well-formed JSON value without space around it. `write` has it of serde_json's own compact
-    // writer. `with` puts the members of two such objects, whose braces are their first and last bytes, into one pair of
-    // braces, with a comma between them if both have any. (Debug builds read it again.)
+    // SAFETY: it should be one well-formed JSON value without space around it. `write` has it of serde_json's writer, and
+    // `with` puts the members of two such objects into one pair of braces, with a comma between them if both have any. A
+    // `Serialize` that breaks serde's rules (a key without a value) can make that untrue; no memory depends on it: nothing
+    // here but serde_json's writer, which copies it, takes a RawValue, and the host reads all data that it gets.
     unsafe { RawValue::from_string_unchecked(json) }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use serde_json::value::RawValue;
 
     use super::Written;
 
@@ -100,6 +103,13 @@ mod tests {
         assert_eq!(with(json!({}), json!({ "b": 1 })).unwrap(), r#"{"b":1}"#);
         assert_eq!(with(json!({ "a": 1 }), json!({})).unwrap(), r#"{"a":1}"#);
         assert_eq!(with(json!({}), json!({})).unwrap(), "{}");
+        let spaced = RawValue::from_string("{ }".to_owned()).unwrap();
+        let one = json!({ "b": 1 });
+        let texts = [Written::of(&spaced).unwrap().with(&one), Written::of(&one).unwrap().with(&spaced)];
+        for text in texts {
+            let text = serde_json::to_string(&text.unwrap()).unwrap();
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), one, "{text}");
+        }
         for (data, more) in [(json!([1]), json!({ "b": 1 })), (json!({ "a": 1 }), json!("{")), (json!(1), json!(2))] {
             assert!(with(data, more).unwrap_err().contains("only objects"));
         }

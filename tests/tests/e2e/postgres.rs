@@ -49,6 +49,10 @@ fn a_role_that_may_not_make_tables_is_told_which_grant_it_lacks() {
     assert_eq!(ended.status.code(), Some(1), "{}", ended.log);
     let grant = ended.log.split_once("run in that database: ").unwrap_or_else(|| panic!("{}", ended.log)).1;
     assert_eq!(grant.trim(), "GRANT CREATE ON SCHEMA public TO \"the app\";");
+    postgres.sql("alter role \"the app\" set search_path = nowhere");
+    let ended = world.run(&["migrate"]);
+    assert!(ended.log.contains("may use no schema of its search_path (nowhere)"), "{}", ended.log);
+    postgres.sql("alter role \"the app\" reset search_path");
     postgres.sql(grant);
     world.migrate();
 }

@@ -58,7 +58,8 @@ impl SlotHealth {
     }
 }
 
-/// None: there is no such slot, or it is somebody else's. A standby may have one, too: the preflight, which refuses it, looks at that as well.
+/// None: there is no such slot, or it is somebody else's. A standby may have one, too: the preflight, which refuses it,
+/// looks at that as well.
 pub(crate) async fn look(db: &mut PgConnection, name: &str) -> Result<Option<SlotHealth>, CaptureError> {
     let row = sqlx::query(
         "SELECT coalesce(wal_status, 'lost'), to_jsonb(s) ->> 'invalidation_reason', active, \

@@ -8,7 +8,8 @@
 //! `told` what comes within a transaction, `transaction` what becomes of it, `pulse` heartbeats, `guard` how near the slot
 //! is to its loss, `silence` a connection that died without a word, `refusal` one that the server ended, `watched` which
 //! tables, `parts` their partitions, `snapshot` and `serve` the rows that are there, `reading` one table of them, `resume`
-//! how they go on after a cut, `foretold` what the next start will tell of, `detach` takes it all out; `open` begins a session, `stream` holds all of it together.
+//! how they go on after a cut, `foretold` what the next start will tell of, `detach` takes it all out; `open` begins a
+//! session, `stream` holds all of it together.
 
 use tokio::sync::watch;
 

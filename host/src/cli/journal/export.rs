@@ -43,8 +43,8 @@ fn nothing_of(name: &str, known: &[String]) -> ExitCode {
     let listed = known.iter().take(LISTED).map(String::as_str).collect::<Vec<_>>().join(", ");
     let channels = match known.len() {
         0 => "none has any yet".to_owned(),
-        1..=LISTED => format!("these have some: {listed}"),
-        more => format!("these have some: {listed} and {} more", more - LISTED),
+        1..=LISTED => format!("these are known: {listed}"),
+        more => format!("these are known: {listed} and {} more", more - LISTED),
     };
     eprintln!("relevo: the journal has no message of channel {name:?}{meant}; {channels}");
     ExitCode::FAILURE
