@@ -34,3 +34,4 @@ mod folder;
 pub mod message;
 pub mod signature;
 pub mod telemetry;
+mod thread;

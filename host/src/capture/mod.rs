@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::config::SourceSettings;
 use crate::event::{Micros, Name};
 use crate::journal::Journal;
+use crate::thread;
 
 mod error;
 mod forget;
@@ -29,7 +30,6 @@ mod source;
 pub mod sqlite;
 pub mod status;
 mod taking;
-mod thread;
 pub mod ticks;
 mod waiting;
 
@@ -192,7 +192,7 @@ impl Capture {
             let (wishes, wished) = mpsc::channel(1);
             let run = source::run(source, wished, shutdown.clone());
             tasks.spawn(async move {
-                if let Err(error) = thread::run("capture", run).await {
+                if let Err(error) = thread::run("capture", tokio::runtime::Builder::enable_all, run).await {
                     let reason = format!("the source's thread: {error}; restart the server");
                     tracing::error!(source = %state.borrow().name, reason);
                     state.send_modify(|health| health.state = SourceState::Failed { reason: reason.into() });

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqlitePool;
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -23,6 +24,7 @@ use super::{
 use crate::config::Durability;
 use crate::event::{Name, Number};
 use crate::message::ChannelName;
+use crate::thread;
 
 type Result<T> = std::result::Result<T, JournalError>;
 
@@ -45,8 +47,7 @@ pub(super) struct Embedded {
 
 /// What ends at a close.
 struct Running {
-    /// Nothing is ever sent: the writer has ended when the other end is gone.
-    writer: oneshot::Receiver<()>,
+    writer: JoinHandle<()>,
     /// The lock against a second process, let go of last.
     lock: Arc<Lock>,
     /// Closing it drops SQLite's own locks on the file, so it outlives all connections.
@@ -68,7 +69,7 @@ impl Embedded {
         pool: SqlitePool,
         files: Files,
         lock: Lock,
-    ) -> std::io::Result<Self> {
+    ) -> Self {
         let lock = Arc::new(lock);
         let Files { wal, database } = files;
         let disk = Disk { shared: shared.clone(), wal: wal.clone(), lock: lock.clone() };
@@ -98,10 +99,10 @@ impl Embedded {
             bound: Bound::new(wal, shared.settings.wal_bytes),
             lock: lock.clone(),
         };
-        let writer = on_own_thread(writer, waiting)?;
+        let writer = tokio::spawn(on_own_thread(writer, waiting));
         let running = Mutex::new(Some(Running { writer, lock, database }));
         let tasks = Mutex::new(tasks);
-        Ok(Self { shared, pool, commands, stop, tasks, running, closed: watch::Sender::new(false) })
+        Self { shared, pool, commands, stop, tasks, running, closed: watch::Sender::new(false) }
     }
 
     pub(super) fn reader(&self) -> Reader<'_> {
@@ -249,17 +250,11 @@ impl Embedded {
 
 /// A journey to SQLite's thread and back wakes one thread on each end, where the server's own runtime would wake a second
 /// one to look for more work.
-fn on_own_thread(writer: Writer, commands: mpsc::Receiver<Command>) -> std::io::Result<oneshot::Receiver<()>> {
-    let (done, ended) = oneshot::channel();
-    std::thread::Builder::new().name("journal".into()).spawn(move || {
-        let _done: oneshot::Sender<()> = done;
-        // Made and dropped here: where tasks run, none may be dropped.
-        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(runtime) => runtime.block_on(writer.run(commands)),
-            Err(error) => writer.shared.fail(&error),
-        }
-    })?;
-    Ok(ended)
+async fn on_own_thread(writer: Writer, commands: mpsc::Receiver<Command>) {
+    let shared = writer.shared.clone();
+    if let Err(error) = thread::run("journal", Builder::enable_time, writer.run(commands)).await {
+        shared.fail(&error);
+    }
 }
 
 /// Asks the writer, and waits for its answer.

@@ -84,7 +84,7 @@ pub(super) async fn open(
     shared.applied(index.at);
     let newest = Reader { shared: &shared, pool: &pool }.newest(settings.memory).await?;
     shared.fill(newest, head);
-    Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, files, lock)?)
+    Ok(Embedded::start(Arc::new(shared), conn, index, checkpointer, pool, files, lock))
 }
 
 /// A connection to a journal that nobody else has open, with everything out of its WAL. The caller holds the lock.

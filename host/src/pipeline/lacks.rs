@@ -67,6 +67,7 @@ pub(crate) fn place(config: &Config, name: &Name) -> Option<String> {
 /// All of it as one text.
 pub(crate) fn told(config: &Config, lacks: &[String]) -> String {
     let mut text = match lacks {
+        [] => String::new(),
         [one] => one.clone(),
         several => {
             let all = several.iter().map(|one| format!("\n- {one}"));

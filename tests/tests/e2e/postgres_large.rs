@@ -22,8 +22,8 @@ const ROWS: usize = 100_000;
 /// A transaction that fits into every queue on the way.
 const FEW: usize = 10_000;
 
-/// More than what those few rows need: the allocator's slack. The rows as events take several times that.
-const MARGIN: u64 = 32 << 20;
+/// More than what those few rows need: the allocator's slack, for each thread. The rows as events take several times that.
+const MARGIN: u64 = 48 << 20;
 
 #[test]
 fn a_transaction_of_100_000_rows_comes_whole_and_in_order_in_the_memory_that_10_000_need() {

@@ -184,7 +184,7 @@ async fn a_move_that_fails_takes_nothing_with_it_and_later_ones_go_on() {
         let allow = "DROP TRIGGER refused; DROP TABLE child; DROP TABLE parent";
         sqlx::raw_sql(allow).execute(&mut outside).await.unwrap();
         let (_, recent) = come(&journal, 2 * Recent::LIMIT, &mut after).await;
-        assert!(recent <= i64::try_from(Recent::LIMIT).unwrap() + 200, "{refused}: {recent} rows wait");
+        assert!(recent <= i64::try_from(Recent::LIMIT).unwrap() + 300, "{refused}: {recent} rows wait");
     }
     outside.close().await.unwrap();
     // In one look: the writer may be moving some.
@@ -203,6 +203,6 @@ async fn the_writer_moves_rows_by_itself_and_never_has_many_more_than_the_limit(
     let (placed, recent) = rows(&journal).await;
     assert_eq!(placed + recent, 12_000);
     let limit = i64::try_from(Recent::LIMIT).unwrap();
-    assert!(placed > 0 && most > limit / 2 && most <= limit + 200, "at most {most} rows waited, {placed} moved");
+    assert!(placed > 0 && most > limit / 2 && most <= limit + 300, "at most {most} rows waited, {placed} moved");
     assert!(check(folder.path()).await.unwrap().unwrap().sound);
 }

@@ -1,21 +1,27 @@
-//! The thread of a source: with a runtime of its own, so that what reads a flood may let the thread itself sleep.
+//! Work on a thread of its own, with a runtime of its own: it may let the thread itself sleep, and whoever wakes it wakes no
+//! other thread.
 
 use std::io;
 use std::thread::JoinHandle;
 
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-/// Runs it to its end on a new thread. Dropped before, it ends it where it stands, and returns when the thread is gone.
+/// Runs it to its end on a new thread, in a runtime of which this is enabled. Dropped before, it ends it where it stands, and returns when the thread is gone.
 ///
 /// # Errors
 /// If the system gives no thread, or no runtime, or the work panics.
-pub(super) async fn run(name: &str, work: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+pub(crate) async fn run(
+    name: &str,
+    enable: fn(&mut Builder) -> &mut Builder,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let (wanted, unwanted) = oneshot::channel::<()>();
     let (done, ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _done = done;
         // Made and dropped here: where tasks run, none may be dropped.
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = enable(&mut Builder::new_current_thread()).build()?;
         runtime.block_on(async {
             tokio::select! {
                 () = work => {}
@@ -52,6 +58,7 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
+    use tokio::runtime::Builder;
     use tokio::sync::oneshot;
 
     #[tokio::test]
@@ -63,7 +70,7 @@ mod tests {
             let _ = begun.send(std::thread::current().id());
             std::future::pending::<()>().await;
         };
-        let running = tokio::spawn(super::run("work", work));
+        let running = tokio::spawn(super::run("work", Builder::enable_time, work));
         assert_ne!(began.await.unwrap(), std::thread::current().id(), "a thread of its own");
         running.abort();
         assert!(running.await.unwrap_err().is_cancelled());
@@ -72,7 +79,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_panics_is_an_error() {
-        super::run("work", async {}).await.unwrap();
-        super::run("work", async { panic!("as it must") }).await.unwrap_err();
+        super::run("work", Builder::enable_time, async {}).await.unwrap();
+        super::run("work", Builder::enable_time, async { panic!("as it must") }).await.unwrap_err();
     }
 }
