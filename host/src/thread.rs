@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-/// Runs it to its end on a new thread, in a runtime of which this is enabled. Dropped before, it ends it where it stands, and returns when the thread is gone.
+/// Runs it to its end on a new thread, in a runtime of which this is enabled. Dropped before, it ends it where it
+/// stands, and returns when the thread is gone.
 ///
 /// # Errors
 /// If the system gives no thread, or no runtime, or the work panics.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::codec::Piece;
 use super::index::{Index, sql};
 use super::script::Script;
-use super::{Control, JournalError, Record, RecordBody, checkpoints, letters};
+use super::shared::{Outcome, Shared};
+use super::writer::Work;
+use super::{Control, JournalError, Record, RecordBody, append, checkpoints, commit, letters, prune, unfinished};
 use crate::event::Number;
 
 /// What an applied command adds to what readers see.
@@ -18,6 +20,58 @@ pub(super) struct Visible {
 }
 
 pub(super) type Result<T> = std::result::Result<T, JournalError>;
+
+/// Makes a command true. What is added to the script has not run yet.
+pub(super) async fn work(
+    script: &mut Script<'_>,
+    index: &mut Index,
+    shared: &Shared,
+    work: Work,
+) -> Result<(Outcome, Visible)> {
+    let settings = &shared.settings;
+    match work {
+        Work::Append(prepared) => {
+            let memory = usize::try_from(settings.memory / 2).unwrap_or(usize::MAX);
+            let limit = usize::try_from(settings.record_bytes).unwrap_or(usize::MAX);
+            append::append(script, index, prepared, memory, limit).await.map(|(a, v)| (Outcome::Appended(a), v))
+        }
+        Work::Commit(prepared) => commit::commit(script, index, prepared).await.map(|(n, v)| (Outcome::Number(n), v)),
+        Work::Control(piece) => {
+            let applied = control(script, index, piece, settings.keep_checkpoints).await;
+            applied.map(|(n, v)| (Outcome::Number(n), v))
+        }
+        // Whoever asked may have looked before the mark was set: it is set, and told of, once.
+        Work::Gap(pipeline, _) if index.known.cursors.get(&pipeline).is_some_and(|c| c.gap.is_some()) => {
+            Ok((Outcome::Done, Visible::default()))
+        }
+        // One was taken since: it gives way first.
+        Work::Gap(..) if !index.keeping.is_empty() => Ok((Outcome::Done, Visible::default())),
+        Work::Gap(pipeline, piece) => {
+            let told = Number(index.next);
+            prune::mark_gap(script.conn().await?, index, &pipeline, told).await?;
+            let applied = control(script, index, piece, settings.keep_checkpoints).await;
+            applied.map(|(n, v)| (Outcome::Number(n), v))
+        }
+        Work::Discard(like) => {
+            unfinished::discard(script.conn().await?, index, &*like).await?;
+            Ok((Outcome::Done, Visible::default()))
+        }
+        Work::TakeOver(key, request) => {
+            let last = unfinished::take_over(script.conn().await?, index, &key, request).await?;
+            Ok((Outcome::Unfinished(last.map(Box::new)), Visible::default()))
+        }
+        Work::KeepPipelines(names) => {
+            let keep = settings.keep_checkpoints;
+            let visible = prune::keep_pipelines(script.conn().await?, index, &names, keep).await?;
+            Ok((Outcome::Done, visible))
+        }
+        Work::Prune(prune) => {
+            let more = prune::step(script.conn().await?, index, shared, prune).await?;
+            Ok((Outcome::Pruned(more), Visible::default()))
+        }
+        Work::Turn | Work::Probe(_) | Work::Close => Ok((Outcome::Done, Visible::default())),
+    }
+}
 
 const INSERT: &str = "INSERT INTO record (first, last, kind, at, size, held, life, pos_commit, pos_index, body) \
                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";

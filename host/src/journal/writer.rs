@@ -14,7 +14,7 @@ use super::bound::Bound;
 use super::codec::{Piece, PreparedAppend, PreparedCommit};
 use super::index::{Cursor, Index, StagedKey};
 use super::lock::Lock;
-use super::prune::{self, Prune};
+use super::prune::Prune;
 use super::script::Script;
 use super::shared::{Batch, Outcome, Reply, Shared};
 use super::sync::Publisher;
@@ -208,7 +208,7 @@ impl Writer {
         }
         let point = work.failpoint().filter(|_| alone);
         let done = async {
-            let done = apply(&mut script, &mut self.index, &self.shared, work).await?;
+            let done = apply::work(&mut script, &mut self.index, &self.shared, work).await?;
             if let Some((before, _)) = point.filter(|_| failpoint::ARMED) {
                 // Killed here, the transaction has all but its COMMIT.
                 script.run().await?;
@@ -310,58 +310,6 @@ impl Writer {
             shared.durable.send_replace(shared.head());
         }
         let _ = reply.send(clean.and(closed).map(|()| Outcome::Done).map_err(JournalError::Storage));
-    }
-}
-
-/// Makes a command true. What is added to the script has not run yet.
-async fn apply(
-    script: &mut Script<'_>,
-    index: &mut Index,
-    shared: &Shared,
-    work: Work,
-) -> Result<(Outcome, Visible), JournalError> {
-    let settings = &shared.settings;
-    match work {
-        Work::Append(prepared) => {
-            let memory = usize::try_from(settings.memory / 2).unwrap_or(usize::MAX);
-            let limit = usize::try_from(settings.record_bytes).unwrap_or(usize::MAX);
-            append::append(script, index, prepared, memory, limit).await.map(|(a, v)| (Outcome::Appended(a), v))
-        }
-        Work::Commit(prepared) => commit::commit(script, index, prepared).await.map(|(n, v)| (Outcome::Number(n), v)),
-        Work::Control(piece) => {
-            let applied = apply::control(script, index, piece, settings.keep_checkpoints).await;
-            applied.map(|(n, v)| (Outcome::Number(n), v))
-        }
-        // Whoever asked may have looked before the mark was set: it is set, and told of, once.
-        Work::Gap(pipeline, _) if index.known.cursors.get(&pipeline).is_some_and(|c| c.gap.is_some()) => {
-            Ok((Outcome::Done, Visible::default()))
-        }
-        // One was taken since: it gives way first.
-        Work::Gap(..) if !index.keeping.is_empty() => Ok((Outcome::Done, Visible::default())),
-        Work::Gap(pipeline, piece) => {
-            let told = Number(index.next);
-            prune::mark_gap(script.conn().await?, index, &pipeline, told).await?;
-            let applied = apply::control(script, index, piece, settings.keep_checkpoints).await;
-            applied.map(|(n, v)| (Outcome::Number(n), v))
-        }
-        Work::Discard(like) => {
-            unfinished::discard(script.conn().await?, index, &*like).await?;
-            Ok((Outcome::Done, Visible::default()))
-        }
-        Work::TakeOver(key, request) => {
-            let last = unfinished::take_over(script.conn().await?, index, &key, request).await?;
-            Ok((Outcome::Unfinished(last.map(Box::new)), Visible::default()))
-        }
-        Work::KeepPipelines(names) => {
-            let keep = settings.keep_checkpoints;
-            let visible = prune::keep_pipelines(script.conn().await?, index, &names, keep).await?;
-            Ok((Outcome::Done, visible))
-        }
-        Work::Prune(prune) => {
-            let more = prune::step(script.conn().await?, index, shared, prune).await?;
-            Ok((Outcome::Pruned(more), Visible::default()))
-        }
-        Work::Turn | Work::Probe(_) | Work::Close => Ok((Outcome::Done, Visible::default())),
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::desk::{DeployError, Desk, Known};
+use super::desk::{Desk, Known};
+use super::error::DeployError;
 use super::failure::Stop;
 use super::health::{Health, Status};
 use super::trial::{self, Range, Report};

@@ -10,7 +10,8 @@ use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, watch};
 
 use super::deploy::Outcome;
-use super::desk::{DeployError, Desk};
+use super::desk::Desk;
+use super::error::DeployError;
 use crate::event::Name;
 use crate::store::Origin;
 

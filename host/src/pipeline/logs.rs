@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::desk::{DeployError, Desk};
+use super::desk::Desk;
+use super::error::DeployError;
 use crate::event::Name;
 use crate::sandbox::{Level, Line};
 

@@ -18,6 +18,7 @@ mod context;
 mod deploy;
 mod desk;
 mod durable;
+mod error;
 mod failure;
 mod feed;
 mod first;
@@ -48,7 +49,8 @@ mod tests;
 
 pub use builtin::PUBLICATIONS;
 pub use deploy::{Deployed, InPipeline, Outcome};
-pub use desk::{DeployError, Desk, Noted, PluginView};
+pub use desk::{Desk, Noted, PluginView};
+pub use error::DeployError;
 pub use health::{Health, Status};
 pub use logs::{LineOf, Logs, Wanted};
 pub(crate) use needed::needed;

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::desk::{DeployError, Desk};
+use super::desk::Desk;
+use super::error::DeployError;
 use super::failure::Stop;
 use super::trial::{self, Range, Report, Tell};
 use crate::event::{Name, Number};
