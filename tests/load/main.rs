@@ -7,11 +7,14 @@ mod fanout;
 mod idle;
 mod latency;
 mod postgres;
+mod rules;
 mod sockets;
 mod table;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use relevo_tests::binary;
+
+use crate::rules::Rules;
 
 /// Loads a server of its own and measures it.
 #[derive(Parser)]
@@ -36,6 +39,9 @@ enum Load {
     },
     /// From PostgreSQL, through three plugins, to one subscriber and to a hundred; beside `pg_recvlogical`.
     Postgres {
+        /// What the plugins do; without it, one after the other.
+        #[arg(long)]
+        rules: Option<Rules>,
         /// How many changes.
         #[arg(long, default_value_t = 200_000)]
         changes: u64,
@@ -78,8 +84,10 @@ fn main() {
         match load {
             Load::Events { changes, transaction } => events::measure(changes, transaction).await,
             Load::Latency { rate, seconds } => latency::measure(rate, seconds).await,
-            Load::Postgres { changes, transaction, rate, seconds } => {
-                postgres::measure(changes, transaction, rate, seconds).await;
+            Load::Postgres { rules, changes, transaction, rate, seconds } => {
+                for one in rules.as_ref().map_or(Rules::value_variants(), std::slice::from_ref) {
+                    postgres::measure(*one, changes, transaction, rate, seconds).await;
+                }
             }
             Load::Idle { connections } => idle::measure(connections).await,
             Load::Fanout { subscribers, in_flight, messages } => {

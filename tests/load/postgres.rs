@@ -1,5 +1,5 @@
-//! Row changes from PostgreSQL through all three plugins and the journal to clients, beside what PostgreSQL's
-//! own `pg_recvlogical` makes of the same WAL: all in one run, so that the machine counts on both sides. The
+//! Row changes from PostgreSQL through three plugins and the journal to clients, beside what PostgreSQL's own
+//! `pg_recvlogical` makes of the same WAL: all in one run, so that the machine counts on both sides. The
 //! scratch PostgreSQL runs with `fsync = off`: the disk's time for its commits is in neither's latency.
 
 use std::io::Read as _;
@@ -20,14 +20,9 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::task::JoinSet;
 
 use crate::latency::{histogram, record};
+use crate::rules::{FIRST, Rules, USERS};
 use crate::sockets::{Socket, find, number_after};
 use crate::table::{number, per_second, print};
-
-/// Each of the tasks goes to and fro between two efectivos, so that every change is a message to one user.
-const TASKS: u64 = 50;
-const USERS: u64 = 2 * TASKS;
-/// The first id of users, efectivos and tasks.
-const FIRST: u64 = 1000;
 
 const PUBLICATION: &str = "relevo_gad";
 /// `pg_recvlogical`'s own.
@@ -36,21 +31,20 @@ const SLOT: &str = "bench";
 /// What stands before a change's number in a message.
 const TITLE: &[u8] = b"\"titulo\":\"bench ";
 
-pub(crate) async fn measure(changes: u64, transaction: u64, rate: u64, seconds: u64) {
+pub(crate) async fn measure(rules: Rules, changes: u64, transaction: u64, rate: u64, seconds: u64) {
     // As many for each user.
     let changes = changes.next_multiple_of(USERS);
-    let world = World::postgres();
-    world.sql(&people());
+    let world = rules.world();
     let server = world.serve();
-    let drains = drains(&world, &server, changes, transaction).await;
+    let drains = drains(rules, &world, &server, changes, transaction).await;
     print(
-        &format!("postgres: {} changes, {transaction} a transaction, three plugins", number(changes)),
+        &format!("postgres: {} changes, {transaction} a transaction; {rules}", number(changes)),
         &drains.rows(changes),
     );
     // What the second flood left in its slot.
     receive(&world);
-    let (theirs, ours) =
-        (receiver_latency(&world, &server, rate, seconds), latency(&world, &server, rate, seconds).await);
+    let theirs = receiver_latency(rules, &world, &server, rate, seconds);
+    let ours = latency(rules, &world, &server, rate, seconds).await;
     let ms = |histogram: &Histogram<u64>, at: f64| format!("{:.2}", histogram.value_at_quantile(at) as f64 / 1000.0);
     print(
         &format!("postgres: commit → client, {rate}/s for {seconds} s each"),
@@ -62,7 +56,7 @@ pub(crate) async fn measure(changes: u64, transaction: u64, rate: u64, seconds: 
             ("  at most 5 ms, the target", met(ours.value_at_quantile(0.99) <= 5_000)),
         ],
     );
-    let (alone, cpu) = capture_alone(&world, &server, 2 * changes + 1, changes, transaction);
+    let (alone, cpu) = capture_alone(rules, &world, &server, 2 * changes + 1, changes, transaction);
     print(
         "postgres: into the journal alone, all plugins paused",
         &[
@@ -79,10 +73,16 @@ fn met(met: bool) -> String {
 }
 
 /// What capture and the journal take, without plugins, messages and clients. The plugins stay paused.
-fn capture_alone(world: &World, server: &Server, first: u64, changes: u64, transaction: u64) -> (Duration, Duration) {
+fn capture_alone(
+    rules: Rules,
+    world: &World,
+    server: &Server,
+    first: u64,
+    changes: u64,
+    transaction: u64,
+) -> (Duration, Duration) {
     const EVERY: Duration = Duration::from_millis(10);
-    const PLUGINS: [&str; 3] = ["tareas", "efectivos", "panel"];
-    for plugin in PLUGINS {
+    for plugin in rules.plugins() {
         let bearer = format!("Authorization: Bearer {}", token("900", "ADMIN"));
         let answer = server.http("POST", &format!("/api/v1/plugins/{plugin}/pause"), &[bearer], "");
         assert_eq!(answer.status, 202, "{}", answer.body);
@@ -92,13 +92,13 @@ fn capture_alone(world: &World, server: &Server, first: u64, changes: u64, trans
         let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
         found.unwrap_or_else(|| panic!("{name} is not in {text}"))
     };
-    for plugin in PLUGINS {
-        let up = format!("relevo_pipeline_up{{pipeline=\"{plugin}\"}}");
+    for pipeline in rules.pipelines() {
+        let up = format!("relevo_pipeline_up{{pipeline=\"{pipeline}\"}}");
         wait_for("the pause", || (metric(&up) == 0.0).then_some(()));
     }
     let head = || metric("relevo_journal_head") as u64;
     let (before, cpu) = (head(), server.cpu());
-    let began = write_behind(world, server, first, changes, transaction)();
+    let began = write_behind(world, server, &rules.writes(first, changes, transaction, true))();
     while head() < before + changes {
         std::thread::park_timeout(EVERY);
     }
@@ -135,10 +135,10 @@ impl Drains {
 }
 
 /// The server stands still while the changes are written, so that all of them wait in the WAL.
-async fn drains(world: &World, server: &Server, changes: u64, transaction: u64) -> Drains {
+async fn drains(rules: Rules, world: &World, server: &Server, changes: u64, transaction: u64) -> Drains {
     world.sql(&format!("select pg_create_logical_replication_slot('{SLOT}', 'pgoutput')"));
-    let mut all = Socket::connect(server.address, &["tasks"]).await;
-    let began = write_behind(world, server, 1, changes, transaction);
+    let mut all = rules.subscriber(server).await;
+    let began = write_behind(world, server, &rules.writes(1, changes, transaction, false));
     let receiver = receive(world);
     let (cpu, began) = (server.cpu(), began());
     let mut seen = 0;
@@ -158,25 +158,19 @@ async fn drains(world: &World, server: &Server, changes: u64, transaction: u64) 
     for user in FIRST..FIRST + USERS {
         own.push(Socket::connect_as(server.address, &user.to_string(), "LEVEL_1", &[]).await);
     }
-    let began = write_behind(world, server, changes + 1, changes, transaction)();
+    let began = write_behind(world, server, &rules.writes(changes + 1, changes, transaction, true))();
     let mut readers = JoinSet::new();
     for (at, socket) in (0..).zip(own) {
-        readers.spawn(read_share(socket, at, changes));
+        readers.spawn(read_share(rules, socket, at, changes));
     }
     readers.join_all().await;
     Drains { receiver, one, many: began.elapsed(), cpu, rss: server.rss() }
 }
 
 /// Writes while the server stands still. What it gives back has the server go on, and says when.
-fn write_behind<'s>(
-    world: &World,
-    server: &'s Server,
-    first: u64,
-    changes: u64,
-    transaction: u64,
-) -> impl FnOnce() -> Instant + use<'s> {
+fn write_behind<'s>(world: &World, server: &'s Server, writes: &str) -> impl FnOnce() -> Instant + use<'s> {
     server.process.signal(Signal::STOP);
-    world.sql(&writes(first, changes, transaction));
+    world.sql(writes);
     || {
         let began = Instant::now();
         server.process.signal(Signal::CONT);
@@ -185,51 +179,17 @@ fn write_behind<'s>(
 }
 
 /// Reads what goes to one of the users: every hundredth of the changes after the first `changes`.
-async fn read_share(mut socket: Socket, user: u64, changes: u64) {
-    let mut due = (changes + 1..=2 * changes).filter(|n| user_of(*n) == user).peekable();
+async fn read_share(rules: Rules, mut socket: Socket, user: u64, changes: u64) {
+    let mut due = (changes + 1..=2 * changes).filter(|n| rules.user_of(*n) == user).peekable();
     while due.peek().is_some() {
         socket
             .frames(|text| {
-                if find(text, b"task_assigned").is_some() {
+                if find(text, rules.to_users()).is_some() {
                     assert_eq!(number_after(text, TITLE), due.next(), "a message is missing, doubled or out of order");
                 }
             })
             .await;
     }
-}
-
-/// To whom a change goes, counted from the first of them.
-fn user_of(n: u64) -> u64 {
-    2 * (n % TASKS) + n / TASKS % 2
-}
-
-fn people() -> String {
-    format!(
-        "insert into usuarios (id, uuid, dni, nombre, apellido, hashed_password)
-           select n, 'b-' || n, 'b-' || n, 'Nombre', 'Apellido', 'x' from generate_series({FIRST}, {last}) n;
-         insert into efectivos (id, uuid, usuario_id, codigo_interno)
-           select n, 'b-' || n, n, 'B-' || n from generate_series({FIRST}, {last}) n;
-         insert into tareas (id, uuid, codigo, titulo, tipo, creado_por_usuario_id)
-           select {FIRST} + n, 'b-' || n, 'B-' || n, 'none', 'PATRULLAJE', {FIRST} from generate_series(0, {TASKS} - 1) n;",
-        last = FIRST + USERS - 1
-    )
-}
-
-/// One change, as SQL; `n` is its number.
-fn change(n: &str) -> String {
-    format!(
-        "update tareas set titulo = 'bench ' || {n},
-           efectivos_asignados = jsonb_build_array({FIRST} + 2 * ({n} % {TASKS}) + {n} / {TASKS} % 2)
-         where id = {FIRST} + {n} % {TASKS}"
-    )
-}
-
-fn writes(first: u64, changes: u64, transaction: u64) -> String {
-    format!(
-        "do $$ begin for n in {first}..{last} loop {change}; if n % {transaction} = 0 then commit; end if; end loop; end $$",
-        last = first + changes - 1,
-        change = change("n")
-    )
 }
 
 /// How long `pg_recvlogical` takes for all that waits in its slot.
@@ -274,7 +234,14 @@ impl Commits {
 }
 
 /// Commits one change each time, with a number behind `title`, from a thread of its own.
-fn write_steadily(world: &World, title: &'static str, commits: &Commits, rate: u64, total: u64) -> JoinHandle<()> {
+fn write_steadily(
+    rules: Rules,
+    world: &World,
+    title: &'static str,
+    commits: &Commits,
+    rate: u64,
+    total: u64,
+) -> JoinHandle<()> {
     let url = world.postgres.as_ref().expect("a world over PostgreSQL").url(DATABASE);
     let commits = commits.clone();
     std::thread::spawn(move || {
@@ -284,8 +251,7 @@ fn write_steadily(world: &World, title: &'static str, commits: &Commits, rate: u
             let mut clock = tokio::time::interval(Duration::from_secs_f64(1.0 / rate as f64));
             for n in 0..total {
                 clock.tick().await;
-                let id = FIRST + n % TASKS;
-                let update = format!("begin; update tareas set titulo = '{title}{n}' where id = {id}");
+                let update = format!("begin; {}", rules.retitle(n, &format!("{title}{n}")));
                 sqlx::raw_sql(AssertSqlSafe(update)).execute(&mut connection).await.expect("a change");
                 commits.sent();
                 sqlx::raw_sql("commit").execute(&mut connection).await.expect("a commit");
@@ -295,13 +261,13 @@ fn write_steadily(world: &World, title: &'static str, commits: &Commits, rate: u
 }
 
 /// From COMMIT until `pg_recvlogical` has written the change into a pipe; the server stands still meanwhile.
-fn receiver_latency(world: &World, server: &Server, rate: u64, seconds: u64) -> Histogram<u64> {
+fn receiver_latency(rules: Rules, world: &World, server: &Server, rate: u64, seconds: u64) -> Histogram<u64> {
     let total = rate * (seconds + 1);
     server.process.signal(Signal::STOP);
     let mut child = receiver(world, "-").stdout(Stdio::piped()).spawn().expect("pg_recvlogical runs");
     let mut output = child.stdout.take().expect("stdout is piped");
     let commits = Commits::default();
-    let writer = write_steadily(world, "alone ", &commits, rate, total);
+    let writer = write_steadily(rules, world, "alone ", &commits, rate, total);
     let (mut histogram, mut buffer, mut due) = (histogram(), vec![0; 1 << 16], 0);
     while due < total {
         let read = output.read(&mut buffer).expect("the receiver's output");
@@ -324,11 +290,11 @@ fn receiver_latency(world: &World, server: &Server, rate: u64, seconds: u64) -> 
 }
 
 /// From COMMIT until a client has the message.
-async fn latency(world: &World, server: &Server, rate: u64, seconds: u64) -> Histogram<u64> {
+async fn latency(rules: Rules, world: &World, server: &Server, rate: u64, seconds: u64) -> Histogram<u64> {
     let total = rate * (seconds + 1);
-    let mut socket = Socket::connect(server.address, &["tasks"]).await;
+    let mut socket = rules.subscriber(server).await;
     let commits = Commits::default();
-    let writer = write_steadily(world, "late ", &commits, rate, total);
+    let writer = write_steadily(rules, world, "late ", &commits, rate, total);
     let (mut histogram, mut due) = (histogram(), 0);
     while due < total {
         socket

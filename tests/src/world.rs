@@ -42,6 +42,8 @@ pub struct World {
     source: Vec<String>,
     rules: Vec<String>,
     tables: Vec<String>,
+    /// Without the built-in ones.
+    own_pipelines: bool,
     environment: BTreeMap<String, String>,
     /// The watched database, where it isn't a SQLite file.
     pub postgres: Option<Postgres>,
@@ -74,6 +76,7 @@ impl World {
             source: Vec::new(),
             rules: Vec::new(),
             tables: Vec::new(),
+            own_pipelines: false,
             environment: BTreeMap::new(),
             postgres: None,
         };
@@ -132,6 +135,12 @@ impl World {
     pub fn append(mut self, tables: &str) -> Self {
         self.tables.push(tables.to_owned());
         self
+    }
+
+    /// Puts these pipelines, `[[pipeline]]` and what belongs to them, in the place of the built-in ones.
+    #[must_use]
+    pub fn pipelines(self, tables: &str) -> Self {
+        Self { own_pipelines: true, ..self }.append(tables)
     }
 
     /// Puts other tables in the place of those that were appended.
@@ -218,12 +227,13 @@ impl World {
         exported.log.contains(text) || self.own_files().iter().any(|file| file_contains(file, text))
     }
 
-    /// The built-in configuration without the channel rules that the test has replaced.
+    /// The built-in configuration without the channel rules and pipelines that the test has replaced.
     fn built_in(&self) -> String {
         let pattern = |block: &str| block.lines().find(|l| l.starts_with("pattern = ")).map(str::to_owned);
         let replaced: Vec<Option<String>> = self.rules.iter().map(|rule| pattern(rule)).collect();
         let blocks = BUILT_IN.split("\n[[");
         let kept = blocks.filter(|block| pattern(block).is_none() || !replaced.contains(&pattern(block)));
+        let kept = kept.filter(|block| !self.own_pipelines || !block.starts_with("pipeline]]"));
         let text = kept.collect::<Vec<_>>().join("\n[[");
         let text = text.replacen("[auth]\n", &format!("[auth]\n{}\n", self.auth.join("\n")), 1);
         let (before, source) = text.split_once("[[source]]\n").expect("there is a source");

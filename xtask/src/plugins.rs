@@ -12,7 +12,8 @@ use crate::wasm::Compiler;
 pub(crate) const SHIPPED: &[&str] = &["tareas", "efectivos", "panel"];
 
 /// Plugins that only tests run; their sources are in `tests/plugins/`.
-pub(crate) const FOR_TESTS: &[&str] = &["enricher", "hostile", "ledger", "mover", "stamp"];
+pub(crate) const FOR_TESTS: &[&str] =
+    &["activity", "enricher", "hostile", "lead", "ledger", "mover", "notify", "stamp"];
 
 /// Builds the named packages; returns the folder that holds the components and, for those that ship,
 /// their manifests beside them.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
+use serde::ser::{Error as _, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::{Error, Micros};
 
@@ -41,6 +43,28 @@ pub struct Json<'a> {
     text: Cow<'a, str>,
     /// Of a row: the event's list of changed columns, which names those that were left out of the row.
     changed: &'a str,
+}
+
+/// Written as it stands, so that a row or a field of one can be sent on; what isn't there is null.
+///
+/// ```
+/// use relevo_plugin::{Error, Event, Messages};
+/// #[derive(serde::Serialize)]
+/// struct Moved<'a> { from: &'a relevo_plugin::Json<'a>, to: &'a relevo_plugin::Json<'a> }
+/// fn tell(event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+///     out.send("tasks").data(&event.after())?;
+///     out.send("moves").data(&Moved { from: &event.before().field("zona"), to: &event.after().field("zona") })
+/// }
+/// ```
+///
+/// A text that is no JSON is an error.
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.is_missing() {
+            return serializer.serialize_unit();
+        }
+        serde_json::from_str::<&RawValue>(&self.text).map_err(S::Error::custom)?.serialize(serializer)
+    }
 }
 
 impl<'a> Json<'a> {

@@ -1,0 +1,20 @@
+//! A plugin for tests and loads: sends each task that changes, as it stands then, to the user whom it is
+//! delegated to.
+
+use relevo_plugin::{Error, Event, Messages, Route, Setup};
+
+struct Notify;
+
+impl Route for Notify {
+    fn init(_: &Setup) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn route(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+        let task = event.after();
+        let Some(user) = task.field("delegado_usuario_id").as_integer() else { return Ok(()) };
+        out.send(&format!("user:{user}")).kind("task_event").event_type("task_changed").data(&task)
+    }
+}
+
+relevo_plugin::export!(Notify as route);
