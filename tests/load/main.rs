@@ -42,7 +42,10 @@ enum Load {
         /// What the plugins do; without it, one after the other.
         #[arg(long)]
         rules: Option<Rules>,
-        /// How many changes.
+        /// How often; the medians are shown.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+        rounds: u64,
+        /// How many changes, to one subscriber and then to a hundred.
         #[arg(long, default_value_t = 200_000)]
         changes: u64,
         /// Changes in a transaction.
@@ -84,9 +87,9 @@ fn main() {
         match load {
             Load::Events { changes, transaction } => events::measure(changes, transaction).await,
             Load::Latency { rate, seconds } => latency::measure(rate, seconds).await,
-            Load::Postgres { rules, changes, transaction, rate, seconds } => {
+            Load::Postgres { rules, rounds, changes, transaction, rate, seconds } => {
                 for one in rules.as_ref().map_or(Rules::value_variants(), std::slice::from_ref) {
-                    postgres::measure(*one, changes, transaction, rate, seconds).await;
+                    postgres::measure(*one, rounds, changes, transaction, rate, seconds).await;
                 }
             }
             Load::Idle { connections } => idle::measure(connections).await,

@@ -3,6 +3,7 @@
 //! scratch PostgreSQL runs with `fsync = off`: the disk's time for its commits is in neither's latency.
 
 use std::io::Read as _;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -31,18 +32,25 @@ const SLOT: &str = "bench";
 /// What stands before a change's number in a message.
 const TITLE: &[u8] = b"\"titulo\":\"bench ";
 
-pub(crate) async fn measure(rules: Rules, changes: u64, transaction: u64, rate: u64, seconds: u64) {
+pub(crate) async fn measure(rules: Rules, rounds: u64, changes: u64, transaction: u64, rate: u64, seconds: u64) {
     // As many for each user.
     let changes = changes.next_multiple_of(USERS);
     let world = rules.world();
     let server = world.serve();
-    let drains = drains(rules, &world, &server, changes, transaction).await;
+    world.sql(&format!("select pg_create_logical_replication_slot('{SLOT}', 'pgoutput')"));
+    let mut drains = Vec::new();
+    for round in 0..rounds {
+        let drain = drain(rules, &world, &server, 2 * round * changes, changes, transaction).await;
+        println!("  round {}: {}", round + 1, drain.line(changes));
+        drains.push(drain);
+    }
     print(
-        &format!("postgres: {} changes, {transaction} a transaction; {rules}", number(changes)),
-        &drains.rows(changes),
+        &format!(
+            "postgres: {} changes, {transaction} a transaction; {rules}; medians of {rounds} rounds",
+            number(changes)
+        ),
+        &rows(&drains, changes, server.rss()),
     );
-    // What the second flood left in its slot.
-    receive(&world);
     let theirs = receiver_latency(rules, &world, &server, rate, seconds);
     let ours = latency(rules, &world, &server, rate, seconds).await;
     let ms = |histogram: &Histogram<u64>, at: f64| format!("{:.2}", histogram.value_at_quantile(at) as f64 / 1000.0);
@@ -56,12 +64,15 @@ pub(crate) async fn measure(rules: Rules, changes: u64, transaction: u64, rate: 
             ("  at most 5 ms, the target", met(ours.value_at_quantile(0.99) <= 5_000)),
         ],
     );
-    let (alone, cpu) = capture_alone(rules, &world, &server, 2 * changes + 1, changes, transaction);
+    let (alone, cpu) = capture_alone(rules, &world, &server, 2 * rounds * changes + 1, changes, transaction);
     print(
         "postgres: into the journal alone, all plugins paused",
         &[
             ("changes/s", per_second(changes, alone)),
-            ("  of pg_recvlogical's", format!("{:.2}", drains.receiver.as_secs_f64() / alone.as_secs_f64())),
+            (
+                "  of pg_recvlogical's",
+                format!("{:.2}", median(&drains, |drain| drain.receiver.as_secs_f64()) / alone.as_secs_f64()),
+            ),
             ("server CPU for each change, µs", format!("{:.1}", cpu.as_secs_f64() * 1e6 / changes as f64)),
         ],
     );
@@ -105,48 +116,75 @@ fn capture_alone(
     (began.elapsed(), server.cpu() - cpu)
 }
 
-/// What it took to get everything.
-struct Drains {
+/// What it took to get everything, once.
+struct Drain {
+    /// `pg_recvlogical`, of the changes to one subscriber.
     receiver: Duration,
     one: Duration,
-    many: Duration,
+    /// Of the server, while it sent to one.
     cpu: Duration,
-    rss: u64,
+    many: Duration,
 }
 
-impl Drains {
-    fn rows(&self, changes: u64) -> Vec<(&'static str, String)> {
-        let part = |time: Duration, target: f64| {
-            let part = self.receiver.as_secs_f64() / time.as_secs_f64();
-            format!("{part:.2} ({})", met(part >= target))
-        };
-        vec![
-            ("pg_recvlogical > /dev/null, changes/s", per_second(changes, self.receiver)),
-            ("Relevo, one subscriber, changes/s", per_second(changes, self.one)),
-            ("  of pg_recvlogical's (target 0.50)", part(self.one, 0.5)),
-            ("Relevo, 100 subscribers on own channels, changes/s", per_second(changes, self.many)),
-            ("  of pg_recvlogical's (target 0.33)", part(self.many, 1.0 / 3.0)),
-            ("server CPU for each change, one subscriber, µs", {
-                format!("{:.1}", self.cpu.as_secs_f64() * 1e6 / changes as f64)
-            }),
-            ("RSS at the end, MiB", number(self.rss >> 20)),
-        ]
+impl Drain {
+    fn part_of_one(&self) -> f64 {
+        self.receiver.as_secs_f64() / self.one.as_secs_f64()
+    }
+
+    fn part_of_many(&self) -> f64 {
+        self.receiver.as_secs_f64() / self.many.as_secs_f64()
+    }
+
+    fn line(&self, changes: u64) -> String {
+        let [receiver, one, many] = [self.receiver, self.one, self.many].map(|time| per_second(changes, time));
+        let (of_one, of_many) = (self.part_of_one(), self.part_of_many());
+        format!(
+            "pg_recvlogical {receiver}/s, one subscriber {one}/s ({of_one:.2}), 100 subscribers {many}/s ({of_many:.2})"
+        )
     }
 }
 
-/// The server stands still while the changes are written, so that all of them wait in the WAL.
-async fn drains(rules: Rules, world: &World, server: &Server, changes: u64, transaction: u64) -> Drains {
-    world.sql(&format!("select pg_create_logical_replication_slot('{SLOT}', 'pgoutput')"));
+/// The machine's own speed changes from second to second: of several rounds the one in the middle says most.
+fn median(drains: &[Drain], of: impl Fn(&Drain) -> f64) -> f64 {
+    let mut values: Vec<f64> = drains.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().expect("a round")
+}
+
+fn rows(drains: &[Drain], changes: u64, rss: u64) -> Vec<(&'static str, String)> {
+    let rate = |of: fn(&Drain) -> Duration| {
+        per_second(changes, Duration::from_secs_f64(median(drains, |d| of(d).as_secs_f64())))
+    };
+    let part = |of: fn(&Drain) -> f64, target: f64| {
+        let part = median(drains, of);
+        format!("{part:.2} ({})", met(part >= target))
+    };
+    vec![
+        ("pg_recvlogical > /dev/null, changes/s", rate(|drain| drain.receiver)),
+        ("Relevo, one subscriber, changes/s", rate(|drain| drain.one)),
+        ("  of pg_recvlogical's (target 0.50)", part(Drain::part_of_one, 0.5)),
+        ("Relevo, 100 subscribers on own channels, changes/s", rate(|drain| drain.many)),
+        ("  of pg_recvlogical's (target 0.33)", part(Drain::part_of_many, 1.0 / 3.0)),
+        ("server CPU for each change, one subscriber, µs", {
+            format!("{:.1}", median(drains, |drain| drain.cpu.as_secs_f64()) * 1e6 / changes as f64)
+        }),
+        ("RSS at the end, MiB", number(rss >> 20)),
+    ]
+}
+
+/// The server stands still while the changes are written, so that all of them wait in the WAL. Their numbers come
+/// after `last`.
+async fn drain(rules: Rules, world: &World, server: &Server, last: u64, changes: u64, transaction: u64) -> Drain {
     let mut all = rules.subscriber(server).await;
-    let began = write_behind(world, server, &rules.writes(1, changes, transaction, false));
+    let began = write_behind(world, server, &rules.writes(last + 1, changes, transaction, false));
     let receiver = receive(world);
     let (cpu, began) = (server.cpu(), began());
-    let mut seen = 0;
-    while seen < changes {
+    let mut due = last + 1;
+    while due <= last + changes {
         all.frames(|text| {
             if let Some(n) = number_after(text, TITLE) {
-                seen += 1;
-                assert_eq!(n, seen, "a message is missing, doubled or out of order");
+                assert_eq!(n, due, "a message is missing, doubled or out of order");
+                due += 1;
             }
         })
         .await;
@@ -158,13 +196,17 @@ async fn drains(rules: Rules, world: &World, server: &Server, changes: u64, tran
     for user in FIRST..FIRST + USERS {
         own.push(Socket::connect_as(server.address, &user.to_string(), "LEVEL_1", &[]).await);
     }
-    let began = write_behind(world, server, &rules.writes(changes + 1, changes, transaction, true))();
+    let last = last + changes;
+    let began = write_behind(world, server, &rules.writes(last + 1, changes, transaction, true))();
     let mut readers = JoinSet::new();
     for (at, socket) in (0..).zip(own) {
-        readers.spawn(read_share(rules, socket, at, changes));
+        readers.spawn(read_share(rules, socket, at, last + 1..=last + changes));
     }
     readers.join_all().await;
-    Drains { receiver, one, many: began.elapsed(), cpu, rss: server.rss() }
+    let many = began.elapsed();
+    // What the second flood left in its slot is none of the next round's.
+    receive(world);
+    Drain { receiver, one, cpu, many }
 }
 
 /// Writes while the server stands still. What it gives back has the server go on, and says when.
@@ -178,9 +220,9 @@ fn write_behind<'s>(world: &World, server: &'s Server, writes: &str) -> impl FnO
     }
 }
 
-/// Reads what goes to one of the users: every hundredth of the changes after the first `changes`.
-async fn read_share(rules: Rules, mut socket: Socket, user: u64, changes: u64) {
-    let mut due = (changes + 1..=2 * changes).filter(|n| rules.user_of(*n) == user).peekable();
+/// Reads what goes to one of the users: every hundredth of the changes with these numbers.
+async fn read_share(rules: Rules, mut socket: Socket, user: u64, changes: RangeInclusive<u64>) {
+    let mut due = changes.filter(|n| rules.user_of(*n) == user).peekable();
     while due.peek().is_some() {
         socket
             .frames(|text| {

@@ -1,6 +1,7 @@
 //! A pipeline's plugins in order: a batch goes through all of them, or leaves no trace.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::event::{Body, Name};
@@ -190,7 +191,7 @@ impl Chain {
         config: &Config,
     ) -> Result<Vec<Message>, Blame> {
         // The rows as the enrichers changed them, and whom they dropped.
-        let mut rows: Vec<Option<Box<str>>> = vec![None; items.len()];
+        let mut rows: Vec<Option<Arc<str>>> = vec![None; items.len()];
         let mut dropped = vec![false; items.len()];
         let mut made = Vec::new();
         let (pipeline, replace_after) = (&self.pipeline, self.replace_after);
@@ -229,7 +230,7 @@ impl Chain {
                         let Some(row) = rows[item].as_deref().or_else(|| row(&items[item])) else { continue };
                         let patched = patch::merge(row, &body)
                             .map_err(|e| blame(Fault::BadOutput(format!("a patch: {e}")), Some(item)))?;
-                        rows[item] = Some(patched);
+                        rows[item] = Some(patched.into());
                     }
                 }
             }

@@ -25,7 +25,7 @@ const HANDLES: usize = 1000;
 pub struct BatchEvent {
     pub event: Arc<Event>,
     /// The row after, where an enricher changed it.
-    pub after: Option<Box<str>>,
+    pub after: Option<Arc<str>>,
     /// The state is being made anew; nothing of it goes out to stream channels.
     pub rebuild: bool,
 }

@@ -45,14 +45,14 @@ pub struct Json<'a> {
     changed: &'a str,
 }
 
-/// Written as it stands, so that a row or a field of one can be sent on; what isn't there is null.
+/// Written as it stands, so that a row or a field of one can be part of what is sent; what isn't there is null.
+/// [`Draft::json`](crate::Draft::json) sends one alone.
 ///
 /// ```
 /// use relevo_plugin::{Error, Event, Messages};
 /// #[derive(serde::Serialize)]
 /// struct Moved<'a> { from: &'a relevo_plugin::Json<'a>, to: &'a relevo_plugin::Json<'a> }
 /// fn tell(event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
-///     out.send("tasks").data(&event.after())?;
 ///     out.send("moves").data(&Moved { from: &event.before().field("zona"), to: &event.after().field("zona") })
 /// }
 /// ```

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::arena::Arena;
 use crate::types::{self, Span, message_flag};
-use crate::{Error, Mark};
+use crate::{Error, Json, Mark};
 
 /// The messages of a batch, in the order in which they will go out.
 ///
@@ -167,10 +167,32 @@ impl Draft<'_> {
     ///
     /// # Errors
     /// Poison, if the data can't be written as JSON, like a map whose keys are no texts.
-    pub fn data<T: Serialize + ?Sized>(mut self, data: &T) -> Result<(), Error> {
+    pub fn data<T: Serialize + ?Sized>(self, data: &T) -> Result<(), Error> {
         let start = self.out.inner.arena.len();
         serde_json::to_writer(Arena(&mut self.out.inner.arena), data)?;
-        self.head.data = span(start, self.out.inner.arena.len());
+        let data = span(start, self.out.inner.arena.len());
+        self.finish(data);
+        Ok(())
+    }
+
+    /// Sends a row, or a field of one, as it stands; what isn't there is null. [`data`](Self::data) takes it, too, but
+    /// reads it first.
+    ///
+    /// ```
+    /// # use relevo_plugin::{Error, Event, Messages};
+    /// fn tell(event: &Event<'_>, out: &mut Messages) {
+    ///     out.send("tasks").json(&event.after());
+    /// }
+    /// ```
+    ///
+    /// A [`Json`] of your own whose text is no JSON is a fault of the batch: the host reads all that is sent.
+    pub fn json(mut self, json: &Json<'_>) {
+        let data = self.write(if json.is_missing() { "null" } else { json.raw() });
+        self.finish(data);
+    }
+
+    fn finish(mut self, data: Span) {
+        self.head.data = data;
         if self.head.kind.len == 0 {
             self.head.kind = self.write("event");
         }
@@ -179,7 +201,6 @@ impl Draft<'_> {
         }
         self.out.inner.items.push(self.head);
         self.sent = true;
-        Ok(())
     }
 
     fn write(&mut self, text: &str) -> Span {

@@ -13,7 +13,8 @@ impl Route for Notify {
     fn route(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
         let task = event.after();
         let Some(user) = task.field("delegado_usuario_id").as_integer() else { return Ok(()) };
-        out.send(&format!("user:{user}")).kind("task_event").event_type("task_changed").data(&task)
+        out.send(&format!("user:{user}")).kind("task_event").event_type("task_changed").json(&task);
+        Ok(())
     }
 }
 
