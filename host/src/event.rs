@@ -47,10 +47,7 @@ impl Micros {
     /// RFC 3339 in UTC with milliseconds, like `2026-11-25T01:02:03.456Z`.
     pub fn rfc3339(self) -> String {
         let micros = i64::try_from(self.0).unwrap_or(i64::MAX);
-        jiff::Timestamp::from_microsecond(micros)
-            .unwrap_or(jiff::Timestamp::MAX)
-            .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
-            .to_string()
+        format!("{:.3}", jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX))
     }
 }
 
@@ -176,5 +173,23 @@ impl Event {
             Body::Tick { .. } => 0,
         };
         body + 96
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Micros;
+
+    #[test]
+    fn a_moment_is_shown_with_the_milliseconds_that_are_over() {
+        for (micros, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_700_000_000_000_999, "2023-11-14T22:13:20.000Z"),
+            (1_700_000_000_123_999, "2023-11-14T22:13:20.123Z"),
+            (951_827_696_999_999, "2000-02-29T12:34:56.999Z"),
+        ] {
+            assert_eq!(Micros(micros).rfc3339(), expected);
+        }
+        assert!(Micros(u64::MAX).rfc3339().starts_with("9999-12-30T22:00:00.999"));
     }
 }

@@ -38,18 +38,18 @@ pub(crate) async fn measure(rules: Rules, rounds: u64, changes: u64, transaction
     let world = rules.world();
     let server = world.serve();
     world.sql(&format!("select pg_create_logical_replication_slot('{SLOT}', 'pgoutput')"));
-    let mut drains = Vec::new();
-    for round in 0..rounds {
-        let drain = drain(rules, &world, &server, 2 * round * changes, changes, transaction).await;
-        println!("  round {}: {}", round + 1, drain.line(changes));
-        drains.push(drain);
+    let mut all = Vec::new();
+    for n in 0..rounds {
+        let round = round(rules, &world, &server, 2 * n * changes, changes, transaction).await;
+        println!("  round {}: {}", n + 1, round.line(changes));
+        all.push(round);
     }
     print(
         &format!(
             "postgres: {} changes, {transaction} a transaction; {rules}; medians of {rounds} rounds",
             number(changes)
         ),
-        &rows(&drains, changes, server.rss()),
+        &rows(&all, changes, server.rss()),
     );
     let theirs = receiver_latency(rules, &world, &server, rate, seconds);
     let ours = latency(rules, &world, &server, rate, seconds).await;
@@ -71,7 +71,7 @@ pub(crate) async fn measure(rules: Rules, rounds: u64, changes: u64, transaction
             ("changes/s", per_second(changes, alone)),
             (
                 "  of pg_recvlogical's",
-                format!("{:.2}", median(&drains, |drain| drain.receiver.as_secs_f64()) / alone.as_secs_f64()),
+                format!("{:.2}", median(&all, |round| round.many.receiver.as_secs_f64()) / alone.as_secs_f64()),
             ),
             ("server CPU for each change, µs", format!("{:.1}", cpu.as_secs_f64() * 1e6 / changes as f64)),
         ],
@@ -116,57 +116,59 @@ fn capture_alone(
     (began.elapsed(), server.cpu() - cpu)
 }
 
-/// What it took to get everything, once.
-struct Drain {
-    /// `pg_recvlogical`, of the changes to one subscriber.
+/// What it took to get all changes, written in one go: `pg_recvlogical`, then Relevo.
+struct Race {
     receiver: Duration,
-    one: Duration,
-    /// Of the server, while it sent to one.
-    cpu: Duration,
-    many: Duration,
+    relevo: Duration,
 }
 
-impl Drain {
-    fn part_of_one(&self) -> f64 {
-        self.receiver.as_secs_f64() / self.one.as_secs_f64()
+impl Race {
+    fn part(&self) -> f64 {
+        self.receiver.as_secs_f64() / self.relevo.as_secs_f64()
     }
+}
 
-    fn part_of_many(&self) -> f64 {
-        self.receiver.as_secs_f64() / self.many.as_secs_f64()
-    }
+struct Round {
+    one: Race,
+    /// Of the server, while it sent to one.
+    cpu: Duration,
+    many: Race,
+}
 
+impl Round {
     fn line(&self, changes: u64) -> String {
-        let [receiver, one, many] = [self.receiver, self.one, self.many].map(|time| per_second(changes, time));
-        let (of_one, of_many) = (self.part_of_one(), self.part_of_many());
-        format!(
-            "pg_recvlogical {receiver}/s, one subscriber {one}/s ({of_one:.2}), 100 subscribers {many}/s ({of_many:.2})"
-        )
+        let race = |race: &Race| {
+            let [receiver, relevo] = [race.receiver, race.relevo].map(|time| per_second(changes, time));
+            format!("{relevo} of {receiver}/s ({:.2})", race.part())
+        };
+        format!("one subscriber {}, 100 subscribers {}", race(&self.one), race(&self.many))
     }
 }
 
 /// The machine's own speed changes from second to second: of several rounds the one in the middle says most.
-fn median(drains: &[Drain], of: impl Fn(&Drain) -> f64) -> f64 {
-    let mut values: Vec<f64> = drains.iter().map(of).collect();
+fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
+    let mut values: Vec<f64> = rounds.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().expect("a round")
 }
 
-fn rows(drains: &[Drain], changes: u64, rss: u64) -> Vec<(&'static str, String)> {
-    let rate = |of: fn(&Drain) -> Duration| {
-        per_second(changes, Duration::from_secs_f64(median(drains, |d| of(d).as_secs_f64())))
+fn rows(rounds: &[Round], changes: u64, rss: u64) -> Vec<(&'static str, String)> {
+    let rate = |of: fn(&Round) -> Duration| {
+        per_second(changes, Duration::from_secs_f64(median(rounds, |round| of(round).as_secs_f64())))
     };
-    let part = |of: fn(&Drain) -> f64, target: f64| {
-        let part = median(drains, of);
+    let part = |of: fn(&Round) -> &Race, target: f64| {
+        let part = median(rounds, |round| of(round).part());
         format!("{part:.2} ({})", met(part >= target))
     };
     vec![
-        ("pg_recvlogical > /dev/null, changes/s", rate(|drain| drain.receiver)),
-        ("Relevo, one subscriber, changes/s", rate(|drain| drain.one)),
-        ("  of pg_recvlogical's (target 0.50)", part(Drain::part_of_one, 0.5)),
-        ("Relevo, 100 subscribers on own channels, changes/s", rate(|drain| drain.many)),
-        ("  of pg_recvlogical's (target 0.33)", part(Drain::part_of_many, 1.0 / 3.0)),
+        ("pg_recvlogical > /dev/null, changes/s", rate(|round| round.one.receiver)),
+        ("Relevo, one subscriber, changes/s", rate(|round| round.one.relevo)),
+        ("  of pg_recvlogical's (target 0.50)", part(|round| &round.one, 0.5)),
+        ("pg_recvlogical > /dev/null, changes/s", rate(|round| round.many.receiver)),
+        ("Relevo, 100 subscribers on own channels, changes/s", rate(|round| round.many.relevo)),
+        ("  of pg_recvlogical's (target 0.33)", part(|round| &round.many, 1.0 / 3.0)),
         ("server CPU for each change, one subscriber, µs", {
-            format!("{:.1}", median(drains, |drain| drain.cpu.as_secs_f64()) * 1e6 / changes as f64)
+            format!("{:.1}", median(rounds, |round| round.cpu.as_secs_f64()) * 1e6 / changes as f64)
         }),
         ("RSS at the end, MiB", number(rss >> 20)),
     ]
@@ -174,7 +176,7 @@ fn rows(drains: &[Drain], changes: u64, rss: u64) -> Vec<(&'static str, String)>
 
 /// The server stands still while the changes are written, so that all of them wait in the WAL. Their numbers come
 /// after `last`.
-async fn drain(rules: Rules, world: &World, server: &Server, last: u64, changes: u64, transaction: u64) -> Drain {
+async fn round(rules: Rules, world: &World, server: &Server, last: u64, changes: u64, transaction: u64) -> Round {
     let mut all = rules.subscriber(server).await;
     let began = write_behind(world, server, &rules.writes(last + 1, changes, transaction, false));
     let receiver = receive(world);
@@ -189,7 +191,7 @@ async fn drain(rules: Rules, world: &World, server: &Server, last: u64, changes:
         })
         .await;
     }
-    let (one, cpu) = (began.elapsed(), server.cpu() - cpu);
+    let (one, cpu) = (Race { receiver, relevo: began.elapsed() }, server.cpu() - cpu);
     drop(all);
 
     let mut own = Vec::new();
@@ -197,16 +199,15 @@ async fn drain(rules: Rules, world: &World, server: &Server, last: u64, changes:
         own.push(Socket::connect_as(server.address, &user.to_string(), "LEVEL_1", &[]).await);
     }
     let last = last + changes;
-    let began = write_behind(world, server, &rules.writes(last + 1, changes, transaction, true))();
+    let began = write_behind(world, server, &rules.writes(last + 1, changes, transaction, true));
+    let receiver = receive(world);
+    let began = began();
     let mut readers = JoinSet::new();
     for (at, socket) in (0..).zip(own) {
         readers.spawn(read_share(rules, socket, at, last + 1..=last + changes));
     }
     readers.join_all().await;
-    let many = began.elapsed();
-    // What the second flood left in its slot is none of the next round's.
-    receive(world);
-    Drain { receiver, one, cpu, many }
+    Round { one, cpu, many: Race { receiver, relevo: began.elapsed() } }
 }
 
 /// Writes while the server stands still. What it gives back has the server go on, and says when.

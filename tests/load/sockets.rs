@@ -128,7 +128,7 @@ fn frame(bytes: &[u8]) -> Option<Found> {
 
 /// Where a text stands in another.
 pub(crate) fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|window| window == what)
+    memchr::memmem::find(text, what)
 }
 
 /// The number behind a text, like the 17 of `"titulo":"n 17"`.

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::super::json::{EXACT, is_strict, write_digits, write_real, write_text};
+use super::super::json::{EXACT, is_plain, is_strict, write_digits, write_real, write_text};
 
 /// How a type's text becomes JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,8 +83,7 @@ impl Kind {
             }
             Self::Bytes | Self::Timestamptz | Self::Timestamp => {
                 // Digits and dates have nothing to escape; what isn't one is shown as it stands.
-                let plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
-                if *self == Self::Bytes || plain {
+                if *self == Self::Bytes || is_plain(text) {
                     out.push('"');
                     self.write_key(text, out);
                     out.push('"');
