@@ -138,8 +138,8 @@ fn compare(criterion: &mut Criterion, what: &str, short: bool) -> String {
 
 /// The plugins that `load postgres` measures, with what they make of an update that gives a task to another efectivo.
 const UPDATES: [(&str, &str); 4] = [
-    ("tareas", "three messages of 650 bytes"),
-    ("lead", "a name added to the row"),
+    ("tareas", "three messages with two names"),
+    ("lead", "a patch with a name"),
     ("notify", "the row sent on"),
     ("activity", "one more counted"),
 ];

@@ -37,13 +37,13 @@ pub(crate) async fn measure(rules: Rules, rounds: u64, changes: u64, transaction
     let changes = changes.next_multiple_of(USERS);
     let world = rules.world();
     let server = world.serve();
-    world.sql(&format!("select pg_create_logical_replication_slot('{SLOT}', 'pgoutput')"));
     let mut all = Vec::new();
     for n in 0..rounds {
         let round = round(rules, &world, &server, 2 * n * changes, changes, transaction).await;
         println!("  round {}: {}", n + 1, round.line(changes));
         all.push(round);
     }
+    rules.check_counts(&server, 2 * rounds * changes).await;
     print(
         &format!(
             "postgres: {} changes, {transaction} a transaction; {rules}; medians of {rounds} rounds",
@@ -64,15 +64,19 @@ pub(crate) async fn measure(rules: Rules, rounds: u64, changes: u64, transaction
             ("  at most 5 ms, the target", met(ours.value_at_quantile(0.99) <= 5_000)),
         ],
     );
-    let (alone, cpu) = capture_alone(rules, &world, &server, 2 * rounds * changes + 1, changes, transaction);
+    let (alone, cpu) = capture_alone(
+        rules,
+        &world,
+        &server,
+        &rules.writes(2 * rounds * changes + 1, changes, transaction, true),
+        changes,
+    );
     print(
         "postgres: into the journal alone, all plugins paused",
         &[
-            ("changes/s", per_second(changes, alone)),
-            (
-                "  of pg_recvlogical's",
-                format!("{:.2}", median(&all, |round| round.many.receiver.as_secs_f64()) / alone.as_secs_f64()),
-            ),
+            ("pg_recvlogical > /dev/null, changes/s", per_second(changes, alone.receiver)),
+            ("Relevo, changes/s", per_second(changes, alone.relevo)),
+            ("  of pg_recvlogical's", format!("{:.2}", alone.part())),
             ("server CPU for each change, µs", format!("{:.1}", cpu.as_secs_f64() * 1e6 / changes as f64)),
         ],
     );
@@ -84,36 +88,43 @@ fn met(met: bool) -> String {
 }
 
 /// What capture and the journal take, without plugins, messages and clients. The plugins stay paused.
-fn capture_alone(
-    rules: Rules,
-    world: &World,
-    server: &Server,
-    first: u64,
-    changes: u64,
-    transaction: u64,
-) -> (Duration, Duration) {
-    const EVERY: Duration = Duration::from_millis(10);
+fn capture_alone(rules: Rules, world: &World, server: &Server, writes: &str, changes: u64) -> (Race, Duration) {
     for plugin in rules.plugins() {
         let bearer = format!("Authorization: Bearer {}", token("900", "ADMIN"));
         let answer = server.http("POST", &format!("/api/v1/plugins/{plugin}/pause"), &[bearer], "");
         assert_eq!(answer.status, 202, "{}", answer.body);
     }
-    let metric = |name: &str| {
-        let text = server.get_as("/metrics", "900", "ADMIN").1;
-        let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
-        found.unwrap_or_else(|| panic!("{name} is not in {text}"))
-    };
     for pipeline in rules.pipelines() {
         let up = format!("relevo_pipeline_up{{pipeline=\"{pipeline}\"}}");
-        wait_for("the pause", || (metric(&up) == 0.0).then_some(()));
+        wait_for("the pause", || (metric(server, &up) == 0.0).then_some(()));
     }
-    let head = || metric("relevo_journal_head") as u64;
+    let head = || metric(server, "relevo_journal_head") as u64;
     let (before, cpu) = (head(), server.cpu());
-    let began = write_behind(world, server, &rules.writes(first, changes, transaction, true))();
+    let go_on = write_behind(world, server, writes);
+    let receiver = receive(world);
+    let began = go_on();
     while head() < before + changes {
         std::thread::park_timeout(EVERY);
     }
-    (began.elapsed(), server.cpu() - cpu)
+    (Race { receiver, relevo: began.elapsed() }, server.cpu() - cpu)
+}
+
+/// Between two looks at the metrics.
+const EVERY: Duration = Duration::from_millis(10);
+
+fn metric(server: &Server, name: &str) -> f64 {
+    let text = server.get_as("/metrics", "900", "ADMIN").1;
+    let found = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+    found.unwrap_or_else(|| panic!("{name} is not in {text}"))
+}
+
+/// The subscribers' pipeline may be done before the others are.
+fn all_plugins_are_done(rules: Rules, server: &Server) {
+    for pipeline in rules.pipelines() {
+        while metric(server, &format!("relevo_pipeline_lag{{pipeline=\"{pipeline}\"}}")) > 0.0 {
+            std::thread::park_timeout(EVERY);
+        }
+    }
 }
 
 /// What it took to get all changes, written in one go: `pg_recvlogical`, then Relevo.
@@ -145,11 +156,13 @@ impl Round {
     }
 }
 
-/// The machine's own speed changes from second to second: of several rounds the one in the middle says most.
+/// The machine's own speed changes from second to second: of several rounds the one in the middle says most. There is
+/// one at least.
 fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
     let mut values: Vec<f64> = rounds.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().expect("a round")
+    let (low, high) = ((values.len() - 1) / 2, values.len() / 2);
+    f64::midpoint(values[low], values[high])
 }
 
 fn rows(rounds: &[Round], changes: u64, rss: u64) -> Vec<(&'static str, String)> {
@@ -178,19 +191,21 @@ fn rows(rounds: &[Round], changes: u64, rss: u64) -> Vec<(&'static str, String)>
 /// after `last`.
 async fn round(rules: Rules, world: &World, server: &Server, last: u64, changes: u64, transaction: u64) -> Round {
     let mut all = rules.subscriber(server).await;
-    let began = write_behind(world, server, &rules.writes(last + 1, changes, transaction, false));
+    let go_on = write_behind(world, server, &rules.writes(last + 1, changes, transaction, false));
     let receiver = receive(world);
-    let (cpu, began) = (server.cpu(), began());
+    let (cpu, began) = (server.cpu(), go_on());
     let mut due = last + 1;
     while due <= last + changes {
         all.frames(|text| {
             if let Some(n) = number_after(text, TITLE) {
                 assert_eq!(n, due, "a message is missing, doubled or out of order");
+                assert!(rules.is_whole(text), "not what the plugins make of it: {}", String::from_utf8_lossy(text));
                 due += 1;
             }
         })
         .await;
     }
+    all_plugins_are_done(rules, server);
     let (one, cpu) = (Race { receiver, relevo: began.elapsed() }, server.cpu() - cpu);
     drop(all);
 
@@ -199,19 +214,21 @@ async fn round(rules: Rules, world: &World, server: &Server, last: u64, changes:
         own.push(Socket::connect_as(server.address, &user.to_string(), "LEVEL_1", &[]).await);
     }
     let last = last + changes;
-    let began = write_behind(world, server, &rules.writes(last + 1, changes, transaction, true));
+    let go_on = write_behind(world, server, &rules.writes(last + 1, changes, transaction, true));
     let receiver = receive(world);
-    let began = began();
+    let began = go_on();
     let mut readers = JoinSet::new();
     for (at, socket) in (0..).zip(own) {
         readers.spawn(read_share(rules, socket, at, last + 1..=last + changes));
     }
     readers.join_all().await;
+    all_plugins_are_done(rules, server);
     Round { one, cpu, many: Race { receiver, relevo: began.elapsed() } }
 }
 
 /// Writes while the server stands still. What it gives back has the server go on, and says when.
 fn write_behind<'s>(world: &World, server: &'s Server, writes: &str) -> impl FnOnce() -> Instant + use<'s> {
+    fresh_slot(world);
     server.process.signal(Signal::STOP);
     world.sql(writes);
     || {
@@ -233,6 +250,15 @@ async fn read_share(rules: Rules, mut socket: Socket, user: u64, changes: RangeI
             })
             .await;
     }
+}
+
+/// A slot that begins here. One that was read from would have PostgreSQL decode much of that once more: it begins at a
+/// snapshot of the transactions then running, of which it writes one in 15 seconds.
+fn fresh_slot(world: &World) {
+    world.sql(&format!(
+        "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = '{SLOT}';
+         select pg_create_logical_replication_slot('{SLOT}', 'pgoutput')"
+    ));
 }
 
 /// How long `pg_recvlogical` takes for all that waits in its slot.
@@ -303,19 +329,24 @@ fn write_steadily(
     })
 }
 
+/// As long as the longest title, in bytes.
+const CUT: usize = 32;
+
 /// From COMMIT until `pg_recvlogical` has written the change into a pipe; the server stands still meanwhile.
 fn receiver_latency(rules: Rules, world: &World, server: &Server, rate: u64, seconds: u64) -> Histogram<u64> {
     let total = rate * (seconds + 1);
+    fresh_slot(world);
     server.process.signal(Signal::STOP);
     let mut child = receiver(world, "-").stdout(Stdio::piped()).spawn().expect("pg_recvlogical runs");
     let mut output = child.stdout.take().expect("stdout is piped");
     let commits = Commits::default();
     let writer = write_steadily(rules, world, "alone ", &commits, rate, total);
-    let (mut histogram, mut buffer, mut due) = (histogram(), vec![0; 1 << 16], 0);
+    let (mut histogram, mut buffer, mut kept, mut due) = (histogram(), vec![0; 1 << 16], 0, 0);
     while due < total {
-        let read = output.read(&mut buffer).expect("the receiver's output");
+        let read = output.read(&mut buffer[kept..]).expect("the receiver's output");
         assert!(read > 0, "pg_recvlogical ended");
-        let mut rest = &buffer[..read];
+        let end = kept + read;
+        let mut rest = &buffer[..end];
         while let Some(at) = find(rest, b"alone ") {
             // The old row, with an earlier number, comes first.
             if number_after(&rest[at..], b"alone ") == Some(due) {
@@ -324,6 +355,9 @@ fn receiver_latency(rules: Rules, world: &World, server: &Server, rate: u64, sec
             }
             rest = &rest[at + 1..];
         }
+        // A number may be cut where what was read ends.
+        kept = end.min(CUT);
+        buffer.copy_within(end - kept..end, 0);
     }
     writer.join().expect("the writer");
     let _ = child.kill();

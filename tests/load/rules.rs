@@ -7,7 +7,7 @@ use relevo_tests::postgres::Postgres;
 use relevo_tests::server::Server;
 use relevo_tests::world::World;
 
-use crate::sockets::Socket;
+use crate::sockets::{Socket, find, number_after};
 
 /// The first id of users, efectivos and tasks.
 pub(crate) const FIRST: u64 = 1000;
@@ -77,6 +77,26 @@ impl Rules {
         match self {
             Self::Plain => b"task_changed",
             Self::Example => b"task_assigned",
+        }
+    }
+
+    /// Whether a message is what all plugins on its way made.
+    pub(crate) fn is_whole(self, text: &[u8]) -> bool {
+        match self {
+            Self::Plain => find(text, b"\"delegado\":\"Nombre\"").is_some(),
+            Self::Example => true,
+        }
+    }
+
+    /// Of the plain rules: that each change was counted once.
+    pub(crate) async fn check_counts(self, server: &Server, changes: u64) {
+        if let Self::Plain = self {
+            let mut socket = Socket::connect(server.address, &["dashboard:activity"]).await;
+            let mut counted = None;
+            while counted.is_none() {
+                socket.frames(|text| counted = counted.or(number_after(text, b"\"PROGRAMMED\":"))).await;
+            }
+            assert_eq!(counted, Some(changes), "the aggregator's count");
         }
     }
 

@@ -23,7 +23,7 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Begins a message for the event at hand. [`Draft::data`] ends it; without that nothing is sent.
+    /// Begins a message for the event at hand. [`Draft::data`] or [`Draft::json`] ends it; without that nothing is sent.
     ///
     /// ```
     /// # use relevo_plugin::{Error, Messages};
@@ -104,7 +104,7 @@ impl Messages {
 ///     draft.kind("task_event").event_type("task_created").data("Patrulla")
 /// }
 /// ```
-#[must_use = "a message is sent by `data`"]
+#[must_use = "a message is sent by `data` or `json`"]
 #[derive(Debug)]
 pub struct Draft<'a> {
     out: &'a mut Messages,
@@ -185,7 +185,8 @@ impl Draft<'_> {
     /// }
     /// ```
     ///
-    /// A [`Json`] of your own whose text is no JSON is a fault of the batch: the host reads all that is sent.
+    /// A text that is no JSON, your own or a field within a text column, is a fault of the batch, since the host reads all
+    /// that is sent; `data` makes it poison of the one event.
     pub fn json(mut self, json: &Json<'_>) {
         let data = self.write(if json.is_missing() { "null" } else { json.raw() });
         self.finish(data);

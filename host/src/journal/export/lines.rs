@@ -43,6 +43,11 @@ impl Line {
     /// Text that should be JSON; what isn't stays a text.
     fn json(self, name: &str, text: &str) -> Self {
         match serde_json::from_str::<&RawValue>(text) {
+            // In JSON a line's end is only ever space between two values.
+            Ok(json) if json.get().contains(['\n', '\r']) => {
+                let line = json.get().replace(['\n', '\r'], " ");
+                self.json(name, &line)
+            }
             Ok(json) => self.put(name, json),
             Err(_) => self.put(name, text),
         }

@@ -53,6 +53,22 @@ async fn every_kind_of_record_is_told_in_order_while_the_journal_is_open() {
 }
 
 #[tokio::test]
+async fn a_line_is_one_line_whatever_stands_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).await;
+    let data = "{\n\t\"a\" :\r\n\"b\\n\"}";
+    journal.commit(commit(None, 0, vec![message("tasks", data)])).await.unwrap();
+    journal.close().await;
+    let mut told = String::new();
+    let take = |line: &str| {
+        told = line.to_owned();
+        true
+    };
+    export(folder.path(), &Wanted { kinds: vec![Kind::Message], ..Wanted::default() }, take).await.unwrap().unwrap();
+    assert!(told.contains("{ \t\"a\" :  \"b\\n\"}") && told.lines().count() == 1, "{told:?}");
+}
+
+#[tokio::test]
 async fn numbers_keep_their_digits_and_what_is_no_json_stays_a_text() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path()).await;

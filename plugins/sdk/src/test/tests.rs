@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::{TestHost, delete, insert, publish, tick, update};
 use crate::{
-    Aggregate, Enrich, Error, Event, Kind, Level, Mark, Messages, Operation, Patch, Setup, metrics, state, warn,
+    Aggregate, Enrich, Error, Event, Kind, Level, Mark, Messages, Operation, Patch, Route, Setup, metrics, state, warn,
 };
 
 /// Remembers the first event of a batch, and sends for it last of all.
@@ -50,6 +50,43 @@ fn messages_go_out_in_the_order_of_their_events() {
     assert_eq!(sent[3].data, json!(["clock", "", "", "", 3]));
     assert_eq!((sent[0].key.as_deref(), sent[3].key.as_deref()), (Some("1"), None));
     assert_eq!((host.counter("events"), host.gauge("sent")), (3, Some(1.5)));
+}
+
+/// Sends the row, a field that may not be there, and the row within a value.
+struct Forward;
+
+impl Route for Forward {
+    fn init(_: &Setup) -> Result<Self, Error> {
+        Ok(Self)
+    }
+
+    fn route(&mut self, event: &Event<'_>, out: &mut Messages) -> Result<(), Error> {
+        let row = event.after();
+        out.send("row").kind("moved").json(&row);
+        out.send("field").json(&row.field("zone"));
+        out.send("both").data(&[&row, &row.field("zone")])?;
+        // A text column, into which `field` looks as if it were JSON.
+        out.send("inner").data(&row.field("extra").field("a"))
+    }
+}
+
+#[test]
+fn rows_and_fields_are_sent_as_they_stand() {
+    let mut host = TestHost::route::<Forward>();
+    let row = json!({ "id": 1, "large": "9007199254740993" });
+    let sent = host.feed([insert("t", row.clone())]).unwrap();
+    let told: Vec<_> = sent.iter().map(|m| (m.channel.as_str(), m.kind.as_str(), m.data.clone())).collect();
+    assert_eq!(
+        told,
+        [
+            ("row", "moved", row.clone()),
+            ("field", "event", json!(null)),
+            ("both", "event", json!([row, null])),
+            ("inner", "event", json!(null)),
+        ]
+    );
+    let failed = host.feed([insert("t", json!({ "id": 2, "extra": "{\"a\":NaN}" }))]).unwrap_err();
+    assert!(matches!(failed.error, Error::Poison(_)), "{failed:?}");
 }
 
 #[test]
