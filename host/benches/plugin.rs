@@ -140,7 +140,7 @@ fn compare(criterion: &mut Criterion, what: &str, short: bool) -> String {
 const UPDATES: [(&str, &str); 4] = [
     ("tareas", "three messages with two names"),
     ("lead", "a patch with a name"),
-    ("notify", "the row sent on"),
+    ("inbox", "the row sent on"),
     ("activity", "one more counted"),
 ];
 

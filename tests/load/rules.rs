@@ -41,7 +41,7 @@ impl Rules {
             Self::Plain => World::over(Postgres::start(), |world| {
                 self.plugins().iter().for_each(|plugin| world.install(plugin));
                 world.pipelines(
-                    "[[pipeline]]\nname = \"notify\"\nplugins = [\"lead\", \"notify\"]\n\n\
+                    "[[pipeline]]\nname = \"inbox\"\nplugins = [\"lead\", \"inbox\"]\n\n\
                      [[pipeline]]\nname = \"activity\"\nplugins = [\"activity\"]",
                 )
             }),
@@ -52,14 +52,14 @@ impl Rules {
 
     pub(crate) fn plugins(self) -> [&'static str; 3] {
         match self {
-            Self::Plain => ["lead", "notify", "activity"],
+            Self::Plain => ["lead", "inbox", "activity"],
             Self::Example => ["tareas", "efectivos", "panel"],
         }
     }
 
     pub(crate) fn pipelines(self) -> &'static [&'static str] {
         match self {
-            Self::Plain => &["notify", "activity"],
+            Self::Plain => &["inbox", "activity"],
             Self::Example => &["tareas", "efectivos", "panel"],
         }
     }

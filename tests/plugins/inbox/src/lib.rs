@@ -3,9 +3,9 @@
 
 use relevo_plugin::{Error, Event, Messages, Route, Setup};
 
-struct Notify;
+struct Inbox;
 
-impl Route for Notify {
+impl Route for Inbox {
     fn init(_: &Setup) -> Result<Self, Error> {
         Ok(Self)
     }
@@ -18,4 +18,4 @@ impl Route for Notify {
     }
 }
 
-relevo_plugin::export!(Notify as route);
+relevo_plugin::export!(Inbox as route);
