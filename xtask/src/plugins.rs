@@ -12,8 +12,7 @@ use crate::wasm::Compiler;
 pub(crate) const SHIPPED: &[&str] = &["tareas", "efectivos", "panel"];
 
 /// Plugins that only tests run; their sources are in `tests/plugins/`.
-pub(crate) const FOR_TESTS: &[&str] =
-    &["activity", "enricher", "hostile", "inbox", "lead", "ledger", "mover", "stamp"];
+pub(crate) const FOR_TESTS: &[&str] = &["activity", "enricher", "hostile", "inbox", "lead", "ledger", "mover", "stamp"];
 
 /// Builds the named packages; returns the folder that holds the components and, for those that ship,
 /// their manifests beside them.
