@@ -2,16 +2,17 @@
 
 use std::borrow::Cow;
 
-use serde::de::DeserializeOwned;
 use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{Error, Micros};
+use crate::Micros;
 
 mod row;
 mod scan;
+mod search;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 /// A piece of JSON that is read on demand: a row, or a field of one.
 ///
@@ -43,6 +44,8 @@ pub struct Json<'a> {
     text: Cow<'a, str>,
     /// Of a row: the event's list of changed columns, which names those that were left out of the row.
     changed: &'a str,
+    /// The host wrote it; what that says, `search` has.
+    sound: bool,
 }
 
 /// Written as it stands, so that a row or a field of one can be part of what is sent; what isn't there is null.
@@ -80,16 +83,21 @@ impl<'a> Json<'a> {
     }
 
     fn borrowed(text: &'a str) -> Self {
-        Self { text: Cow::Borrowed(text), changed: "" }
+        Self { text: Cow::Borrowed(text), changed: "", sound: false }
     }
 
     fn kept(text: String) -> Self {
-        Self { text: Cow::Owned(text), changed: "" }
+        Self { text: Cow::Owned(text), changed: "", sound: false }
     }
 
     /// A row, with the event's list of changed columns.
     pub(crate) fn row(text: &'a str, changed: &'a str) -> Self {
-        Self { changed, ..Self::new(text) }
+        Self { changed, sound: true, ..Self::new(text) }
+    }
+
+    /// A row that the host looked up.
+    pub(crate) fn looked_up(text: String) -> Json<'static> {
+        Json { sound: true, ..Json::owned(text) }
     }
 
     /// Reads from this text, and keeps it.
@@ -129,7 +137,7 @@ impl<'a> Json<'a> {
         field
     }
 
-    /// The members of these names, in one pass that ends when all are found.
+    /// The members of these names, looked for together.
     ///
     /// ```
     /// # use relevo_plugin::Json;
@@ -140,10 +148,19 @@ impl<'a> Json<'a> {
     /// ```
     #[must_use]
     pub fn fields<const N: usize>(&self, names: [&str; N]) -> [Self; N] {
-        match self.opened() {
-            Cow::Borrowed(text) => scan::members(text, &names).map(Self::borrowed),
-            Cow::Owned(text) => scan::members(&text, &names).map(|field| Self::kept(field.to_owned())),
+        let kept = |field: &str| Self::kept(field.to_owned());
+        match (self.within(), &self.text) {
+            (Some(Cow::Borrowed(text)), _) => scan::members(text, &names).map(Self::borrowed),
+            (Some(Cow::Owned(text)), _) => scan::members(&text, &names).map(kept),
+            (None, Cow::Borrowed(text)) => self.members(text, &names).map(Self::borrowed),
+            (None, Cow::Owned(text)) => self.members(text, &names).map(kept),
         }
+    }
+
+    /// The members of these names in the text itself.
+    fn members<'t, const N: usize>(&self, text: &'t str, names: &[&str; N]) -> [&'t str; N] {
+        let found = if self.sound { search::members(text, names) } else { None };
+        found.unwrap_or_else(|| scan::members(text, names))
     }
 
     /// What stands at the end of these names, with dots between them. Of a list a number names the
@@ -301,122 +318,6 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The text of a field.
-    ///
-    /// ```
-    /// # use relevo_plugin::Json;
-    /// let row = Json::new(r#"{"estado":"PAUSED","extra_data":{"zona":"Norte"}}"#);
-    /// assert_eq!(row.text("estado")?, "PAUSED");
-    /// assert_eq!(row.text("extra_data.zona")?, "Norte");
-    /// # Ok::<(), relevo_plugin::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Poison, if it is missing, null or no text.
-    pub fn text(&self, path: &str) -> Result<Cow<'a, str>, Error> {
-        self.required(path, "a text", Self::as_text)
-    }
-
-    /// The integer of a field; see [`as_integer`](Self::as_integer).
-    ///
-    /// ```
-    /// # use relevo_plugin::Json;
-    /// let row = Json::new(r#"{"id":7,"grado":"alto"}"#);
-    /// assert_eq!(row.integer("id")?, 7);
-    /// let why = row.integer("grado").unwrap_err();
-    /// assert_eq!(why.to_string(), r#"poison: grado: is "alto"; an integer is wanted"#);
-    /// # Ok::<(), relevo_plugin::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Poison, if it is missing, null or no integer.
-    pub fn integer(&self, path: &str) -> Result<i64, Error> {
-        self.required(path, "an integer", Self::as_integer)
-    }
-
-    /// The number of a field; see [`as_float`](Self::as_float).
-    ///
-    /// ```
-    /// # use relevo_plugin::Json;
-    /// assert_eq!(Json::new(r#"{"lat":-34.5}"#).float("lat")?, -34.5);
-    /// # Ok::<(), relevo_plugin::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Poison, if it is missing, null or no number.
-    pub fn float(&self, path: &str) -> Result<f64, Error> {
-        self.required(path, "a number", Self::as_float)
-    }
-
-    /// The truth value of a field; see [`as_boolean`](Self::as_boolean).
-    ///
-    /// ```
-    /// # use relevo_plugin::Json;
-    /// assert_eq!(Json::new(r#"{"activo":1}"#).boolean("activo")?, true);
-    /// # Ok::<(), relevo_plugin::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Poison, if it is missing, null or no truth value.
-    pub fn boolean(&self, path: &str) -> Result<bool, Error> {
-        self.required(path, "a boolean", Self::as_boolean)
-    }
-
-    /// The moment of a field; see [`as_moment`](Self::as_moment).
-    ///
-    /// ```
-    /// # use relevo_plugin::{Json, Micros};
-    /// assert_eq!(Json::new(r#"{"inicio":"1970-01-01 00:00:01"}"#).moment("inicio")?, Micros(1_000_000));
-    /// # Ok::<(), relevo_plugin::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Poison, if it is missing, null or no moment since 1970.
-    pub fn moment(&self, path: &str) -> Result<Micros, Error> {
-        self.required(path, "a moment", Self::as_moment)
-    }
-
-    /// A field as a type of your own, by serde. A field that may be null or missing is an `Option`.
-    ///
-    /// ```
-    /// # use relevo_plugin::Json;
-    /// let row = Json::new(r#"{"unidad":null,"extra_data":{"zonas":["N","S"]}}"#);
-    /// assert_eq!(row.get::<Option<String>>("unidad")?, None);
-    /// assert_eq!(row.get::<Vec<String>>("extra_data.zonas")?, ["N", "S"]);
-    /// let why = row.get::<Vec<u32>>("extra_data.zonas").unwrap_err();
-    /// assert!(why.to_string().starts_with(r#"poison: extra_data.zonas[0]: invalid type: string "N""#), "{why}");
-    /// # Ok::<(), relevo_plugin::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Poison, if it doesn't fit.
-    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        let field = self.at(path);
-        // Only what can be null accepts this one: an `Option`, mostly.
-        let text = if field.is_missing() { "null" } else { field.raw() };
-        row::read(text, path).map_err(|why| if field.is_missing() { self.lacks(path, "a value") } else { why })
-    }
-
-    /// The whole of it as a type of your own, by serde: a row with its columns. [`columns`](crate::columns)
-    /// has helpers for what databases write in their own way.
-    ///
-    /// ```
-    /// # use relevo_plugin::Json;
-    /// #[derive(Debug, serde::Deserialize)]
-    /// struct Efectivo { id: i64, unidad: Option<String> }
-    /// let row: Efectivo = Json::new(r#"{"id":3,"unidad":null,"rango":"Sargento"}"#).parse()?;
-    /// assert_eq!((row.id, row.unidad), (3, None));
-    /// let why = Json::new(r#"{"id":"x"}"#).parse::<Efectivo>().unwrap_err();
-    /// assert!(why.to_string().starts_with(r#"poison: id: invalid type: string "x", expected i64"#), "{why}");
-    /// # Ok::<(), relevo_plugin::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Poison, if it doesn't fit.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        row::read(&self.text, "")
-    }
-
     /// The field of this name or, where there is none, what stands at the end of the path.
     fn at(&self, path: &str) -> Self {
         let field = self.field(path);
@@ -433,29 +334,6 @@ impl<'a> Json<'a> {
         }
     }
 
-    fn required<T>(&self, path: &str, what: &str, read: impl Fn(&Self) -> Option<T>) -> Result<T, Error> {
-        let field = self.at(path);
-        if let Some(value) = read(&field) {
-            return Ok(value);
-        }
-        if field.is_missing() {
-            return Err(self.lacks(path, what));
-        }
-        Err(Error::poison(format!("{path}: is {}; {what} is wanted", shown(field.raw()))))
-    }
-
-    /// Why a field isn't there.
-    fn lacks(&self, path: &str, what: &str) -> Error {
-        let column = path.split('.').next().unwrap_or(path);
-        Error::poison(match self.left_out(path).or_else(|| self.left_out(column)) {
-            Some(bytes) => {
-                format!("{path}: its {bytes} bytes were too large, the row came without it; {what} is wanted")
-            }
-            None if self.is_missing() => format!("{path}: there is no row; {what} is wanted"),
-            None => format!("{path}: there is no such field; {what} is wanted"),
-        })
-    }
-
     /// A number's digits, whether or not quotes stand around them.
     fn number_text(&self) -> Option<Cow<'a, str>> {
         match &self.text {
@@ -467,14 +345,11 @@ impl<'a> Json<'a> {
 
     /// What to look into: the text itself, or the JSON that a string holds.
     fn opened(&self) -> Cow<'a, str> {
-        if self.text.starts_with('"') { self.as_text().unwrap_or_default() } else { self.text.clone() }
+        self.within().unwrap_or_else(|| self.text.clone())
     }
-}
 
-/// The beginning of what was there, for an error.
-fn shown(raw: &str) -> Cow<'_, str> {
-    match raw.char_indices().nth(40) {
-        Some((end, _)) => format!("{}…", &raw[..end]).into(),
-        None => raw.into(),
+    /// The JSON that a string holds, if this is a string.
+    fn within(&self) -> Option<Cow<'a, str>> {
+        self.text.starts_with('"').then(|| self.as_text().unwrap_or_default())
     }
 }

@@ -40,13 +40,16 @@ impl Patch {
     /// # Errors
     /// Poison, if the value can't be written as JSON.
     pub fn set<T: Serialize + ?Sized>(&mut self, field: &str, value: &T) -> Result<(), Error> {
-        let mut written = Vec::new();
-        serde_json::to_writer(Arena(&mut written), value)?;
-        self.body.push(if self.body.is_empty() { b'{' } else { b',' });
-        serde_json::to_writer(Arena(&mut self.body), field)?;
-        self.body.push(b':');
-        self.body.extend_from_slice(&written);
-        Ok(())
+        let begun = self.body.len();
+        self.body.push(if begun == 0 { b'{' } else { b',' });
+        let written = serde_json::to_writer(Arena(&mut self.body), field).and_then(|()| {
+            self.body.push(b':');
+            serde_json::to_writer(Arena(&mut self.body), value)
+        });
+        if written.is_err() {
+            self.body.truncate(begun);
+        }
+        Ok(written?)
     }
 
     /// The plugins after this one don't see the event.
@@ -81,5 +84,24 @@ impl Patches {
         }
         let flags = if std::mem::take(drop) { patch_flag::DROP } else { 0 };
         self.inner.items.push(types::Patch { event, flags, body: span(start, self.inner.arena.len()) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::Patches;
+
+    #[test]
+    fn a_field_that_can_t_be_written_leaves_no_trace() {
+        let no_json = BTreeMap::from([((1, 2), 3)]);
+        let mut patches = Patches::default();
+        let Patches { open, .. } = &mut patches;
+        assert!(open.set("first", &no_json).is_err() && open.body.is_empty());
+        open.set("ok", &1).unwrap();
+        assert!(open.set("last", &no_json).is_err());
+        patches.close(0);
+        assert_eq!(String::from_utf8(patches.inner.arena).unwrap(), r#"{"ok":1}"#);
     }
 }

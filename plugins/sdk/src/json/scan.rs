@@ -47,7 +47,7 @@ pub(super) fn members<'a, const N: usize>(text: &'a str, names: &[&str; N]) -> [
 
 /// Whether two short texts are the same. On wasm the comparison of slices looks at one byte after the other.
 #[inline(always)]
-fn same(one: &[u8], other: &[u8]) -> bool {
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && same_words(one, other)
 }
 
@@ -146,7 +146,7 @@ fn quotes_and_backslashes(word: u64) -> u64 {
 }
 
 /// Whether nothing in the inner of a string is escaped, or would have to be.
-fn is_plain(inner: &[u8]) -> bool {
+pub(super) fn is_plain(inner: &[u8]) -> bool {
     let (words, rest) = inner.as_chunks::<8>();
     let special = words.iter().fold(0, |special, eight| {
         let word = u64::from_le_bytes(*eight);
@@ -171,14 +171,19 @@ fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
 }
 
 /// A place in the text. It stands on bytes that are ASCII, so cutting there is always right.
-struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self::at(text, 0)
+    }
+
+    /// At a place that is the beginning of a value.
+    pub(super) fn at(text: &'a str, at: usize) -> Self {
+        Self { text, at }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -228,7 +233,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes past any value; gives its text.
-    fn value(&mut self) -> Option<&'a str> {
+    pub(super) fn value(&mut self) -> Option<&'a str> {
         self.skip_space();
         let start = self.at;
         match self.peek()? {

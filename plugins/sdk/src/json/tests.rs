@@ -18,6 +18,14 @@ fn a_field_is_found_among_others_of_every_kind() {
     assert!(read(row).field("z").is_null() && read(row).field("z").is_missing());
 }
 
+/// Between two texts there is a comma, which looks like a name in quotes; and a name may be escaped.
+#[test]
+fn a_rows_names_are_told_from_what_looks_like_them() {
+    let row = Json::row(r#"{"x":"y",":":1,",":2}"#, "");
+    assert_eq!([",", ":", "x"].map(|name| row.field(name).raw().to_owned()), ["2", "1", "\"y\""]);
+    assert_eq!(Json::row(r#"{"\u0061":1,"a":2}"#, "").integer("a"), Ok(1), "the first counts, however it is written");
+}
+
 #[test]
 fn a_name_inside_a_nested_object_is_not_the_rows() {
     assert!(read(r#"{"a":{"id":1}}"#).field("id").is_missing());
@@ -189,6 +197,22 @@ fn same(lazy: &Json<'_>, value: &Value) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Names of few letters, which are met often, and of what stands between texts.
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![4 => "[ab]{1,2}", 1 => "[ab]{15,17}", 1 => "[ñ_,:\" \\\\{]{0,2}"]
+}
+
+/// What names may be taken for.
+fn value() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![name(), r#"["ab:,{} \\]{0,20}"#];
+    let flat = prop_oneof![Just(json!(7)), text.prop_map(Value::from), Just(Value::Null)];
+    let nested = prop_oneof![
+        prop::collection::btree_map(name(), Just(json!(1)), 0..3).prop_map(|m| m.into_iter().collect::<Value>()),
+        prop::collection::vec(name().prop_map(Value::from), 0..3).prop_map(Value::from),
+    ];
+    prop_oneof![4 => flat, 1 => nested]
+}
+
 /// Asks for everything; the answer doesn't matter.
 fn touch(json: &Json<'_>, name: &str) {
     let field = json.field(name);
@@ -211,9 +235,27 @@ proptest! {
         same(&Json::new(&column).path("c.row"), &row["row"])?;
     }
 
+    /// The host's rows are searched in another way: for names that stand as values, in nested objects, behind escapes.
+    #[test]
+    fn a_row_is_read_like_any_other_text(
+        members in prop::collection::vec((name(), value()), 0..8), spaces: bool, wanted in [name(), name(), name()],
+    ) {
+        let member = |(name, value): &(String, Value)| format!("{}:{value}", Value::from(name.as_str()));
+        let members: Vec<String> = members.iter().map(member).collect();
+        let text = format!("{{{}}}", members.join(if spaces { " , " } else { "," }));
+        let wanted = wanted.each_ref().map(String::as_str);
+        let (row, other) = (Json::row(&text, ""), Json::new(&text));
+        prop_assert_eq!(row.fields(wanted).map(|field| field.raw().to_owned()), other.fields(wanted).map(|field| field.raw().to_owned()));
+        for name in wanted {
+            let (row, other) = (row.field(name), other.field(name));
+            prop_assert_eq!(row.raw(), other.raw(), "{} in {}", name, text);
+        }
+    }
+
     #[test]
     fn no_text_makes_it_panic(text in any::<String>(), name in any::<String>()) {
         touch(&Json::new(&text), &name);
+        touch(&Json::row(&text, ""), &name);
     }
 
     #[test]
@@ -228,5 +270,6 @@ proptest! {
         let text = json!({ "a": value }).to_string();
         let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
         touch(&Json::new(&text[..*cut.get(&ends)]), "a");
+        touch(&Json::row(&text[..*cut.get(&ends)], ""), "a");
     }
 }
