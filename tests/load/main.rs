@@ -43,14 +43,14 @@ enum Load {
         #[arg(long)]
         rules: Option<Rules>,
         /// How often; the medians are shown.
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
         rounds: u64,
         /// How many changes, to one subscriber and then to a hundred.
         #[arg(long, default_value_t = 200_000)]
         changes: u64,
-        /// Changes in a transaction.
-        #[arg(long, default_value_t = 10)]
-        transaction: u64,
+        /// Changes in a transaction; of several sizes, each is measured.
+        #[arg(long, default_values_t = [1, 10], value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..))]
+        transaction: Vec<u64>,
         /// Transactions a second, for the latency.
         #[arg(long, default_value_t = 500)]
         rate: u64,
@@ -89,7 +89,7 @@ fn main() {
             Load::Latency { rate, seconds } => latency::measure(rate, seconds).await,
             Load::Postgres { rules, rounds, changes, transaction, rate, seconds } => {
                 for one in rules.as_ref().map_or(Rules::value_variants(), std::slice::from_ref) {
-                    postgres::measure(*one, rounds, changes, transaction, rate, seconds).await;
+                    postgres::measure(*one, rounds, changes, &transaction, rate, seconds).await;
                 }
             }
             Load::Idle { connections } => idle::measure(connections).await,

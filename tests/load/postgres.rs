@@ -32,25 +32,29 @@ const SLOT: &str = "bench";
 /// What stands before a change's number in a message.
 const TITLE: &[u8] = b"\"titulo\":\"bench ";
 
-pub(crate) async fn measure(rules: Rules, rounds: u64, changes: u64, transaction: u64, rate: u64, seconds: u64) {
+pub(crate) async fn measure(rules: Rules, rounds: u64, changes: u64, transactions: &[u64], rate: u64, seconds: u64) {
     // As many for each user.
     let changes = changes.next_multiple_of(USERS);
     let world = rules.world();
     let server = world.serve();
-    let mut all = Vec::new();
-    for n in 0..rounds {
-        let round = round(rules, &world, &server, 2 * n * changes, changes, transaction).await;
-        println!("  round {}: {}", n + 1, round.line(changes));
-        all.push(round);
+    let mut written = 0;
+    for &transaction in transactions {
+        let mut all = Vec::new();
+        for n in 1..=rounds {
+            let round = round(rules, &world, &server, written, changes, transaction).await;
+            written += 2 * changes;
+            println!("  round {n}: {}", round.line(changes));
+            all.push(round);
+        }
+        rules.check_counts(&server, written).await;
+        print(
+            &format!(
+                "postgres: {} changes, {transaction} a transaction; {rules}; medians of {rounds} rounds",
+                number(changes)
+            ),
+            &rows(&all, changes, server.rss()),
+        );
     }
-    rules.check_counts(&server, 2 * rounds * changes).await;
-    print(
-        &format!(
-            "postgres: {} changes, {transaction} a transaction; {rules}; medians of {rounds} rounds",
-            number(changes)
-        ),
-        &rows(&all, changes, server.rss()),
-    );
     let theirs = receiver_latency(rules, &world, &server, rate, seconds);
     let ours = latency(rules, &world, &server, rate, seconds).await;
     let ms = |histogram: &Histogram<u64>, at: f64| format!("{:.2}", histogram.value_at_quantile(at) as f64 / 1000.0);
@@ -64,15 +68,10 @@ pub(crate) async fn measure(rules: Rules, rounds: u64, changes: u64, transaction
             ("  at most 5 ms, the target", met(ours.value_at_quantile(0.99) <= 5_000)),
         ],
     );
-    let (alone, cpu) = capture_alone(
-        rules,
-        &world,
-        &server,
-        &rules.writes(2 * rounds * changes + 1, changes, transaction, true),
-        changes,
-    );
+    let last = transactions.last().copied().unwrap_or(1);
+    let (alone, cpu) = capture_alone(rules, &world, &server, &rules.writes(written + 1, changes, last, true), changes);
     print(
-        "postgres: into the journal alone, all plugins paused",
+        &format!("postgres: into the journal alone, {last} changes a transaction, all plugins paused"),
         &[
             ("pg_recvlogical > /dev/null, changes/s", per_second(changes, alone.receiver)),
             ("Relevo, changes/s", per_second(changes, alone.relevo)),
