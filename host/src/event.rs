@@ -121,7 +121,7 @@ pub struct Change {
     /// The row after, a JSON object.
     pub after: Option<Box<str>>,
     /// Columns whose value differs; empty but for updates.
-    pub changed: Vec<Box<str>>,
+    pub changed: Vec<Name>,
     /// Columns that were too large for a record and were left out of `before` and `after`.
     pub missing: Vec<Missing>,
 }
@@ -129,12 +129,12 @@ pub struct Change {
 /// A column that was left out, and how large it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    pub column: Box<str>,
+    pub column: Name,
     pub bytes: u64,
 }
 
 /// Something that a client or the HTTP API sent in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     pub channel: Box<str>,
     /// The message's `type`.
@@ -163,6 +163,15 @@ impl Event {
     /// source, so a re-run, even after the journal lost its last records, gives the same.
     pub fn message_name(&self, incarnation: &str, pipeline: &str) -> String {
         format!("{pipeline}/{}/{incarnation}/{}/{}/", self.source, self.position.commit, self.position.index)
+    }
+
+    /// What plugins read as the row after, and enrichers patch: a change's row, or what was published. It is JSON.
+    pub fn after(&self) -> Option<&str> {
+        match &self.body {
+            Body::Change(change) => change.after.as_deref(),
+            Body::Published(published) => Some(&published.data),
+            Body::Tick { .. } => None,
+        }
     }
 
     /// About how much room it takes, in bytes.

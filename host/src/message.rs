@@ -158,9 +158,9 @@ pub struct Message {
     pub deleted: bool,
     /// Made of a dead letter that was replayed.
     pub late: bool,
-    /// What the client finds under `type`.
-    pub kind: Box<str>,
-    pub event_type: Box<str>,
+    /// What the client finds under `type`. One batch's messages share it where it is the same.
+    pub kind: Name,
+    pub event_type: Name,
     /// Any JSON.
     pub data: Box<str>,
     /// The event's commit time.

@@ -56,8 +56,8 @@ impl Filter {
     /// Whether a message passes. What goes to one user or role always does: it was sent to them, not
     /// subscribed to.
     pub(crate) fn passes(&self, message: &Message) -> bool {
-        let wanted = self.wanted.as_ref().is_none_or(|wanted| wanted.contains(&message.event_type));
-        (wanted && !self.refused.contains(&message.event_type)) || message.channel.own().is_some()
+        let wanted = self.wanted.as_ref().is_none_or(|wanted| wanted.contains(&*message.event_type));
+        (wanted && !self.refused.contains(&*message.event_type)) || message.channel.own().is_some()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::event::{Body, Name};
+use crate::event::Name;
 use crate::journal::{PipelineState, PluginVersion};
 use crate::message::Message;
 use crate::sandbox::{BatchEvent, Fault, Instance, Lookup, Notes, OnFault, Output, Patch, Plugin, State};
@@ -227,7 +227,7 @@ impl Chain {
                         let item = wanted[event];
                         dropped[item] |= drop;
                         let Some(body) = body else { continue };
-                        let Some(row) = rows[item].as_deref().or_else(|| row(&items[item])) else { continue };
+                        let Some(row) = rows[item].as_deref().or_else(|| items[item].event.after()) else { continue };
                         let patched = patch::merge(row, &body)
                             .map_err(|e| blame(Fault::BadOutput(format!("a patch: {e}")), Some(item)))?;
                         rows[item] = Some(patched.into());
@@ -236,15 +236,6 @@ impl Chain {
             }
         }
         outputs::messages(pipeline, config, items, made)
-    }
-}
-
-/// What an enricher patches: the row after, or what was published.
-fn row(item: &Item) -> Option<&str> {
-    match &item.event.body {
-        Body::Change(change) => change.after.as_deref(),
-        Body::Published(published) => Some(&published.data),
-        Body::Tick { .. } => None,
     }
 }
 

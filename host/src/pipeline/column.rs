@@ -24,7 +24,7 @@ impl Column {
 
     /// Whether the row after has it, or it was too large for it.
     pub(super) fn is_of(&self, change: &Change) -> bool {
-        change.missing.iter().any(|missing| missing.column == self.name)
+        change.missing.iter().any(|missing| *missing.column == *self.name)
             || change.after.as_deref().is_some_and(|row| self.is_in(row))
     }
 

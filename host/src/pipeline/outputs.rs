@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use sha1::{Digest as _, Sha1};
 use uuid::Uuid;
 
 use super::batch::Item;
@@ -95,7 +96,7 @@ impl<'p> Ids<'p> {
         let begun = self.name.len();
         // Writing to a String can't fail.
         let _ = write!(self.name, "{}", self.index);
-        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, self.name.as_bytes());
+        let id = named(&self.name);
         self.name.truncate(begun);
         self.index += 1;
         id
@@ -115,5 +116,27 @@ pub(super) fn replay_origin(origin: &str, letter: Number) -> Name {
 
 /// The id of a rebuild's tombstone.
 pub(super) fn tombstone_id(origin: &str, pipeline: &str, channel: &ChannelName, key: &str) -> Uuid {
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{pipeline}/{origin}/{channel}/{key}").as_bytes())
+    named(&format!("{pipeline}/{origin}/{channel}/{key}"))
+}
+
+/// The UUID of this name, version 5. The uuid crate's own SHA-1 doesn't use what processors have for it.
+fn named(name: &str) -> Uuid {
+    let hash = Sha1::new().chain_update(Uuid::NAMESPACE_OID.as_bytes()).chain_update(name).finalize();
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_sha1_bytes(first).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::named;
+
+    #[test]
+    fn names_have_the_ids_of_rfc_9562() {
+        for name in ["", "tareas/gad/i/1/2/0", &"long".repeat(100)] {
+            assert_eq!(named(name), Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()));
+        }
+    }
 }

@@ -174,7 +174,7 @@ impl Wants {
 fn may_change<'c>(change: &Change, columns: impl IntoIterator<Item = &'c Box<str>>) -> bool {
     change.operation != Operation::Update
         || change.before.is_none()
-        || columns.into_iter().any(|column| change.changed.contains(column))
+        || columns.into_iter().any(|column| change.changed.iter().any(|name| **name == **column))
 }
 
 fn source_of(kept: &Kept, config: &Config) -> Result<Option<Name>, String> {

@@ -168,7 +168,7 @@ pub(super) fn key(row: &Value) -> Box<str> {
 }
 
 /// The columns whose value differs; only updates have some.
-pub(super) fn changed(operation: Operation, before: Option<&str>, after: Option<&str>) -> Vec<Box<str>> {
+pub(super) fn changed(operation: Operation, before: Option<&str>, after: Option<&str>) -> Vec<Name> {
     if operation != Operation::Update {
         return Vec::new();
     }
@@ -209,6 +209,6 @@ mod tests {
         columns.change(&mut row, &mut fastrand::Rng::with_seed(2));
         assert_eq!(row["id"], "id-3");
         let changed = changed(Operation::Update, Some(r#"{"a":1,"b":2}"#), Some(r#"{"a":1,"b":3,"c":4}"#));
-        assert_eq!(changed, ["b".into(), "c".into()] as [Box<str>; 2]);
+        assert_eq!(changed, ["b".into(), "c".into()] as [Name; 2]);
     }
 }

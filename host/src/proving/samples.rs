@@ -42,9 +42,9 @@ struct Line {
     key: Option<Box<str>>,
     before: Option<Box<RawValue>>,
     after: Option<Box<RawValue>>,
-    changed: Option<Vec<Box<str>>>,
+    changed: Option<Vec<Name>>,
     #[serde(default)]
-    missing: BTreeMap<Box<str>, u64>,
+    missing: BTreeMap<Name, u64>,
     channel: Option<Box<str>>,
     #[serde(rename = "type")]
     kind: Option<Box<str>>,

@@ -84,13 +84,13 @@ impl Encoder {
                 header.table = self.table(change);
                 header.key = self.put(&change.key);
                 header.before = self.put_option(change.before.as_deref());
-                header.after = self.put_option(item.after.as_deref().or(change.after.as_deref()));
+                header.after = self.put_option(item.given());
                 header.changed = self.put_changed(change);
             }
             Body::Published(published) => {
                 header.kind = PUBLISHED;
                 header.key = self.put(&published.channel);
-                header.after = self.put(item.after.as_deref().unwrap_or(&published.data));
+                header.after = self.put_option(item.given());
                 header.changed = self.put_publisher(published);
             }
             Body::Tick { up_to } => {
@@ -226,7 +226,7 @@ mod tests {
             key: "1".into(),
             before: Some(r#"{"a":1}"#.into()),
             after: Some(r#"{"a":2}"#.into()),
-            changed: vec!["a".into(), "with \"quote\"".into()],
+            changed: vec!["a".into(), "with \"quote\"".into(), "ñ".into()],
             missing: vec![Missing { column: "blob".into(), bytes: 9000 }],
         }
     }
@@ -241,13 +241,14 @@ mod tests {
         let mut patched = event(Body::Change(change()));
         patched.after = Some(r#"{"a":2,"name":"x"}"#.into());
         let batch = encoder.encode(&[event(Body::Change(change())), patched]).unwrap();
+        assert!(std::str::from_utf8(&batch.arena).is_ok());
         let header = &batch.events[0];
         assert_eq!((header.number, header.committed_us, header.transaction), (7, 11, 3));
         assert_eq!((header.kind, header.operation, header.flags), (0, 1, 1 | 4));
         assert_eq!(text(batch, header.key), "1");
         assert_eq!(text(batch, header.before), r#"{"a":1}"#);
         assert_eq!(text(batch, header.after), r#"{"a":2}"#);
-        assert_eq!(text(batch, header.changed), r#"["a","with \"quote\"",{"missing":{"blob":9000}}]"#);
+        assert_eq!(text(batch, header.changed), r#"["a","with \"quote\"","ñ",{"missing":{"blob":9000}}]"#);
         assert_eq!(text(batch, batch.events[1].after), r#"{"a":2,"name":"x"}"#);
         assert_eq!((batch.tables.len(), batch.sources.len()), (1, 1));
 

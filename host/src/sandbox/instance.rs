@@ -30,6 +30,13 @@ pub struct BatchEvent {
     pub rebuild: bool,
 }
 
+impl BatchEvent {
+    /// What the plugin reads as the row after. It is JSON.
+    pub(super) fn given(&self) -> Option<&str> {
+        self.after.as_deref().or_else(|| self.event.after())
+    }
+}
+
 /// What a plugin made of a batch, checked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
@@ -58,8 +65,8 @@ pub struct Draft {
     pub key: Option<Box<str>>,
     /// A tombstone; it has a key.
     pub deleted: bool,
-    pub kind: Box<str>,
-    pub event_type: Box<str>,
+    pub kind: Name,
+    pub event_type: Name,
     /// Valid JSON.
     pub data: Box<str>,
 }
@@ -198,8 +205,8 @@ impl Instance {
                 Exports::Aggregate(guest) => Returned::Messages(guest.call_fold(store, batch)?),
             })
         })? {
-            Returned::Patches(found) => output::patches(&found.map_err(wrong)?, count, limits).map(Output::Patches),
-            Returned::Messages(found) => output::messages(&found.map_err(wrong)?, count, limits).map(Output::Messages),
+            Returned::Patches(found) => output::patches(&found.map_err(wrong)?, events, limits).map(Output::Patches),
+            Returned::Messages(found) => output::messages(&found.map_err(wrong)?, events, limits).map(Output::Messages),
         };
         self.encoder = encoder;
         result

@@ -4,8 +4,9 @@ use serde::de::IgnoredAny;
 
 use super::bindings::types;
 use super::error::Fault;
-use super::instance::{Draft, Patch};
+use super::instance::{BatchEvent, Draft, Patch};
 use crate::config::Limits;
+use crate::event::Name;
 use crate::message::ChannelName;
 
 /// The largest `data` of a message or body of a patch, in bytes: it has to fit into one record of the
@@ -19,25 +20,28 @@ const MAX_KIND: usize = 128;
 const TOMBSTONE: u32 = 1;
 const DROP: u32 = 1;
 
-/// What a plugin returned for a batch of `events` events.
+/// What a plugin returned for a batch of these events.
 pub(super) struct Checker<'a> {
     arena: &'a [u8],
     /// The arena, where all of it is text: looked at once rather than for each span.
     whole: Option<&'a str>,
-    events: usize,
+    events: &'a [BatchEvent],
     limits: &'a Limits,
     /// Bytes that are left of the limit. Spans may overlap, so what they hold is counted, not the arena.
     room: u64,
     /// The event of the item before.
     last: Option<u32>,
+    /// Of the message before: the next one's are mostly the same.
+    kind: Option<Name>,
+    event_type: Option<Name>,
 }
 
-pub(super) fn messages(found: &types::Messages, events: usize, limits: &Limits) -> Result<Vec<Draft>, Fault> {
+pub(super) fn messages(found: &types::Messages, events: &[BatchEvent], limits: &Limits) -> Result<Vec<Draft>, Fault> {
     let mut checker = Checker::new(&found.arena, found.items.len(), events, limits)?;
     found.items.iter().map(|message| checker.message(message)).collect()
 }
 
-pub(super) fn patches(found: &types::Patches, events: usize, limits: &Limits) -> Result<Vec<Patch>, Fault> {
+pub(super) fn patches(found: &types::Patches, events: &[BatchEvent], limits: &Limits) -> Result<Vec<Patch>, Fault> {
     let mut checker = Checker::new(&found.arena, found.items.len(), events, limits)?;
     found.items.iter().map(|patch| checker.patch(patch)).collect()
 }
@@ -65,7 +69,7 @@ fn short(mut reason: String) -> String {
 }
 
 impl<'a> Checker<'a> {
-    fn new(arena: &'a [u8], items: usize, events: usize, limits: &'a Limits) -> Result<Self, Fault> {
+    fn new(arena: &'a [u8], items: usize, events: &'a [BatchEvent], limits: &'a Limits) -> Result<Self, Fault> {
         if items as u64 > u64::from(limits.output_messages) {
             return Err(Fault::Output {
                 setting: "limits.output_messages",
@@ -73,7 +77,16 @@ impl<'a> Checker<'a> {
                 limit: limits.output_messages.into(),
             });
         }
-        let checker = Self { arena, whole: None, events, limits, room: limits.output_bytes, last: None };
+        let checker = Self {
+            arena,
+            whole: None,
+            events,
+            limits,
+            room: limits.output_bytes,
+            last: None,
+            kind: None,
+            event_type: None,
+        };
         if arena.len() as u64 > limits.output_bytes {
             return Err(checker.too_much(arena.len() as u64));
         }
@@ -98,7 +111,10 @@ impl<'a> Checker<'a> {
             "" if deleted => "null",
             data => data,
         };
-        if let Err(error) = serde_json::from_str::<IgnoredAny>(data) {
+        // A row that is sent on as it stands is JSON already.
+        if self.events[event].given() != Some(data)
+            && let Err(error) = serde_json::from_str::<IgnoredAny>(data)
+        {
             return Err(Fault::BadOutput(format!("the data of a {kind:?} on channel {channel} is no JSON: {error}")));
         }
         Ok(Draft {
@@ -106,8 +122,8 @@ impl<'a> Checker<'a> {
             channel,
             key: (!key.is_empty()).then(|| key.into()),
             deleted,
-            kind: kind.into(),
-            event_type: event_type.into(),
+            kind: shared(&mut self.kind, kind),
+            event_type: shared(&mut self.event_type, event_type),
             data: data.into(),
         })
     }
@@ -126,8 +142,8 @@ impl<'a> Checker<'a> {
 
     /// An index into the batch, not before the one of the item before; `once`: beyond it.
     fn event(&mut self, event: u32, once: bool) -> Result<usize, Fault> {
-        if event as usize >= self.events {
-            return Err(Fault::BadOutput(format!("names event {event} of a batch of {}", self.events)));
+        if event as usize >= self.events.len() {
+            return Err(Fault::BadOutput(format!("names event {event} of a batch of {}", self.events.len())));
         }
         if self.last.is_some_and(|last| event < last || (once && event == last)) {
             return Err(Fault::BadOutput(format!("event {event} is out of order: items come in the order of events")));
@@ -162,6 +178,14 @@ impl<'a> Checker<'a> {
     }
 }
 
+/// The text: the one before, if it is the same.
+fn shared(before: &mut Option<Name>, text: &str) -> Name {
+    match before {
+        Some(before) if **before == *text => before.clone(),
+        _ => before.insert(text.into()).clone(),
+    }
+}
+
 /// Flags that this host doesn't know could change what an item means, so they are refused.
 fn flag(flags: u32, known: u32) -> Result<bool, Fault> {
     if flags & !known != 0 {
@@ -173,6 +197,7 @@ fn flag(flags: u32, known: u32) -> Result<bool, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Body, Event, Micros, Number, Position, Published};
     use types::{Message, Messages, Span};
 
     const ARENA: &str = r#"tasksktask_eventtask_created{"a":1}"#;
@@ -189,8 +214,23 @@ mod tests {
         }
     }
 
+    /// So many events, without rows.
+    fn some(count: usize) -> Vec<BatchEvent> {
+        let event = Event {
+            number: Number(7),
+            source: "gad".into(),
+            position: Position::default(),
+            committed_at: Micros(11),
+            transaction: 3,
+            last_of_transaction: true,
+            late: false,
+            body: Body::Tick { up_to: Micros(11) },
+        };
+        vec![BatchEvent { event: event.into(), after: None, rebuild: false }; count]
+    }
+
     fn check(items: Vec<Message>) -> Result<Vec<Draft>, Fault> {
-        messages(&Messages { arena: ARENA.into(), items }, 3, &Limits::default())
+        messages(&Messages { arena: ARENA.into(), items }, &some(3), &Limits::default())
     }
 
     fn refused(change: impl Fn(&mut Message)) -> String {
@@ -229,8 +269,27 @@ mod tests {
         assert!(refused(|m| (m.flags, m.key.len) = (1, 0)).contains("without a key"));
         let arena = b"tasks\xff".to_vec();
         let bad = Message { key: Span { start: 4, len: 2 }, ..message() };
-        let fault = messages(&Messages { arena, items: vec![bad] }, 1, &Limits::default()).unwrap_err();
+        let fault = messages(&Messages { arena, items: vec![bad] }, &some(1), &Limits::default()).unwrap_err();
         assert!(fault.to_string().contains("utf-8"), "{fault}");
+    }
+
+    /// It isn't read once more, which a row that is no JSON shows; anything else is, another event's row too.
+    #[test]
+    fn a_row_that_is_sent_on_is_taken_as_it_is() {
+        const ROW: &str = r#"{"a":1"#;
+        let of = |after: Option<&str>| BatchEvent { after: after.map(Into::into), ..some(1).remove(0) };
+        let published = |data: &str| {
+            let body = Body::Published(Published { data: data.into(), ..Published::default() });
+            BatchEvent { event: Event { body, ..Event::clone(&of(None).event) }.into(), ..of(None) }
+        };
+        let rows = [of(Some(ROW)), published(ROW), BatchEvent { after: Some("7".into()), ..published(ROW) }, of(None)];
+        let taken = (0..4).map(|event| {
+            let data = Span { start: 28, len: ROW.len() as u32 };
+            let arena = [&ARENA[..28], ROW].concat().into_bytes();
+            let items = vec![Message { event, data, ..message() }];
+            messages(&Messages { arena, items }, &rows, &Limits::default()).is_ok()
+        });
+        assert_eq!(taken.collect::<Vec<_>>(), [true, true, false, false]);
     }
 
     #[test]
@@ -243,10 +302,12 @@ mod tests {
     #[test]
     fn overlapping_spans_count_each_time() {
         let limits = Limits { output_bytes: 80, ..Limits::default() };
-        let fault = messages(&Messages { arena: ARENA.into(), items: vec![message(); 3] }, 1, &limits).unwrap_err();
+        let fault =
+            messages(&Messages { arena: ARENA.into(), items: vec![message(); 3] }, &some(1), &limits).unwrap_err();
         assert!(matches!(fault, Fault::Output { setting: "limits.output_bytes", limit: 80, .. }), "{fault:?}");
         let limits = Limits { output_messages: 2, ..Limits::default() };
-        let fault = messages(&Messages { arena: ARENA.into(), items: vec![message(); 3] }, 1, &limits).unwrap_err();
+        let fault =
+            messages(&Messages { arena: ARENA.into(), items: vec![message(); 3] }, &some(1), &limits).unwrap_err();
         assert_eq!(fault, Fault::Output { setting: "limits.output_messages", found: 3, limit: 2 });
     }
 
@@ -255,7 +316,7 @@ mod tests {
         let check = |arena: &str, events: &[u32]| {
             let body = Span { start: 0, len: arena.len() as u32 };
             let items = events.iter().map(|event| types::Patch { event: *event, flags: 1, body }).collect();
-            patches(&types::Patches { arena: arena.into(), items }, 3, &Limits::default())
+            patches(&types::Patches { arena: arena.into(), items }, &some(3), &Limits::default())
         };
         let good = check(r#" {"a":null}"#, &[0, 2]).unwrap();
         assert_eq!(good[1], Patch { event: 2, drop: true, body: Some(r#" {"a":null}"#.into()) });

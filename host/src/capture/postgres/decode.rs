@@ -145,15 +145,23 @@ fn old<'a>(kind: u8, input: &mut Input<'a>) -> Result<Old<'a>> {
 
 fn tuple<'a>(input: &mut Input<'a>) -> Result<Tuple<'a>> {
     let count = usize::from(input.u16()?);
+    let rest = input.0;
+    // Mostly all that follows reads as text, short lengths too: then it is looked at once, not value by value.
+    let whole = utf8(rest).ok();
     // Each value takes a byte at least.
-    let mut values = Vec::with_capacity(count.min(input.0.len()));
+    let mut values = Vec::with_capacity(count.min(rest.len()));
     for _ in 0..count {
         values.push(match input.byte()? {
             b'n' => Datum::Null,
             b'u' => Datum::Unchanged,
             b't' => {
                 let length = input.u32()?;
-                Datum::Text(utf8(input.take(usize::try_from(length).map_err(|_| DecodeError::Short)?)?)?)
+                let bytes = input.take(usize::try_from(length).map_err(|_| DecodeError::Short)?)?;
+                let end = rest.len() - input.0.len();
+                match whole.and_then(|whole| whole.get(end - bytes.len()..end)) {
+                    Some(text) => Datum::Text(text),
+                    None => Datum::Text(utf8(bytes)?),
+                }
             }
             b'b' => return Err(DecodeError::Binary),
             other => return Err(DecodeError::Unknown("kind of value", other.into())),
@@ -241,7 +249,7 @@ mod tests {
     }
 
     fn row() -> impl Strategy<Value = Vec<Option<Option<String>>>> {
-        prop::collection::vec(prop::option::of(prop::option::of(".{0,20}")), 0..6)
+        prop::collection::vec(prop::option::of(prop::option::of(".{0,200}")), 0..6)
     }
 
     fn update(
@@ -290,6 +298,16 @@ mod tests {
             }
             assert_eq!(decode(&[message.as_slice(), b"x"].concat()), Err(DecodeError::Long));
         }
+    }
+
+    /// A length that reads as the first half of a character, and a value that is the other half.
+    #[test]
+    fn a_value_that_begins_within_a_character_is_no_text() {
+        let mut bytes = [b"I\0\0\0\x07N\0\x01t\0\0\0\xc3\xa1".as_slice(), &[b'x'; 0xc2]].concat();
+        assert!(std::str::from_utf8(&bytes[5..]).is_ok());
+        assert_eq!(decode(&bytes), Err(DecodeError::Utf8));
+        bytes[13] = b'x';
+        assert!(decode(&bytes).is_ok());
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use super::value::Kind;
 /// A column of a table, in the order of its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Column {
-    pub name: Box<str>,
+    pub name: Name,
     /// The type's OID: another one is another column.
     pub oid: u32,
     pub kind: Kind,
@@ -31,6 +31,33 @@ impl Column {
         write_text(name, &mut label);
         label.push(':');
         Self { name: name.into(), oid, kind, identity, excluded, label: label.into() }
+    }
+
+    /// Writes the column as a member of its row's JSON, or that it is missing there.
+    fn write(&self, value: Datum<'_>, missing: &mut Vec<Missing>, out: &mut String) {
+        if self.excluded {
+            return;
+        }
+        let gone = match value {
+            Datum::Unchanged => Some(0),
+            Datum::Text(text) if text.len() > LARGEST => Some(text.len() as u64),
+            _ => None,
+        };
+        if let Some(bytes) = gone {
+            match missing.iter_mut().find(|m| m.column == self.name) {
+                Some(known) => known.bytes = known.bytes.max(bytes),
+                None => missing.push(Missing { column: Name::clone(&self.name), bytes }),
+            }
+            return;
+        }
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str(&self.label);
+        match value {
+            Datum::Text(text) => self.kind.write_json(text, out),
+            _ => out.push_str("null"),
+        }
     }
 }
 
@@ -123,13 +150,22 @@ impl Relation {
             ));
         }
         let mut missing = Vec::new();
-        let changed = self.changed(whole, new);
+        let differs: Vec<bool> = (0..self.columns.len()).map(|at| self.differs(whole, new, at)).collect();
+        let changed = self.columns.iter().zip(&differs).filter(|(_, differs)| **differs);
+        let changed: Vec<Name> = changed.map(|(column, _)| Name::clone(&column.name)).collect();
         if changed.is_empty() {
             return Ok((None, None));
         }
         // Without the old row all that is known of it is its key, and that stands in the new one.
-        let before = whole.map(|old| self.json(old, None, true, &mut missing));
-        let after = self.json(new, old, true, &mut missing);
+        let (before, after) = match whole {
+            Some(whole) => {
+                let mut ends = Vec::with_capacity(self.columns.len());
+                let before = self.json_noting(whole, None, true, &mut missing, |end| ends.push(end));
+                let after = self.json_from(&before, &ends, &differs, new, &mut missing);
+                (Some(before), after)
+            }
+            None => (None, self.json(new, old, true, &mut missing)),
+        };
         let mut change = self.change(Operation::Update, key, before, Some(after), missing);
         change.changed = changed;
         Ok((Some(change), None))
@@ -160,15 +196,14 @@ impl Relation {
         }
     }
 
-    /// The columns that differ; without the old row all but the key's may.
-    fn changed(&self, old: Option<&Values<'_>>, new: &Values<'_>) -> Vec<Box<str>> {
-        let differs = |at: usize| match (old, new.get(at)) {
+    /// Whether a column that enters differs; without the old row all but the key's may.
+    fn differs(&self, old: Option<&Values<'_>>, new: &Values<'_>, at: usize) -> bool {
+        let differs = match (old, new.get(at)) {
             (_, Some(Datum::Unchanged)) => false,
             (Some(old), new) => old.get(at) != new,
             (None, _) => !self.key.contains(&at),
         };
-        let columns = self.columns.iter().enumerate();
-        columns.filter(|(at, column)| !column.excluded && differs(*at)).map(|(_, column)| column.name.clone()).collect()
+        differs && !self.columns[at].excluded
     }
 
     /// The value at a place: one that an update left as it was is taken from the old row. Of one that isn't whole,
@@ -194,34 +229,63 @@ impl Relation {
     /// The row, and the names of what can't be in it. Of one that isn't whole, only the replica identity is
     /// known.
     fn json(&self, values: &Values<'_>, old: Option<&Old<'_>>, whole: bool, missing: &mut Vec<Missing>) -> Box<str> {
+        self.json_noting(values, old, whole, missing, |_| {})
+    }
+
+    /// The same; tells where each column ends, whether or not it enters.
+    fn json_noting(
+        &self,
+        values: &Values<'_>,
+        old: Option<&Old<'_>>,
+        whole: bool,
+        missing: &mut Vec<Missing>,
+        mut ends: impl FnMut(usize),
+    ) -> Box<str> {
         let mut out = String::with_capacity(self.room(values));
         out.push('{');
-        for (at, column) in self.columns.iter().enumerate().filter(|(_, column)| !column.excluded) {
+        for (at, column) in self.columns.iter().enumerate() {
             let value = if whole || column.identity { self.value(values, old, at) } else { Datum::Unchanged };
-            let gone = match value {
-                Datum::Unchanged => Some(0),
-                Datum::Text(text) if text.len() > LARGEST => Some(text.len() as u64),
-                _ => None,
-            };
-            if let Some(bytes) = gone {
-                match missing.iter_mut().find(|m| m.column == column.name) {
-                    Some(known) => known.bytes = known.bytes.max(bytes),
-                    None => missing.push(Missing { column: column.name.clone(), bytes }),
-                }
-                continue;
-            }
-            if out.len() > 1 {
-                out.push(',');
-            }
-            out.push_str(&column.label);
-            match value {
-                Datum::Text(text) => column.kind.write_json(text, &mut out),
-                _ => out.push_str("null"),
-            }
+            column.write(value, missing, &mut out);
+            ends(out.len());
         }
         out.push('}');
         out.into_boxed_str()
     }
+
+    /// The row after a whole one: what doesn't differ is copied from `before`, in which the columns end at `ends`.
+    fn json_from(
+        &self,
+        before: &str,
+        ends: &[usize],
+        differs: &[bool],
+        new: &Values<'_>,
+        missing: &mut Vec<Missing>,
+    ) -> Box<str> {
+        let mut out = String::with_capacity(self.room(new).max(before.len()));
+        out.push('{');
+        let mut copied = 1;
+        for (at, column) in self.columns.iter().enumerate().filter(|(at, _)| differs[*at]) {
+            let begins = at.checked_sub(1).map_or(1, |previous| ends[previous]);
+            push_members(&before[copied..begins], &mut out);
+            column.write(new.get(at).copied().unwrap_or(Datum::Unchanged), missing, &mut out);
+            copied = ends[at];
+        }
+        push_members(&before[copied..before.len() - 1], &mut out);
+        out.push('}');
+        out.into_boxed_str()
+    }
+}
+
+/// Members with or without a comma before them, behind those that are there.
+fn push_members(members: &str, out: &mut String) {
+    let members = members.strip_prefix(',').unwrap_or(members);
+    if members.is_empty() {
+        return;
+    }
+    if out.len() > 1 {
+        out.push(',');
+    }
+    out.push_str(members);
 }
 
 #[cfg(test)]
@@ -254,6 +318,41 @@ pub(super) mod tests {
         assert_eq!(change.before.as_deref(), Some(r#"{"id":1,"v":"x"}"#));
         assert_eq!(change.after.as_deref(), Some(r#"{"id":1,"v":null}"#));
         assert_eq!(change.changed, ["v".into()], "what is excluded isn't even named");
+    }
+
+    /// What doesn't differ is copied from the row before: nothing of that shows.
+    #[test]
+    fn a_row_after_is_what_it_would_be_by_itself() {
+        let large = ["x".repeat(LARGEST + 1), "y".repeat(LARGEST + 2)];
+        let olds = [Null, Text("1"), Text(&large[0]), Unchanged];
+        let news = [Null, Unchanged, Text("1"), Text("2,"), Text(&large[0]), Text(&large[1])];
+        let mut relation = relation(b'f', &["id"]);
+        relation.columns.insert(1, Column::new("w", 0, Kind::Text, true, false));
+        for old in &olds {
+            for other in &olds {
+                for new in &news {
+                    for second in &news {
+                        // A first column that doesn't enter, that is the key, and none at all before the two.
+                        for excluded in [false, true] {
+                            relation.columns[0].excluded = excluded;
+                            let before = whole(&[Text("7"), *old, *other, Text("s")]);
+                            // Of a row with fewer values than the table has columns the others are missing.
+                            let after = [Text("7"), *new, *second, Text("t")];
+                            let after = if excluded { &after[..3] } else { &after[..] };
+                            let (change, None) = relation.update(Some(&before), after).unwrap() else { panic!() };
+                            let Some(change) = change else { continue };
+                            let mut missing = Vec::new();
+                            let expected = [
+                                relation.json(&before.values, None, true, &mut missing),
+                                relation.json(after, Some(&before), true, &mut missing),
+                            ];
+                            assert_eq!([change.before.unwrap(), change.after.unwrap()], expected);
+                            assert_eq!(change.missing, missing);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From the values of a row to an event's body: key and JSON are made, and what differs is found.
 
-use crate::event::{Change, Missing, Operation};
+use crate::event::{Change, Missing, Name, Operation};
 
 use super::form::Form;
 use super::value::Value;
@@ -60,7 +60,7 @@ fn key(form: &Form, rowid: Option<i64>, values: &[Value<'_>]) -> Option<String> 
     })
 }
 
-fn differing(form: &Form, old: &[Value<'_>], new: &[Value<'_>]) -> Vec<Box<str>> {
+fn differing(form: &Form, old: &[Value<'_>], new: &[Value<'_>]) -> Vec<Name> {
     let columns = form.columns().iter().zip(old.iter().zip(new));
     columns.filter(|(_, (old, new))| !new.is_same(old)).map(|(name, _)| name.clone()).collect()
 }

@@ -35,7 +35,7 @@ pub(crate) struct Form {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Stored {
     table: Name,
-    columns: Vec<Box<str>>,
+    columns: Vec<Name>,
     key: Vec<usize>,
     rowid: bool,
     mark: Box<str>,
@@ -44,7 +44,7 @@ struct Stored {
 impl Form {
     /// Of a table, but for the columns that never enter. `mark`: see [`Form::mark`].
     pub(crate) fn new(table: &Table, excluded: &[String], mark: &str) -> Self {
-        let columns: Vec<Box<str>> = table
+        let columns: Vec<Name> = table
             .columns
             .iter()
             .filter(|column| !excluded.contains(&column.name))
@@ -60,7 +60,7 @@ impl Form {
     }
 
     /// The columns that enter, in the table's order.
-    pub(crate) fn columns(&self) -> &[Box<str>] {
+    pub(crate) fn columns(&self) -> &[Name] {
         &self.stored.columns
     }
 

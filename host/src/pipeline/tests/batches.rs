@@ -300,7 +300,7 @@ fn updates_that_change_no_named_column_are_not_wanted() {
     let wanted = |table: &str, operation: Operation, changed: &[&str], known: bool| {
         let mut event = change(1, table, operation, "1", r#"{"balance":1,"owner":2,"note":"n"}"#);
         if let Body::Change(change) = &mut event.body {
-            change.changed = changed.iter().map(|column| Box::from(*column)).collect();
+            change.changed = changed.iter().map(|column| Name::from(*column)).collect();
             change.before = change.before.take().filter(|_| known);
         }
         wants.mask(&event) == 1

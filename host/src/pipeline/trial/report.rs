@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::event::Number;
+use crate::event::{Name, Number};
 use crate::message::Message;
 
 /// How many faults and differences a report names; it counts them all.
@@ -70,7 +70,7 @@ pub struct Difference {
 /// A message as a report shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Shown {
-    pub event_type: Box<str>,
+    pub event_type: Name,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
     pub data: Box<serde_json::value::RawValue>,
