@@ -23,8 +23,9 @@ pub(super) fn members<'a, const N: usize>(text: &'a str, names: &[&str; N]) -> [
         let wanted = |at: &usize| name.as_deref().is_some_and(|name| same(name.as_bytes(), names[*at].as_bytes()));
         if let Some(at) = (next..N).chain(0..next).find(wanted) {
             next = at + 1;
-            // A value is never empty, so an empty place was not found before.
-            if found[at].is_empty() {
+            // A value is never empty, so an empty place was not found before; a name that is asked for twice has two.
+            let known = |(name, value): (&&str, &&str)| !value.is_empty() && *name == names[at];
+            if !names.iter().zip(&found).any(known) {
                 found[at] = value;
                 left -= 1;
             }
