@@ -134,7 +134,7 @@ pub struct Missing {
 }
 
 /// Something that a client or the HTTP API sent in.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     pub channel: Box<str>,
     /// The message's `type`.

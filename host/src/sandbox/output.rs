@@ -196,8 +196,11 @@ fn flag(flags: u32, known: u32) -> Result<bool, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::tests::{event, inserts};
     use super::*;
-    use crate::event::{Body, Event, Micros, Number, Position, Published};
+    use crate::event::{Body, Operation};
     use types::{Message, Messages, Span};
 
     const ARENA: &str = r#"tasksktask_eventtask_created{"a":1}"#;
@@ -214,23 +217,8 @@ mod tests {
         }
     }
 
-    /// So many events, without rows.
-    fn some(count: usize) -> Vec<BatchEvent> {
-        let event = Event {
-            number: Number(7),
-            source: "gad".into(),
-            position: Position::default(),
-            committed_at: Micros(11),
-            transaction: 3,
-            last_of_transaction: true,
-            late: false,
-            body: Body::Tick { up_to: Micros(11) },
-        };
-        vec![BatchEvent { event: event.into(), after: None, rebuild: false }; count]
-    }
-
     fn check(items: Vec<Message>) -> Result<Vec<Draft>, Fault> {
-        messages(&Messages { arena: ARENA.into(), items }, &some(3), &Limits::default())
+        messages(&Messages { arena: ARENA.into(), items }, &inserts(1..=3), &Limits::default())
     }
 
     fn refused(change: impl Fn(&mut Message)) -> String {
@@ -269,7 +257,7 @@ mod tests {
         assert!(refused(|m| (m.flags, m.key.len) = (1, 0)).contains("without a key"));
         let arena = b"tasks\xff".to_vec();
         let bad = Message { key: Span { start: 4, len: 2 }, ..message() };
-        let fault = messages(&Messages { arena, items: vec![bad] }, &some(1), &Limits::default()).unwrap_err();
+        let fault = messages(&Messages { arena, items: vec![bad] }, &inserts(1..=1), &Limits::default()).unwrap_err();
         assert!(fault.to_string().contains("utf-8"), "{fault}");
     }
 
@@ -277,12 +265,13 @@ mod tests {
     #[test]
     fn a_row_that_is_sent_on_is_taken_as_it_is() {
         const ROW: &str = r#"{"a":1"#;
-        let of = |after: Option<&str>| BatchEvent { after: after.map(Into::into), ..some(1).remove(0) };
-        let published = |data: &str| {
-            let body = Body::Published(Published { data: data.into(), ..Published::default() });
-            BatchEvent { event: Event { body, ..Event::clone(&of(None).event) }.into(), ..of(None) }
+        let of = |row: &str, patched: Option<&str>| {
+            let mut item = event(1, Operation::Update);
+            let Body::Change(change) = &mut Arc::make_mut(&mut item.event).body else { unreachable!("a change") };
+            change.after = Some(row.into());
+            BatchEvent { after: patched.map(Into::into), ..item }
         };
-        let rows = [of(Some(ROW)), published(ROW), BatchEvent { after: Some("7".into()), ..published(ROW) }, of(None)];
+        let rows = [of(ROW, None), of("7", Some(ROW)), of(ROW, Some("7")), of("7", None)];
         let taken = (0..4).map(|event| {
             let data = Span { start: 28, len: ROW.len() as u32 };
             let arena = [&ARENA[..28], ROW].concat().into_bytes();
@@ -302,12 +291,12 @@ mod tests {
     #[test]
     fn overlapping_spans_count_each_time() {
         let limits = Limits { output_bytes: 80, ..Limits::default() };
-        let fault =
-            messages(&Messages { arena: ARENA.into(), items: vec![message(); 3] }, &some(1), &limits).unwrap_err();
+        let fault = messages(&Messages { arena: ARENA.into(), items: vec![message(); 3] }, &inserts(1..=1), &limits)
+            .unwrap_err();
         assert!(matches!(fault, Fault::Output { setting: "limits.output_bytes", limit: 80, .. }), "{fault:?}");
         let limits = Limits { output_messages: 2, ..Limits::default() };
-        let fault =
-            messages(&Messages { arena: ARENA.into(), items: vec![message(); 3] }, &some(1), &limits).unwrap_err();
+        let fault = messages(&Messages { arena: ARENA.into(), items: vec![message(); 3] }, &inserts(1..=1), &limits)
+            .unwrap_err();
         assert_eq!(fault, Fault::Output { setting: "limits.output_messages", found: 3, limit: 2 });
     }
 
@@ -316,7 +305,7 @@ mod tests {
         let check = |arena: &str, events: &[u32]| {
             let body = Span { start: 0, len: arena.len() as u32 };
             let items = events.iter().map(|event| types::Patch { event: *event, flags: 1, body }).collect();
-            patches(&types::Patches { arena: arena.into(), items }, &some(3), &Limits::default())
+            patches(&types::Patches { arena: arena.into(), items }, &inserts(1..=3), &Limits::default())
         };
         let good = check(r#" {"a":null}"#, &[0, 2]).unwrap();
         assert_eq!(good[1], Patch { event: 2, drop: true, body: Some(r#" {"a":null}"#.into()) });

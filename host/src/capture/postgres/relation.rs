@@ -5,10 +5,12 @@ use std::borrow::Cow;
 
 use crate::event::{Change, Missing, Name, Operation};
 
-use super::super::json::{LARGEST, write_text};
+use super::super::json::write_text;
 use super::decode::{Datum, Old};
 use super::key::NoKey;
 use super::value::Kind;
+
+mod row;
 
 /// A column of a table, in the order of its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,33 +33,6 @@ impl Column {
         write_text(name, &mut label);
         label.push(':');
         Self { name: name.into(), oid, kind, identity, excluded, label: label.into() }
-    }
-
-    /// Writes the column as a member of its row's JSON, or that it is missing there.
-    fn write(&self, value: Datum<'_>, missing: &mut Vec<Missing>, out: &mut String) {
-        if self.excluded {
-            return;
-        }
-        let gone = match value {
-            Datum::Unchanged => Some(0),
-            Datum::Text(text) if text.len() > LARGEST => Some(text.len() as u64),
-            _ => None,
-        };
-        if let Some(bytes) = gone {
-            match missing.iter_mut().find(|m| m.column == self.name) {
-                Some(known) => known.bytes = known.bytes.max(bytes),
-                None => missing.push(Missing { column: Name::clone(&self.name), bytes }),
-            }
-            return;
-        }
-        if out.len() > 1 {
-            out.push(',');
-        }
-        out.push_str(&self.label);
-        match value {
-            Datum::Text(text) => self.kind.write_json(text, out),
-            _ => out.push_str("null"),
-        }
     }
 }
 
@@ -217,79 +192,11 @@ impl Relation {
             (None, _) => Datum::Unchanged,
         }
     }
-
-    /// About what a row takes as JSON, in bytes.
-    fn room(&self, values: &Values<'_>) -> usize {
-        const QUOTES_AND_COMMA: usize = 3;
-        let value = |value: &Datum<'_>| if let Datum::Text(text) = value { text.len() } else { "null".len() };
-        let labels: usize = self.columns.iter().map(|column| column.label.len() + QUOTES_AND_COMMA).sum();
-        labels + values.iter().map(value).sum::<usize>() + "{}".len()
-    }
-
-    /// The row, and the names of what can't be in it. Of one that isn't whole, only the replica identity is
-    /// known.
-    fn json(&self, values: &Values<'_>, old: Option<&Old<'_>>, whole: bool, missing: &mut Vec<Missing>) -> Box<str> {
-        self.json_noting(values, old, whole, missing, |_| {})
-    }
-
-    /// The same; tells where each column ends, whether or not it enters.
-    fn json_noting(
-        &self,
-        values: &Values<'_>,
-        old: Option<&Old<'_>>,
-        whole: bool,
-        missing: &mut Vec<Missing>,
-        mut ends: impl FnMut(usize),
-    ) -> Box<str> {
-        let mut out = String::with_capacity(self.room(values));
-        out.push('{');
-        for (at, column) in self.columns.iter().enumerate() {
-            let value = if whole || column.identity { self.value(values, old, at) } else { Datum::Unchanged };
-            column.write(value, missing, &mut out);
-            ends(out.len());
-        }
-        out.push('}');
-        out.into_boxed_str()
-    }
-
-    /// The row after a whole one: what doesn't differ is copied from `before`, in which the columns end at `ends`.
-    fn json_from(
-        &self,
-        before: &str,
-        ends: &[usize],
-        differs: &[bool],
-        new: &Values<'_>,
-        missing: &mut Vec<Missing>,
-    ) -> Box<str> {
-        let mut out = String::with_capacity(self.room(new).max(before.len()));
-        out.push('{');
-        let mut copied = 1;
-        for (at, column) in self.columns.iter().enumerate().filter(|(at, _)| differs[*at]) {
-            let begins = at.checked_sub(1).map_or(1, |previous| ends[previous]);
-            push_members(&before[copied..begins], &mut out);
-            column.write(new.get(at).copied().unwrap_or(Datum::Unchanged), missing, &mut out);
-            copied = ends[at];
-        }
-        push_members(&before[copied..before.len() - 1], &mut out);
-        out.push('}');
-        out.into_boxed_str()
-    }
-}
-
-/// Members with or without a comma before them, behind those that are there.
-fn push_members(members: &str, out: &mut String) {
-    let members = members.strip_prefix(',').unwrap_or(members);
-    if members.is_empty() {
-        return;
-    }
-    if out.len() > 1 {
-        out.push(',');
-    }
-    out.push_str(members);
 }
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::super::json::LARGEST;
     use super::*;
     use Datum::{Null, Text, Unchanged};
 
@@ -332,7 +239,7 @@ pub(super) mod tests {
             for other in &olds {
                 for new in &news {
                     for second in &news {
-                        // A first column that doesn't enter, that is the key, and none at all before the two.
+                        // Without a first column the two begin the row.
                         for excluded in [false, true] {
                             relation.columns[0].excluded = excluded;
                             let before = whole(&[Text("7"), *old, *other, Text("s")]);

@@ -72,7 +72,7 @@ impl Bench {
     }
 }
 
-fn event(number: u64, operation: Operation) -> BatchEvent {
+pub(super) fn event(number: u64, operation: Operation) -> BatchEvent {
     let row = format!(r#"{{"id":{number},"titulo":"Patrulla"}}"#);
     let event = Event {
         number: Number(number),
@@ -96,7 +96,7 @@ fn event(number: u64, operation: Operation) -> BatchEvent {
     BatchEvent { event: Arc::new(event), after: None, rebuild: false }
 }
 
-fn inserts(numbers: std::ops::RangeInclusive<u64>) -> Vec<BatchEvent> {
+pub(super) fn inserts(numbers: std::ops::RangeInclusive<u64>) -> Vec<BatchEvent> {
     numbers.map(|number| event(number, Operation::Insert)).collect()
 }
 
