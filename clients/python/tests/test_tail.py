@@ -51,7 +51,7 @@ def server(world: World) -> dict[str, str]:
 
 
 async def test_it_prints_what_comes_and_comes_back_by_itself(world: World) -> None:
-    async with tail("--channel", "tasks", **server(world)) as process:
+    async with tail("tasks", **server(world)) as process:
         await note(process, "connected at")
         world.title("first")
         assert '"titulo":"first"' in await line(process.stdout)
@@ -65,7 +65,7 @@ async def test_it_prints_what_comes_and_comes_back_by_itself(world: World) -> No
 async def test_with_json_each_line_is_a_message(world: World) -> None:
     assert world.server is not None
     options = ("--url", world.server.url, "--token", token(), "--json", "--count", "3")
-    async with tail("--channel", "tasks", "--channel", "tasks:board", *options) as process:
+    async with tail("tasks", "tasks:board", *options) as process:
         keys = [json.loads(await line(process.stdout))["key"] for _ in range(2)]
         assert sorted(keys) == ["1", "2"]
         await note(process, "connected at")
@@ -77,7 +77,7 @@ async def test_with_json_each_line_is_a_message(world: World) -> None:
 
 async def test_ctrl_c_ends_it_cleanly_and_says_where_it_was(world: World) -> None:
     for how in (signal.SIGINT, signal.SIGTERM):
-        async with tail("--channel", "tasks", **server(world)) as process:
+        async with tail("tasks", **server(world)) as process:
             await note(process, "connected at")
             world.title("seen")
             await line(process.stdout)
@@ -87,12 +87,12 @@ async def test_ctrl_c_ends_it_cleanly_and_says_where_it_was(world: World) -> Non
             assert b"Traceback" not in err
             where = err.decode().split("stopped at ")[1].strip()
         world.title("missed")
-        async with tail("--channel", "tasks", "--after", where, **server(world)) as process:
+        async with tail("tasks", "--after", where, **server(world)) as process:
             assert '"titulo":"missed"' in await line(process.stdout)
 
 
 async def test_ctrl_c_ends_it_while_the_server_is_away() -> None:
-    async with tail("--channel", "tasks", "--url", "ws://127.0.0.1:1", "--token", "t") as process:
+    async with tail("tasks", "--url", "ws://127.0.0.1:1", "--token", "t") as process:
         await note(process, "again in")
         process.send_signal(signal.SIGINT)
         _, err = await soon(process.communicate())
@@ -101,7 +101,7 @@ async def test_ctrl_c_ends_it_while_the_server_is_away() -> None:
 
 
 async def test_a_reader_that_leaves_ends_it(world: World) -> None:
-    async with tail("--channel", "tasks", **server(world)) as process:
+    async with tail("tasks", **server(world)) as process:
         await note(process, "connected at")
         assert process.stdout is not None
         transport = process._transport.get_pipe_transport(1)  # type: ignore[attr-defined]
@@ -124,14 +124,14 @@ async def test_a_refusal_ends_it_with_what_to_do(world: World) -> None:
         ({**server(world), "RELEVO_TOKEN": "nonsense"}, relevo.CloseCode.UNAUTHORIZED),
         ({**server(world), "RELEVO_TOKEN": token(lasts=-10)}, relevo.CloseCode.TOKEN_EXPIRED),
     ):
-        async with tail("--channel", "tasks", **options) as process:
+        async with tail("tasks", **options) as process:
             _, err = await soon(process.communicate())
             assert process.returncode == 1
             assert f"({int(what)})" in err.decode()
             assert b"Traceback" not in err
-    async with tail("--channel", "nothing", **server(world)) as process:
+    async with tail("nothing", **server(world)) as process:
         _, err = await soon(process.communicate())
         assert (process.returncode, b"forbidden (105)" in err) == (1, True)
-    async with tail("--channel", "tasks") as process:
+    async with tail("tasks") as process:
         _, err = await soon(process.communicate())
         assert (process.returncode, b"RELEVO_URL" in err) == (1, True)

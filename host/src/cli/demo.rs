@@ -65,8 +65,8 @@ pub(super) async fn start(config: &Config, server: &Server) -> anyhow::Result<()
     Ok(())
 }
 
-/// A `--channel` for each channel that is known in full and that this role may read: the plugins'
-/// manifests name them, and the configuration's rules.
+/// The channels that are known in full and that this role may read: the plugins' manifests name them, and the
+/// configuration's rules.
 fn channels(config: &Config) -> String {
     let plugins = config.pipelines.iter().flat_map(|pipeline| &pipeline.plugins);
     let sent = plugins.flat_map(|plugin| sent_by(&config.plugins_folder().join(format!("{plugin}.toml"))));
@@ -75,7 +75,7 @@ fn channels(config: &Config) -> String {
     let read = names.iter().filter(|name| {
         config.channel(name).is_some_and(|rule| rule.read.iter().any(|role| role == "*" || role == ROLE))
     });
-    read.map(|name| format!("--channel {name}")).collect::<Vec<_>>().join(" ")
+    read.map(ChannelName::as_str).collect::<Vec<_>>().join(" ")
 }
 
 /// The channels in a plugin's manifest. It is only for show: the sandbox reads it with care.

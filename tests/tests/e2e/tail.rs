@@ -11,8 +11,7 @@ fn a_changed_task_is_seen_by_tail_on_its_channel_and_on_the_dashboard() {
     let server = world.serve();
     let url = format!("ws://{}/api/v1/ws/connect", server.address);
     let token = token("1", "ADMIN");
-    let arguments =
-        ["tail", "--channel", "tasks", "--channel", "dashboard:kpis", "--url", &url, "--token", &token, "--json"];
+    let arguments = ["tail", "tasks", "dashboard:kpis", "--url", &url, "--token", &token, "--json"];
     let mut tail = Process::start(world.command(&arguments));
     // The dashboard's current value comes first: then tail is subscribed.
     let first = tail.wait_for_line("dashboard_update", SOON);
@@ -36,7 +35,7 @@ fn a_token_is_taken_from_a_file_and_from_the_environment_where_no_list_of_proces
     let file = world.data().with_file_name("token");
     std::fs::write(&file, format!("{}\n", token("1", "ADMIN"))).unwrap();
     let file = file.to_str().unwrap();
-    let tail = ["tail", "--channel", "dashboard:kpis", "--count", "1", "--url", &ws];
+    let tail = ["tail", "dashboard:kpis", "--count", "1", "--url", &ws];
     let list = ["plugin", "list", "--url", &http];
     for command in [tail.as_slice(), &list] {
         let run = |arguments: &[&str], variable: &str| {
@@ -60,8 +59,7 @@ fn tail_comes_back_by_itself_and_misses_nothing() {
     let address = server.address;
     let url = format!("ws://{address}/api/v1/ws/connect");
     let token = token("1", "ADMIN");
-    let mut tail =
-        Process::start(world.command(&["tail", "--channel", "tasks", "--url", &url, "--token", &token, "--json"]));
+    let mut tail = Process::start(world.command(&["tail", "tasks", "--url", &url, "--token", &token, "--json"]));
     relevo_tests::wait::until("tail's first message", SOON, || {
         // Until tail is subscribed its messages are not for it.
         world.sql("update tareas set titulo = 'first ' || random() where id = 1");

@@ -49,12 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     tail = commands.add_parser("tail", help="print channels as messages come", description=DESCRIPTION)
     tail.add_argument(
-        "--channel",
-        dest="channels",
-        action="append",
-        required=True,
-        metavar="NAME",
-        help="may be given often",
+        "channels",
+        nargs="+",
+        metavar="CHANNEL",
+        help="the channels to print, like tasks dashboard:kpis",
     )
     tail.add_argument("--url", help="the server, like ws://127.0.0.1:8002; default: RELEVO_URL")
     tail.add_argument("--token", help="default: RELEVO_TOKEN")

@@ -20,8 +20,8 @@ use client::{Client, Ended};
 pub(super) struct Tail {
     #[command(flatten)]
     settings: Settings,
-    /// A channel to print; may be given more than once.
-    #[arg(long = "channel", required = true, value_parser = |text: &str| ChannelName::new(text))]
+    /// The channels to print, like `tasks dashboard:kpis`.
+    #[arg(value_name = "CHANNEL", required = true, value_parser = |text: &str| ChannelName::new(text))]
     channels: Vec<ChannelName>,
     /// Where the server is; default: where the settings say that it listens.
     #[arg(long)]
