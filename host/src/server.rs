@@ -3,6 +3,7 @@
 //! Up: journal, fan-out, capture, pipelines, listener. Down: listener and sessions, capture,
 //! pipelines, journal. So nothing is read that can't be passed on, and what was read is kept.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::capture::{Capture, Handle, Ingest, SourceState, joined};
 use crate::channel::FanOut;
 use crate::config::Config;
 use crate::http::{self, Part, listener::Listener};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{self, Journal, JournalError};
 use crate::notices;
 use crate::pipeline::{self, Pipelines, Status};
 use crate::sandbox::{LoadError, Sandbox};
@@ -75,9 +76,7 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         // Taken first, so that a port in use is known before anything moves or is made; answered last.
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|cause| StartError::Listen { address: config.listen, cause })?;
+        let listener = TcpListener::bind(config.listen).await.map_err(|cause| taken(&config, cause))?;
         let address = listener.local_addr().map_err(|cause| StartError::Listen { address: config.listen, cause })?;
         let room = Room::new(&listener, address, &config.session);
         let data_error = |cause| StartError::Data { path: config.data.display().to_string(), cause };
@@ -201,6 +200,14 @@ impl Server {
         // HTTP requests that are being answered; a client that never ends its own is cut off.
         let _ = tokio::time::timeout(Duration::from_millis(200), self.listener).await;
         info!("stopped");
+    }
+}
+
+/// Why it can't listen: where the same server runs already, its folder says more than its port.
+fn taken(config: &Config, cause: std::io::Error) -> StartError {
+    match cause.kind() {
+        ErrorKind::AddrInUse if journal::in_use(&config.data) => JournalError::Locked(config.data.clone()).into(),
+        _ => StartError::Listen { address: config.listen, cause },
     }
 }
 

@@ -42,8 +42,8 @@ pub enum CaptureError {
     #[error("the postgres address can't be used: {0}; write postgres://USER:PASSWORD@HOST/DATABASE")]
     PostgresAddress(String),
     /// `at`: HOST:PORT/DATABASE and the role, never the password.
-    #[error("postgres at {at}: {cause}")]
-    Connect { at: String, cause: String },
+    #[error("postgres at {at}: {cause}; {remedy}")]
+    Connect { at: String, cause: String, remedy: String },
     /// What the preflight found; each line says what mends it.
     #[error("{0}")]
     NotReady(String),

@@ -14,7 +14,8 @@ use crate::config::Config;
 pub(super) struct Token {
     #[command(flatten)]
     settings: Settings,
-    /// Who the token is for.
+    /// Who the token is for: any text that your application knows them by, like 7 or ana; `user:7` is their own
+    /// channel then.
     #[arg(long)]
     user: String,
     /// What the user may see and do: a role that the settings name (`read` and `publish` of a [[channel]],

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{
-    AuthSettings, ChannelSettings, Config, ConfigError, JournalSettings, PipelineSettings, SourceSettings, is_role,
+    AuthSettings, ChannelSettings, Config, ConfigError, JournalSettings, PipelineSettings, SourceSettings, address,
+    is_role,
 };
 use crate::message::{ChannelKind, ChannelPattern};
 
@@ -44,30 +45,6 @@ pub(super) fn log(name: &str, filter: &str) -> Checked {
         Ok(_) => Ok(()),
         Err(e) => wrong(name, format!("{filter:?}: {e}"), ALLOWED),
     }
-}
-
-/// A source's database; `name` is the setting's or the variable's.
-pub(super) fn url(name: &str, source: &SourceSettings) -> Checked {
-    const ALLOWED: &str = "sqlite:PATH, like sqlite:gad.db, or postgres://USER:PASSWORD@HOST/DATABASE";
-    if source.is_postgres() {
-        const ESCAPED: &str = "postgres://USER:PASSWORD@HOST/DATABASE, in USER and PASSWORD with %3A for :, %2F for /, %3F for ?, %23 for #, %5B for [, %5D for ], %40 for @, %25 for %";
-        // Behind the host: the password has a `/`, `?` or `#`, what is before it was taken for host and port, and
-        // what is behind it for the database, which errors name.
-        let parts: Vec<&str> = source.url.splitn(4, ['/', '?', '#']).collect();
-        let behind =
-            matches!(parts[..], [_, _, host, rest] if host.contains(':') && !host.contains('@') && rest.contains('@'));
-        // Never shown: there may be a password in it.
-        return match source.url.parse::<sqlx::postgres::PgConnectOptions>() {
-            Ok(_) if behind => wrong(name, "the postgres address has an @ behind its host", ESCAPED),
-            Ok(_) => Ok(()),
-            Err(e) => wrong(name, format!("the postgres address can't be used ({e})"), ESCAPED),
-        };
-    }
-    if source.sqlite_path("".as_ref()).is_none() {
-        let shown = source.url.split_once("://").map_or(source.url.as_str(), |(scheme, _)| scheme);
-        return wrong(name, format!("{shown:?} can't be used"), ALLOWED);
-    }
-    Ok(())
 }
 
 fn auth(config: &Config) -> Checked {
@@ -218,7 +195,7 @@ fn sources(sources: &[SourceSettings]) -> Checked {
     for (at, source) in sources.iter().enumerate() {
         let here = |field: &str| format!("source[{at}].{field}");
         name(here("name"), &source.name, &mut seen, &RESERVED_SOURCES)?;
-        url(&here("url"), source)?;
+        address::check(&here("url"), source)?;
         for (field, name) in [("slot", &source.slot), ("publication", &source.publication)] {
             let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             if name.as_ref().is_some_and(|name| !(1..=63).contains(&name.len()) || !name.bytes().all(legal)) {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::event::Name;
 use crate::message::{ChannelKind, ChannelName};
 
+mod address;
 mod check;
 pub mod human;
 mod plugin;
@@ -148,7 +149,7 @@ impl Config {
             Some(path) => std::fs::read_to_string(path).map_err(|e| ConfigError {
                 name: format!("{FILE} {}", path.display()),
                 wrong: e.to_string(),
-                allowed: "a TOML file that can be read".into(),
+                allowed: "a TOML file that can be read (relevo doctor --example > FILE makes one to begin with)".into(),
             })?,
         };
         let config = Self::from_text(&text, |name| std::env::var_os(name))?;

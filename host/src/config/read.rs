@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 
-use super::{Config, ConfigError, check};
+use super::{Config, ConfigError, address, check};
 
 const LISTEN: &str = "an address and a port, like 127.0.0.1:8002 or [::]:8002";
 
@@ -52,7 +52,7 @@ pub(super) fn environment(config: &mut Config, variable: impl Fn(&str) -> Option
             return Err(wrong("RELEVO_DATABASE_URL", "there is no [[source]] to use it", "a [[source]] in the file"));
         };
         source.url = text;
-        check::url("RELEVO_DATABASE_URL", source)?;
+        address::check("RELEVO_DATABASE_URL", source)?;
     }
     Ok(())
 }

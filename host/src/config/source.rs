@@ -59,6 +59,15 @@ impl SourceSettings {
         if self.example.is_some() { "make it (`relevo migrate`)" } else { "make it" }
     }
 
+    /// What to do about tables of `tables` that aren't there.
+    pub(crate) fn make_them(&self) -> &'static str {
+        if self.example.is_some() {
+            "make what is missing (`relevo migrate`, with --seed the example's rows, too), or take it out of `tables`"
+        } else {
+            "make what is missing, or take it out of `tables`"
+        }
+    }
+
     /// Whether the URL is of a PostgreSQL database.
     pub fn is_postgres(&self) -> bool {
         ["postgres://", "postgresql://"].iter().any(|scheme| self.url.starts_with(scheme))

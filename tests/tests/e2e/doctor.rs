@@ -73,7 +73,13 @@ fn where_nothing_was_ever_started_it_makes_nothing() {
     assert_finds(
         &world,
         "PROBLEM",
-        &["pipeline panel", "panel.wasm", "-> when the server runs: relevo plugin deploy panel.wasm"],
+        &[
+            "pipeline panel",
+            "panel.wasm",
+            "-> mkdir -p ",
+            "cp panel.wasm panel.toml ",
+            "relevo plugin deploy panel.wasm",
+        ],
     );
     assert!(before == contents(&world.data()), "it made or changed something");
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use relevo_tests::client::{Client, Connect};
+use relevo_tests::server::Process;
 use relevo_tests::token::signed;
 use relevo_tests::websocket::Incoming;
 use relevo_tests::world::World;
@@ -68,6 +69,11 @@ fn a_second_process_on_the_same_data_folder_is_refused() {
     let second = world.run(&["serve"]);
     assert!(!second.status.success(), "{}", second.log);
     assert!(second.log.contains("in use by another relevo"), "{}", second.log);
+    // The same, where it would listen there, too: the folder says more than the port.
+    let mut same = world.command(&["serve"]);
+    same.env("RELEVO_LISTEN", server.address.to_string());
+    let second = Process::start(same).wait(Duration::from_secs(20));
+    assert!(second.log.contains("stop that one first") && !second.log.contains("a free port"), "{}", second.log);
     assert_eq!(server.get("/readyz").0, 200, "the first one isn't harmed");
 }
 

@@ -8,7 +8,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use url::Url;
 
-use super::super::error::{CaptureError, said};
+use super::super::error::CaptureError;
+use super::unreachable::unreachable;
 
 /// What every session has, whatever the server's, the database's and the role's settings are: a type has
 /// one text form then. `row_security = off` refuses to show some of the rows instead of hiding the others.
@@ -29,11 +30,11 @@ const PINNED: [(&str, &str); 9] = [
 /// How long a statement of ours waits for somebody's lock: others wait behind it, and capture does.
 pub(super) const PATIENT: &str = "SET lock_timeout = '2s'";
 
-/// As servers list it among their sessions.
+/// As servers list it among their sessions, where neither the address nor PGAPPNAME says another name.
 const NAME: &str = "relevo";
 
 /// What is said where a password may not be written as it must.
-const ENCODED: &str = "in the password each of : / ? # [ ] @ % is written by its code, like %40 for @";
+pub(super) const ENCODED: &str = "in the password each of : / ? # [ ] @ % is written by its code, like %40 for @";
 
 /// How long a connection may take to come about.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
@@ -47,6 +48,8 @@ const BUFFERED: usize = 256;
 pub(crate) struct Address {
     options: PgConnectOptions,
     password: String,
+    /// As the server lists its sessions.
+    named: String,
     root: Option<PathBuf>,
     certificate: Option<(PathBuf, PathBuf)>,
 }
@@ -65,21 +68,17 @@ impl Address {
         if options.get_database().is_some_and(|database| database.contains(['@', '/'])) {
             return Err(wrong(ENCODED.into()));
         }
-        let query = |names: [&str; 2]| {
-            parsed.query_pairs().find(|(name, _)| names.contains(&&**name)).map(|(_, value)| value.into_owned())
-        };
+        let query = |option| parsed.query_pairs().find(|(name, _)| name == option).map(|(_, value)| value.into_owned());
         // Where it comes from another place than the address (PGPASSWORD, ~/.pgpass), sqlx has found it.
         let password = options.to_url_lossy().password().map(percent_decoded);
-        let file = |names| query(names).map(PathBuf::from);
+        let file = |option, variable| query(option).map(PathBuf::from).or_else(|| environment(variable));
+        let named = options.get_application_name().unwrap_or(NAME).to_owned();
         Ok(Self {
-            options: options.application_name(NAME).options(PINNED).disable_statement_logging(),
+            options: options.application_name(&named).options(PINNED).disable_statement_logging(),
             password: password.unwrap_or_default(),
-            root: file(["sslrootcert", "ssl-root-cert"])
-                .or_else(|| file(["ssl-ca", "ssl-ca"]))
-                .or_else(|| environment("PGSSLROOTCERT")),
-            certificate: file(["sslcert", "ssl-cert"])
-                .or_else(|| environment("PGSSLCERT"))
-                .zip(file(["sslkey", "ssl-key"]).or_else(|| environment("PGSSLKEY"))),
+            named,
+            root: file("sslrootcert", "PGSSLROOTCERT"),
+            certificate: file("sslcert", "PGSSLCERT").zip(file("sslkey", "PGSSLKEY")),
         })
     }
 
@@ -95,12 +94,18 @@ impl Address {
             sqlx::raw_sql(AssertSqlSafe(settings.collect::<Vec<_>>().join("; "))).execute(&mut db).await?;
             Ok::<_, sqlx::Error>(db)
         };
-        let cause = match tokio::time::timeout(CONNECT, connect).await {
-            Ok(Ok(db)) => return Ok(db),
-            Ok(Err(error)) => refused(&error, !self.password.is_empty()),
-            Err(_) => format!("the database doesn't answer: to connect took more than {} s", CONNECT.as_secs()),
-        };
-        Err(CaptureError::Connect { at: self.to_string(), cause })
+        match tokio::time::timeout(CONNECT, connect).await {
+            Ok(db) => db.map_err(|error| unreachable(self, Some(&error))),
+            Err(_) => Err(unreachable(self, None)),
+        }
+    }
+
+    pub(super) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    pub(super) fn has_password(&self) -> bool {
+        !self.password.is_empty()
     }
 
     /// How to replicate from `start` on. The names must be checked: lower-case letters, digits and `_`.
@@ -141,7 +146,7 @@ impl Address {
         // What is durable here is acknowledged within this time: at its shutdown the server waits for it.
         .with_status_interval(Duration::from_millis(200))
         .with_options(pinned.join(" "))
-        .with_application_name(NAME)
+        .with_application_name(&self.named)
     }
 }
 
@@ -162,20 +167,6 @@ impl std::fmt::Debug for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "postgres at {self}")
     }
-}
-
-/// Why there is no connection. `given`: a password was.
-fn refused(error: &sqlx::Error, given: bool) -> String {
-    const WRONG_PASSWORD: &str = "28P01";
-    let code = error.as_database_error().and_then(|error| error.code());
-    let hint = match code {
-        Some(code) if code == WRONG_PASSWORD && !given => {
-            "; no password was given: it belongs into the url, PGPASSWORD or ~/.pgpass".to_owned()
-        }
-        Some(code) if code == WRONG_PASSWORD => format!("; in the url: {ENCODED}"),
-        _ => String::new(),
-    };
-    format!("{}{hint}", said(error))
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -220,6 +211,7 @@ mod tests {
         let error = Address::parse("postgres://ana:geheim@127.0.0.1:1/shop").unwrap().connect().await.unwrap_err();
         let error = error.to_string();
         assert!(error.starts_with("postgres at 127.0.0.1:1/shop as ana: ") && !error.contains("geheim"), "{error}");
+        assert!(error.ends_with("; start PostgreSQL, or mend host and port in the url"), "{error}");
     }
 
     #[test]

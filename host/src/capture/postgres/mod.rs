@@ -2,14 +2,15 @@
 //! of the commits, and goes on after a break where the journal stands.
 //!
 //! `connect` the address, `preflight` what stands in the way, `server` of the server, `judge` of which table,
-//! `unpublished` of the publication, `finding` how that is said, `catalog` tables and types, `publication` and
-//! `slot` what is made in the database, `place` where to go on, `transport` and `decode` the stream, `relation` and
-//! `value` its rows, `key` what tells them apart, `form` what a table looked like, `reshaped` what changed about it,
-//! `told` what comes within a transaction, `transaction` what becomes of it, `pulse` heartbeats, `guard` how near the slot
-//! is to its loss, `silence` a connection that died without a word, `refusal` one that the server ended, `watched` which
-//! tables, `parts` their partitions, `snapshot` and `serve` the rows that are there, `reading` one table of them, `resume`
-//! how they go on after a cut, `foretold` what the next start will tell of, `detach` takes it all out; `open` begins a
-//! session, `stream` holds all of it together.
+//! `unpublished` of the publication, `unreachable` why nobody answers, `finding` how that is said, `catalog` tables
+//! and types, `publication` and `slot` what is made in the database, `place` where to go on, `transport` and
+//! `decode` the stream, `relation` and `value` its rows, `key` what tells them apart, `form` what a table looked
+//! like, `reshaped` what changed about it, `told` what comes within a transaction, `transaction` what becomes of
+//! it, `pulse` heartbeats, `guard` how near the slot is to its loss, `silence` a connection that died without a
+//! word, `refusal` one that the server ended, `watched` which tables, `parts` their partitions, `snapshot` and
+//! `serve` the rows that are there, `reading` one table of them, `resume` how they go on after a cut, `foretold`
+//! what the next start will tell of, `detach` takes it all out; `open` begins a session, `stream` holds all of it
+//! together.
 
 use tokio::sync::watch;
 
@@ -53,6 +54,7 @@ mod told;
 mod transaction;
 mod transport;
 mod unpublished;
+mod unreachable;
 mod value;
 mod watched;
 

@@ -4,6 +4,7 @@
 use sqlx::PgConnection;
 
 use crate::config::SourceSettings;
+use crate::event::Name;
 use crate::journal::SourceState;
 
 use super::super::error::CaptureError;
@@ -48,12 +49,7 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
     }
     let mut tables = Vec::new();
     let all = catalog::tables(db).await?;
-    for entry in &settings.tables {
-        if !all.iter().any(|table| table.is(entry)) {
-            let what = format!("table {entry} does not exist: {}, or take it out of `tables`", settings.make_it());
-            findings.push(Finding { weight: Weight::Table, what, mend: None });
-        }
-    }
+    let missing: Vec<&Name> = settings.tables.iter().filter(|entry| !all.iter().any(|table| table.is(entry))).collect();
     let wanted = |table: &Table| {
         let ours = table.name.starts_with("_relevo_");
         if settings.tables.is_empty() { !ours } else { settings.tables.iter().any(|entry| table.is(entry)) }
@@ -78,8 +74,12 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
         findings.extend(tables.iter().filter_map(|table| unpublished::not_replicated(settings, table)));
     }
     let blocked = findings.iter().any(|finding| finding.weight == Weight::Blocks);
-    if tables.is_empty() && published.is_none() && !blocked {
-        findings.push(unpublished::nothing_here(settings, &ours));
+    let nothing_here = tables.is_empty() && published.is_none() && !blocked;
+    if !missing.is_empty() && !(nothing_here && missing.len() == settings.tables.len()) {
+        findings.push(unpublished::missing(settings, &missing));
+    }
+    if nothing_here {
+        findings.push(unpublished::nothing_here(settings, &ours, &missing));
     }
     Ok(Preflight { server, tables, findings })
 }

@@ -14,7 +14,7 @@ use super::finding::{Finding, Mend, SUPERUSER, Weight};
 const OLDEST: i32 = 14;
 
 const RELOAD: &str = "SELECT pg_reload_conf();";
-const RESTART: &str = "restart PostgreSQL";
+const RESTART: &str = "restart PostgreSQL: systemctl restart postgresql, or pg_ctl restart -D its data folder";
 
 /// A server, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 use sqlx::PgConnection;
 
 use crate::config::SourceSettings;
+use crate::event::Name;
 
 use super::super::error::CaptureError;
 use super::catalog::{Table, quote};
@@ -119,12 +120,31 @@ pub(super) fn not_replicated(settings: &SourceSettings, table: &Table) -> Option
     Some(Finding { weight: Weight::Advice, what, mend: Some(Mend::words(mend)) })
 }
 
+/// Tables that the settings name and the database doesn't have.
+pub(super) fn missing(settings: &SourceSettings, tables: &[&Name]) -> Finding {
+    let (table, does) = if tables.len() == 1 { ("table", "does") } else { ("tables", "do") };
+    let what = format!("{table} {} {does} not exist", listed(tables));
+    Finding { weight: Weight::Table, what, mend: Some(Mend::words(settings.make_them())) }
+}
+
 /// Nothing can be watched here, and nothing of ours is here: nothing is made in what may be the wrong database.
-pub(super) fn nothing_here(settings: &SourceSettings, ours: &Ours) -> Finding {
-    let wanted = if settings.tables.is_empty() { "no table" } else { "none of the tables of `tables`" };
+/// `missing`: tables that the settings name and it doesn't have, which are all that they name, or are told of elsewhere.
+pub(super) fn nothing_here(settings: &SourceSettings, ours: &Ours, missing: &[&Name]) -> Finding {
+    let all = !missing.is_empty() && missing.len() == settings.tables.len();
+    let wanted = if settings.tables.is_empty() {
+        "no table that can be watched".to_owned()
+    } else if all {
+        format!("none of the tables of `tables` ({})", listed(missing))
+    } else {
+        "none of the tables of `tables` that can be watched".to_owned()
+    };
     let what = format!(
-        "database {} has {wanted} that can be watched, so nothing is made in it; if it is the right one, it is looked at again by itself",
+        "database {} has {wanted}, so nothing is made in it; if it is the right one, it is looked at again by itself",
         ours.database
     );
-    Finding { weight: Weight::Blocks, what, mend: None }
+    Finding { weight: Weight::Blocks, what, mend: all.then(|| Mend::words(settings.make_them())) }
+}
+
+fn listed(tables: &[&Name]) -> String {
+    tables.iter().map(|table| &***table).collect::<Vec<_>>().join(", ")
 }

@@ -26,6 +26,7 @@ mod settings;
 mod silence;
 mod standby;
 mod stopped;
+mod unreachable;
 
 /// Capture over a PostgreSQL.
 type Host = super::host::Host<Postgres>;

@@ -65,7 +65,12 @@ fn shown(source: &Value) -> Vec<String> {
     let field = |name: &str| source.get(name).map(text);
     add("reason", field("reason"));
     add("incarnation", field("incarnation"));
-    add("position", field("position"));
+    // Of a transaction in the midst of which the journal stands, too.
+    let place = |position: String| match position.split_once(' ') {
+        Some((lsn, index)) if lsn.contains('/') => format!("{lsn}, row {index} of its transaction (from 0)"),
+        _ => position,
+    };
+    add("position", field("position").map(place));
     add("watermark", field("watermark"));
     let waits = field("lag_ms").filter(|lag| lag != "0").map(|lag| format!(", the oldest for {lag} ms"));
     add("behind", field("behind").map(|behind| format!("{behind} changes{}", waits.unwrap_or_default())));
@@ -110,7 +115,7 @@ mod tests {
         let lines = shown(&source).join("\n");
         for line in [
             "gad (postgres): running",
-            "position     0/16B3748 2",
+            "position     0/16B3748, row 2 of its transaction (from 0)",
             "behind       3 changes, the oldest for 70 ms",
             "tables       a, b",
             "slot         relevo_gad, extended",

@@ -96,7 +96,10 @@ impl Doctor {
 
     async fn examine(&self) -> Vec<Finding> {
         let mut findings = settings::variables(std::env::vars_os().map(|(name, _)| name));
-        findings.push(settings::file(self.settings.file().as_deref()));
+        let file = self.settings.file();
+        if !file.as_ref().is_some_and(|file| std::fs::File::open(file).is_err()) {
+            findings.push(settings::file(file.as_deref()));
+        }
         let config = match self.settings.load() {
             Ok(config) => config,
             Err(error) => {

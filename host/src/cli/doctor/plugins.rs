@@ -46,12 +46,11 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
         match loaded {
             Ok(plugin) => findings.extend(judge(&check, config, plugin.manifest())),
             Err(error) => {
-                let remedy = if error.is_of_settings() {
-                    "mend relevo.toml as it says, and restart the server (docs/operating-plugins.md, Grants)".into()
-                } else {
-                    format!("when the server runs: relevo plugin deploy {name}.wasm (README.md, Write a plugin)")
-                };
-                findings.push(Finding::problem(check.clone(), format!("plugin {name}: {error}"), remedy));
+                findings.push(Finding::problem(
+                    check.clone(),
+                    format!("plugin {name}: {error}"),
+                    remedy(&folder, name, &error),
+                ));
             }
         }
     }
@@ -59,6 +58,23 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
         findings.push(Finding::ok(check, format!("its plugins load: {}", pipeline.plugins.join(", "))));
     }
     findings
+}
+
+fn remedy(folder: &Path, name: &Name, error: &LoadError) -> String {
+    match error {
+        _ if error.is_of_settings() => {
+            "mend relevo.toml as it says, and restart the server (docs/operating-plugins.md, Grants)".into()
+        }
+        // No server has it, and none runs to which it could be deployed.
+        LoadError::File { .. } => {
+            let (is_there, folder) = (folder.exists(), folder.display());
+            let make = if is_there { String::new() } else { format!("mkdir -p {folder}; ") };
+            format!(
+                "{make}cp {name}.wasm {name}.toml {folder}/ (`relevo plugin build` makes them of a plugin's folder, `cargo xtask plugins` the example's in target/plugins/ready); or start the server and run: relevo plugin deploy {name}.wasm"
+            )
+        }
+        _ => format!("mend it; when the server runs: relevo plugin deploy {name}.wasm (README.md, Write a plugin)"),
+    }
 }
 
 /// Whether the folder has any of a plugin's two files; where it has none, only what was deployed counts.

@@ -6,12 +6,16 @@ use rustix::fs::{Access, access};
 
 use super::running::{Running, Said};
 use super::{Addresses, Finding, Verdict, folder};
+use crate::capture::CaptureError;
 use crate::capture::postgres::{self, Weight, preflight};
 use crate::capture::sqlite::inspect::{Inspected, inspect};
 use crate::cli::counted;
 use crate::config::{Config, SourceSettings, nearest};
 use crate::example::{self, Database, Standing};
 use crate::journal::SourceState;
+
+/// What makes the example's tables.
+const MIGRATE: &str = "relevo migrate";
 
 /// `running`: what a server that runs says; it knows more than a look from outside shows.
 pub(super) async fn all(config: &Config, running: &Running, addresses: &Addresses) -> Vec<Finding> {
@@ -61,9 +65,14 @@ async fn server(
     let found = match preflight(source, known).await {
         Ok(found) => found,
         Err(error) => {
-            let (error, remedy) = (error.to_string(), "mend the url of this source, or start its database");
-            let beyond = said.map(|said| said.beyond(check, std::slice::from_ref(&error))).unwrap_or_default();
-            return std::iter::once(Finding::problem(check, error, remedy)).chain(beyond).collect();
+            let beyond = said.map(|said| said.beyond(check, &[error.to_string()])).unwrap_or_default();
+            let finding = match error {
+                CaptureError::Connect { at, cause, remedy } => {
+                    Finding::problem(check, format!("postgres at {at}: {cause}"), remedy)
+                }
+                error => Finding::problem(check, error.to_string(), "mend the url of this source"),
+            };
+            return std::iter::once(finding).chain(beyond).collect();
         }
     };
     let texts: Vec<_> = found.iter().map(ToString::to_string).collect();
@@ -77,7 +86,10 @@ async fn server(
         }
     };
     let mut findings: Vec<_> = found.iter().map(told).chain(beyond).collect();
-    findings.extend(migrated(check, source, &Database::Postgres(source.url.clone())).await);
+    // Tables that are missing say what makes them.
+    let told = findings.iter().any(|finding| finding.remedy.as_ref().is_some_and(|mend| mend.contains(MIGRATE)));
+    let migrated = migrated(check, source, &Database::Postgres(source.url.clone())).await;
+    findings.extend(migrated.filter(|finding| !told || finding.remedy.as_deref() != Some(MIGRATE)));
     if findings.iter().all(|finding| finding.verdict != Verdict::Problem) {
         findings.push(Finding::ok(check, "the database can be captured"));
     }
@@ -113,7 +125,7 @@ fn file(check: &str, source: &SourceSettings, path: &Path) -> Option<Finding> {
     let shown = path.display();
     if !path.exists() {
         let remedy = match &source.example {
-            Some(_) => "relevo migrate".to_owned(),
+            Some(_) => MIGRATE.to_owned(),
             None => {
                 format!("make it, or set the url of source {} (a relative path starts at the data folder)", source.name)
             }
@@ -201,7 +213,7 @@ async fn migrated(check: &str, source: &SourceSettings, database: &Database) -> 
         return Some(Finding::problem(check, format!("{name} was changed after it was applied"), remedy));
     }
     let name = of(|standing| *standing == Standing::Pending)?;
-    Some(Finding::problem(check, format!("the example's {name} is not applied"), "relevo migrate"))
+    Some(Finding::problem(check, format!("the example's {name} is not applied"), MIGRATE))
 }
 
 #[cfg(test)]

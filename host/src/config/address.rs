@@ -1,0 +1,99 @@
+//! Whether a source's address can be used: what it names, and what it says behind the `?`.
+
+use url::Url;
+
+use super::{ConfigError, SourceSettings, nearest};
+
+const ALLOWED: &str = "sqlite:PATH, like sqlite:gad.db, or postgres://USER:PASSWORD@HOST/DATABASE";
+const ESCAPED: &str = "postgres://USER:PASSWORD@HOST/DATABASE, in USER and PASSWORD with %3A for :, %2F for /, %3F for ?, %23 for #, %5B for [, %5D for ], %40 for @, %25 for %";
+
+/// What may stand behind a PostgreSQL address's `?`: libpq's names, of those that sqlx knows. Each may be there once.
+const OPTIONS: [&str; 12] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// Checks it; `name` is the setting's or the variable's.
+pub(super) fn check(name: &str, source: &SourceSettings) -> Result<(), ConfigError> {
+    let wrong = |wrong: &str, allowed: &str| {
+        Err(ConfigError { name: name.into(), wrong: wrong.into(), allowed: allowed.into() })
+    };
+    if !source.is_postgres() {
+        let shown = source.url.split_once("://").map_or(source.url.as_str(), |(scheme, _)| scheme);
+        return match source.sqlite_path("".as_ref()) {
+            None => wrong(&format!("{shown:?} can't be used"), ALLOWED),
+            // sqlx, and others, would read them: here it would be another file.
+            Some(_) if source.url.contains('?') => wrong("a sqlite address has no options (?…)", ALLOWED),
+            Some(_) => Ok(()),
+        };
+    }
+    // Behind the host: the password has a `/`, `?` or `#`, what is before it was taken for host and port, and
+    // what is behind it for the database, which errors name.
+    let parts: Vec<&str> = source.url.splitn(4, ['/', '?', '#']).collect();
+    let behind =
+        matches!(parts[..], [_, _, host, rest] if host.contains(':') && !host.contains('@') && rest.contains('@'));
+    // Never shown: there may be a password in it.
+    match source.url.parse::<sqlx::postgres::PgConnectOptions>() {
+        Ok(_) if behind => wrong("the postgres address has an @ behind its host", ESCAPED),
+        Ok(_) => match stray(&source.url) {
+            Some(stray) => wrong(&stray, &format!("behind the ?: {}", OPTIONS.join(", "))),
+            None => Ok(()),
+        },
+        Err(e) => wrong(&format!("the postgres address can't be used ({e})"), ESCAPED),
+    }
+}
+
+/// What is wrong with the options: one with a mistake in its name, or one that stands there twice, would count for
+/// nothing, and `sslmode` decides who may listen.
+fn stray(url: &str) -> Option<String> {
+    let url = Url::parse(url).ok()?;
+    let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    let known = OPTIONS.map(str::to_owned);
+    names.iter().enumerate().find_map(|(at, name)| {
+        if !known.contains(name) {
+            let guess = nearest(name, &known).map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
+            return Some(format!("the postgres address has an option that relevo doesn't know: {name}{guess}"));
+        }
+        names[..at].contains(name).then(|| format!("the postgres address has the option {name} twice"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(url: &str) -> Result<(), String> {
+        let source: SourceSettings = toml::from_str(&format!("name = \"s\"\nurl = {url:?}")).unwrap();
+        check("url", &source).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_option_that_would_count_for_nothing_is_refused_by_its_name() {
+        let good = "postgres://ana@db.example/shop?sslmode=verify-full&sslrootcert=/ca.pem&application_name=x";
+        assert_eq!(checked(good), Ok(()));
+        assert_eq!(checked("postgres:///shop?host=/run/pg&user=ana&options=-c%20search_path=x"), Ok(()));
+        let refused = checked("postgres://ana:geheim@db.example/shop?sslmod=require").unwrap_err();
+        assert!(refused.contains("sslmod (did you mean sslmode?)") && refused.contains("sslrootcert,"), "{refused}");
+        assert!(!refused.contains("geheim"), "{refused}");
+        let refused = checked("postgres://ana@db.example/shop?sslmode=require&sslmode=disable").unwrap_err();
+        assert!(refused.contains("sslmode twice"), "{refused}");
+        let refused = checked("postgres://ana@db.example/shop?sslmode=requier").unwrap_err();
+        assert!(refused.contains("requier"), "{refused}");
+    }
+
+    #[test]
+    fn a_sqlite_address_is_a_path_and_no_more() {
+        assert_eq!(checked("sqlite:gad.db"), Ok(()));
+        assert!(checked("sqlite:gad.db?mode=ro").unwrap_err().contains("no options"));
+    }
+}
