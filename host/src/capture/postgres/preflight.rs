@@ -75,7 +75,8 @@ pub(crate) async fn look(db: &mut PgConnection, settings: &SourceSettings) -> Re
     }
     let blocked = findings.iter().any(|finding| finding.weight == Weight::Blocks);
     let nothing_here = tables.is_empty() && published.is_none() && !blocked;
-    if !missing.is_empty() && !(nothing_here && missing.len() == settings.tables.len()) {
+    let all_missing = missing.len() == settings.tables.len();
+    if !missing.is_empty() && (!nothing_here || !all_missing) {
         findings.push(unpublished::missing(settings, &missing));
     }
     if nothing_here {

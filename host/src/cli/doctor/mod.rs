@@ -97,7 +97,7 @@ impl Doctor {
     async fn examine(&self) -> Vec<Finding> {
         let mut findings = settings::variables(std::env::vars_os().map(|(name, _)| name));
         let file = self.settings.file();
-        if !file.as_ref().is_some_and(|file| std::fs::File::open(file).is_err()) {
+        if file.as_ref().is_none_or(|file| std::fs::File::open(file).is_ok()) {
             findings.push(settings::file(file.as_deref()));
         }
         let config = match self.settings.load() {
