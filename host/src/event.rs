@@ -1,5 +1,6 @@
 //! Events: what happened at a source, as every room from capture to the plugins sees it.
 
+use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -159,10 +160,12 @@ impl Change {
 }
 
 impl Event {
-    /// What the names of the messages that `pipeline` makes of this event begin with: where the event stands in its
-    /// source, so a re-run, even after the journal lost its last records, gives the same.
-    pub fn message_name(&self, incarnation: &str, pipeline: &str) -> String {
-        format!("{pipeline}/{}/{incarnation}/{}/{}/", self.source, self.position.commit, self.position.index)
+    /// Writes what the names of the messages that `pipeline` makes of this event begin with: where the event stands in
+    /// its source, so a re-run, even after the journal lost its last records, gives the same.
+    pub fn message_name(&self, incarnation: impl Display, pipeline: &str, name: &mut String) {
+        // Writing to a String can't fail.
+        let _ =
+            write!(name, "{pipeline}/{}/{incarnation}/{}/{}/", self.source, self.position.commit, self.position.index);
     }
 
     /// What plugins read as the row after, and enrichers patch: a change's row, or what was published. It is JSON.

@@ -38,7 +38,7 @@ pub enum StartError {
     Restore(String),
     #[error(transparent)]
     Secret(#[from] SecretError),
-    #[error(transparent)]
+    #[error("{0}{more}", more = another(.0))]
     Journal(#[from] JournalError),
     #[error("the sandbox for plugins: {0}")]
     Sandbox(#[from] LoadError),
@@ -201,6 +201,11 @@ impl Server {
         let _ = tokio::time::timeout(Duration::from_millis(200), self.listener).await;
         info!("stopped");
     }
+}
+
+/// What a second server may do where one runs already.
+fn another(error: &JournalError) -> &'static str {
+    if matches!(error, JournalError::Locked(_)) { ", or set RELEVO_DATA to a folder of its own" } else { "" }
 }
 
 /// Why it can't listen: where the same server runs already, its folder says more than its port.

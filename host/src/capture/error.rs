@@ -70,7 +70,7 @@ pub enum CaptureError {
         "publication {0} was dropped: the server can't tell of what came before it was made anew; the source begins anew with another replication slot, and its pipelines are rebuilt"
     )]
     Unpublished(String),
-    #[error("replication: {0}")]
+    #[error("{}", streaming(.0))]
     Wire(#[from] pgwire_replication::PgWireError),
     #[error("{0}; this is a defect of relevo or of a proxy between it and the database")]
     Decode(#[from] super::postgres::DecodeError),
@@ -138,6 +138,16 @@ pub(crate) fn said(error: &sqlx::Error) -> String {
     let more = [error.detail(), error.hint()].into_iter().flatten();
     let more: String = more.map(|more| format!("; {}", more.trim_end_matches('.'))).collect();
     format!("{}{more} (SQLSTATE {})", error.message(), error.code())
+}
+
+/// Why the stream ended.
+fn streaming(error: &pgwire_replication::PgWireError) -> String {
+    match error {
+        pgwire_replication::PgWireError::Io(cause) => {
+            format!("the replication connection ended ({cause}); it is opened anew")
+        }
+        error => format!("replication: {error}"),
+    }
 }
 
 /// Another connection holds the lock (SQLITE_BUSY and SQLITE_LOCKED with their extended codes).

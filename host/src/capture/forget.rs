@@ -48,7 +48,7 @@ pub async fn reset(journal: &Journal, source: &Name, by: &str) -> Result<(), Jou
     if journal.source(source).await?.is_none_or(|known| forgotten(&known).is_some()) {
         return Ok(());
     }
-    tell(journal, source, &format!("{by} reset the source"), RESET).await
+    tell(journal, source, &format!("it was reset by {by}"), RESET).await
 }
 
 async fn tell(journal: &Journal, source: &Name, reason: &str, token: &str) -> Result<(), JournalError> {

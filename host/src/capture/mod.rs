@@ -187,6 +187,7 @@ impl Capture {
                 requests,
                 health,
                 silent: std::sync::atomic::AtomicU32::new(0),
+                advised: std::sync::Mutex::default(),
             };
             // Whoever wishes waits for the outcome: a second one may wait for the first.
             let (wishes, wished) = mpsc::channel(1);

@@ -2,8 +2,8 @@
 //! when that helps.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -31,6 +31,8 @@ pub(crate) struct Source {
     pub health: watch::Sender<SourceHealth>,
     /// How many connections in a row fell silent.
     pub silent: AtomicU32,
+    /// What could be better, as it was said last.
+    pub advised: Mutex<Vec<String>>,
 }
 
 impl Source {
@@ -43,6 +45,15 @@ impl Source {
             health.state = state;
             news
         });
+    }
+
+    /// Logs what could be better, and wasn't said before: a source that can't begin tries it over and over.
+    pub(crate) fn advise(&self, advice: Vec<String>) {
+        let mut advised = self.advised.lock().unwrap_or_else(PoisonError::into_inner);
+        for new in advice.iter().filter(|advice| !advised.contains(advice)) {
+            tracing::warn!(source = %self.settings.name, "{new}");
+        }
+        *advised = advice;
     }
 
     /// Says which tables are watched.

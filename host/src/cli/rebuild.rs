@@ -20,7 +20,10 @@ impl Rebuild {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let path = format!("/api/v1/pipelines/{}/rebuild", escaped(&self.pipeline));
         self.operator.ask(Method::POST, &path, Content::Nothing)?;
-        say(format_args!("pipeline {} will be rebuilt; /readyz tells when it runs again", self.pipeline));
+        say(format_args!(
+            "pipeline {} will be rebuilt, and works on until the rows are there; while it takes them /readyz says so",
+            self.pipeline
+        ));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -198,7 +198,8 @@ fn sources(sources: &[SourceSettings]) -> Checked {
         address::check(&here("url"), source)?;
         for (field, name) in [("slot", &source.slot), ("publication", &source.publication)] {
             let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-            if name.as_ref().is_some_and(|name| !(1..=63).contains(&name.len()) || !name.bytes().all(legal)) {
+            if let Some(name) = name.as_ref().filter(|name| !(1..=63).contains(&name.len()) || !name.bytes().all(legal))
+            {
                 return wrong(here(field), format!("{name:?} can't be a name"), "1 to 63 of a-z, 0-9 and _");
             }
         }

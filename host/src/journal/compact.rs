@@ -87,6 +87,7 @@ pub(crate) fn free(folder: &Path) -> std::io::Result<u64> {
 /// Writes what a journal holds, as it is at one moment, into a new file, durably.
 pub(super) async fn write(conn: &mut SqliteConnection, path: &Path, into: &Path) -> Result<(), JournalError> {
     let text = into.to_str().ok_or_else(|| std::io::Error::other(format!("{}: no UTF-8", into.display())))?;
+    crate::folder::private_file(into)?;
     sqlx::query("VACUUM INTO ?").bind(text).execute(conn).await.map_err(|e| classify(path, e))?;
     File::open(into)?.sync_all()?;
     Ok(())

@@ -7,9 +7,7 @@ use crate::event::{Name, Number, Position};
 /// What can go wrong, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error(
-        "{0} is in use by another relevo process; stop that one first (a second server needs a folder of its own, RELEVO_DATA)"
-    )]
+    #[error("{0} is in use by another relevo process; stop that one first")]
     Locked(PathBuf),
     #[error(
         "the journal {path} is damaged ({why}); restore a backup of the data folder, or move the file away to start an empty journal (clients see a new epoch)"

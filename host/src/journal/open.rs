@@ -47,6 +47,8 @@ pub(super) async fn open(
     let lock = Lock::take(folder)?;
     let path = folder.join(FILE);
     check_header(&path)?;
+    // SQLite gives its other files the same rights.
+    crate::folder::private_file(&path)?;
     let options = options(&path);
     let wrap = |e| classify(&path, e);
     // The writer's: see `script`.

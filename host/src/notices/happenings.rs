@@ -1,7 +1,7 @@
 //! What happened, as the journal's control records tell: nothing of it is missed, whenever the server stopped.
 //! Many of one kind and one thing are one notice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::notice::{About, Code, Notice};
@@ -22,13 +22,16 @@ pub(super) struct Happenings {
     told: HashMap<(Code, About), Instant>,
 }
 
+/// How many reasons one notice gives.
+const REASONS: usize = 4;
+
 /// What is still to tell of a kind and a thing.
 struct Waiting {
     first: Number,
     last: Number,
     count: u64,
-    /// Of the last one.
-    reason: String,
+    /// Of the last ones, each once; no more than [`REASONS`].
+    reasons: VecDeque<String>,
 }
 
 /// What a control record tells operators.
@@ -112,7 +115,8 @@ fn title(code: Code, about: &About, count: u64) -> String {
         Code::PluginRolledBack => format!("Pipeline {name}: a version of {plugin} was rolled back"),
         Code::PluginRefused => format!("Pipeline {name}: a version of {plugin} was refused"),
         Code::PipelinePaused => format!("Pipeline {name} is paused"),
-        _ => format!("Source {name} had a gap"),
+        _ if count == 1 => format!("Source {name} had a gap"),
+        _ => format!("Source {name} had {count} gaps"),
     }
 }
 
@@ -147,11 +151,15 @@ impl Happenings {
         if self.before.reached(code, &about, number) {
             return;
         }
-        let fresh = Waiting { first: number, last: number, count: 0, reason: String::new() };
+        let fresh = Waiting { first: number, last: number, count: 0, reasons: VecDeque::new() };
         let waiting = self.waiting.entry((code, about)).or_insert(fresh);
         waiting.last = number;
         waiting.count += 1;
-        waiting.reason = reason;
+        waiting.reasons.retain(|earlier| *earlier != reason);
+        waiting.reasons.push_back(reason);
+        // Of dead letters there may be thousands, each with a reason of its own.
+        let kept = if code == Code::DeadLetter { 1 } else { REASONS };
+        waiting.reasons.drain(..waiting.reasons.len().saturating_sub(kept));
     }
 
     /// What is to be told now. Say [`Self::told`] of what was.
@@ -164,7 +172,8 @@ impl Happenings {
             .filter(|(kind, _)| long_ago(kind))
             .map(|((code, about), waiting)| {
                 let title = title(*code, about, waiting.count);
-                let mut notice = Notice::new(*code, about.clone(), title, &waiting.reason);
+                let reasons = waiting.reasons.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
+                let mut notice = Notice::new(*code, about.clone(), title, &reasons);
                 notice.offset = Some(waiting.last);
                 notice.key = format!("{} {}", code.name(), waiting.first);
                 notice
@@ -188,7 +197,11 @@ mod tests {
     use crate::journal::DeadLetter;
 
     fn gap(source: &str) -> Control {
-        Control::Gap { source: source.into(), reason: "another file".into() }
+        gap_of(source, "another file")
+    }
+
+    fn gap_of(source: &str, reason: &str) -> Control {
+        Control::Gap { source: source.into(), reason: reason.into() }
     }
 
     #[test]
@@ -199,10 +212,13 @@ mod tests {
         for number in [5, 7] {
             happenings.take(Number(number), gap("gad"));
         }
+        happenings.take(Number(7), gap_of("gad", "another slot"));
         happenings.take(Number(6), gap("other"));
         happenings.take(Number(8), Control::RebuildWanted { pipeline: "p".into() });
         let due = happenings.due(now);
         assert_eq!(due.iter().map(|n| n.offset).collect::<Vec<_>>(), [Some(Number(6)), Some(Number(7))]);
+        assert_eq!(due[1].title, "Source gad had 3 gaps");
+        assert!(due[1].content.contains("another file") && due[1].content.contains("another slot"), "{due:?}");
         assert_eq!(due[1].key, "source_gap 5", "the first one's number: the same after a restart");
         due.iter().for_each(|notice| happenings.told(notice, now));
         happenings.take(Number(9), gap("gad"));

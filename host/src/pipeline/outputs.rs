@@ -85,13 +85,15 @@ impl<'p> Ids<'p> {
     pub(super) fn next(&mut self, item: usize, event: &Event, origin: &str) -> Uuid {
         if item != self.item {
             (self.item, self.index) = (item, 0);
-            self.name = match &event.body {
+            self.name.clear();
+            match &event.body {
                 // Two snapshots may give different rows the same position.
                 Body::Change(change) if change.operation == Operation::Snapshot => {
-                    event.message_name(&format!("{origin}/{}/{}", change.table, change.key), self.pipeline)
+                    let origin = format_args!("{origin}/{}/{}", change.table, change.key);
+                    event.message_name(origin, self.pipeline, &mut self.name);
                 }
-                _ => event.message_name(origin, self.pipeline),
-            };
+                _ => event.message_name(origin, self.pipeline, &mut self.name),
+            }
         }
         let begun = self.name.len();
         // Writing to a String can't fail.

@@ -64,7 +64,12 @@ fn write_merged(target: Option<&str>, patch: &str, levels: usize, out: &mut Stri
     let levels = levels.checked_sub(1).ok_or_else(too_deep)?;
     let Members(patch) = serde_json::from_str(patch)?;
     // Of a name that is there twice the last one counts.
-    let last: HashMap<&str, usize> = patch.iter().enumerate().map(|(at, (Name(name), _))| (&**name, at)).collect();
+    let many = if patch.len() > FEW { patch.as_slice() } else { &[] };
+    let index: HashMap<&str, usize> = many.iter().enumerate().map(|(at, (Name(name), _))| (&**name, at)).collect();
+    let last = |name: &str| match many {
+        [] => patch.iter().rposition(|(Name(other), _)| other == name),
+        _ => index.get(name).copied(),
+    };
     let mut met = vec![false; patch.len()];
     out.push('{');
     let start = out.len();
@@ -74,12 +79,12 @@ fn write_merged(target: Option<&str>, patch: &str, levels: usize, out: &mut Stri
     } else {
         let Members(target) = serde_json::from_str(target)?;
         for (name, old) in target {
-            match last.get(&*name.0) {
+            match last(&name.0) {
                 None => {
                     member(&name, start, out)?;
                     out.push_str(old.get());
                 }
-                Some(&at) => {
+                Some(at) => {
                     met[at] = true;
                     let new = patch[at].1.get();
                     if new != "null" {
@@ -91,7 +96,7 @@ fn write_merged(target: Option<&str>, patch: &str, levels: usize, out: &mut Stri
         }
     }
     for (at, (name, new)) in patch.iter().enumerate() {
-        let repeated = last.get(&*name.0) != Some(&at);
+        let repeated = last(&name.0) != Some(at);
         if met[at] || repeated || new.get() == "null" {
             continue;
         }

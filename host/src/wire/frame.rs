@@ -10,25 +10,35 @@ const PONG: u8 = 0xA;
 /// The longest payload of a control frame (RFC 6455, 5.5).
 const CONTROL_MAX: usize = 125;
 
-/// A text message.
-pub fn text(payload: &[u8]) -> Bytes {
-    let mut frame = Vec::with_capacity(payload.len() + 10);
-    frame.push(FINAL | TEXT);
-    match payload.len() {
-        length @ 0..=125 => frame.push(length as u8),
-        length => match u16::try_from(length) {
-            Ok(length) => {
-                frame.push(126);
-                frame.extend_from_slice(&length.to_be_bytes());
-            }
-            Err(_) => {
-                frame.push(127);
-                frame.extend_from_slice(&(length as u64).to_be_bytes());
-            }
-        },
-    }
-    frame.extend_from_slice(payload);
-    frame.into()
+/// The longest head of a frame.
+const HEAD: &str = "          ";
+
+/// A text message, which `write` writes; about so many bytes.
+pub fn text(about: usize, write: impl FnOnce(&mut String)) -> Bytes {
+    let mut text = String::with_capacity(HEAD.len() + about);
+    text.push_str(HEAD);
+    write(&mut text);
+    let mut frame = text.into_bytes();
+    let length = frame.len() - HEAD.len();
+    // The head ends where the message begins.
+    let (short, long) = (u8::try_from(length).ok().filter(|short| *short <= 125), u16::try_from(length));
+    let begin = match (short, long) {
+        (Some(short), _) => {
+            frame[8..10].copy_from_slice(&[FINAL | TEXT, short]);
+            8
+        }
+        (None, Ok(long)) => {
+            frame[6..8].copy_from_slice(&[FINAL | TEXT, 126]);
+            frame[8..10].copy_from_slice(&long.to_be_bytes());
+            6
+        }
+        (None, Err(_)) => {
+            frame[0..2].copy_from_slice(&[FINAL | TEXT, 127]);
+            frame[2..10].copy_from_slice(&(length as u64).to_be_bytes());
+            0
+        }
+    };
+    Bytes::from(frame).slice(begin..)
 }
 
 /// An empty ping.
@@ -69,7 +79,7 @@ mod tests {
     #[test]
     fn tungstenite_reads_each_length_of_text() {
         for length in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
-            let frame = text(&vec![b'x'; length]);
+            let frame = text(length, |text| text.extend(std::iter::repeat_n('x', length)));
             let mut cursor = Cursor::new(&frame[..]);
             let (header, read) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
             assert_eq!((read as usize, header.is_final, header.mask), (length, true, None));

@@ -25,13 +25,16 @@ pub fn recovered(message: &Message) -> Bytes {
 }
 
 fn encode(message: &Message, recovered: bool) -> Bytes {
-    let mut text = String::with_capacity(message.data.len() + 320);
+    frame::text(message.data.len() + 320, |text| write(message, recovered, text))
+}
+
+fn write(message: &Message, recovered: bool, text: &mut String) {
     text.push_str("{\"type\":");
-    quote(&mut text, &message.kind);
+    quote(text, &message.kind);
     text.push_str(",\"event_type\":");
-    quote(&mut text, &message.event_type);
+    quote(text, &message.event_type);
     text.push_str(",\"channel\":");
-    quote(&mut text, message.channel.as_str());
+    quote(text, message.channel.as_str());
     // Writing to a String can't fail.
     // What a client sees of a channel's kind: no offset where nothing can be resumed, a key where
     // one value replaces another, both never on a stream. Its number depends on it.
@@ -46,7 +49,7 @@ fn encode(message: &Message, recovered: bool) -> Bytes {
     );
     if message.channel_kind == ChannelKind::State {
         text.push_str(",\"key\":");
-        quote(&mut text, message.key.as_deref().unwrap_or_default());
+        quote(text, message.key.as_deref().unwrap_or_default());
     }
     for (name, holds) in [("deleted", message.deleted), ("late", message.late), ("recovered", recovered)] {
         if holds {
@@ -57,11 +60,15 @@ fn encode(message: &Message, recovered: bool) -> Bytes {
     text.push_str(",\"data\":");
     text.push_str(if message.data.is_empty() { "null" } else { &message.data });
     text.push('}');
-    frame::text(text.as_bytes())
 }
 
 /// Adds a text as JSON.
 pub(super) fn quote(text: &mut String, value: &str) {
+    // Most are names, in which nothing is escaped.
+    if value.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        text.extend(["\"", value, "\""]);
+        return;
+    }
     match serde_json::to_string(value) {
         Ok(quoted) => text.push_str(&quoted),
         Err(_) => text.push_str("\"\""),
@@ -153,7 +160,8 @@ impl Answer<'_> {
     /// The frame.
     pub fn frame(&self) -> Bytes {
         // These are plain structures of texts and numbers: they can always be written.
-        frame::text(&serde_json::to_vec(self).unwrap_or_default())
+        let text = serde_json::to_string(self).unwrap_or_default();
+        frame::text(text.len(), |out| out.push_str(&text))
     }
 }
 

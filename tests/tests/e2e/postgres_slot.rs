@@ -183,7 +183,7 @@ fn an_operator_sees_resets_and_detaches_a_source_with_the_server_running_and_sto
     }
     assert!(ask(&["reset", "gad"]).contains("begins anew"));
     let gap = client.expect("the gap", |f| f.kind() == "gap");
-    assert!(gap.raw.contains("reset the source"), "{}", gap.raw);
+    assert!(gap.raw.contains("it was reset by "), "{}", gap.raw);
     server.wait_readyz("that it goes on", |status, _| status == 200);
     world.sql("update tareas set titulo = 'after the reset' where id = 1");
     client.expect("a change", |f| f.is_of("tasks") && f.raw.contains("after the reset"));

@@ -44,7 +44,8 @@ impl Judge<'_> {
         let mut fits = true;
         for column in table.excluded(self.settings) {
             if !table.columns.iter().any(|c| *c.name == **column) {
-                find(format!("`exclude` names column {column}, which isn't there; the table is not watched"), None);
+                let what = format!("`exclude` names column {column}, which isn't there; the table is not watched");
+                find(what, Some(Mend::words("mend the source's `exclude`")));
                 fits = false;
             } else if table.primary.iter().chain(&table.identity).any(|key| **key == **column) {
                 find(

@@ -30,11 +30,23 @@ impl Relation {
         key
     }
 
+    /// Whether the values of the key are the same, which most updates leave alone; false: they may be all the same.
+    pub(super) fn keeps_key(&self, old: &Old<'_>, new: &Values<'_>) -> bool {
+        self.key.iter().all(|at| match (self.value(&old.values, None, *at), self.value(new, Some(old), *at)) {
+            (Datum::Text(old), Datum::Text(new)) => old == new,
+            (Datum::Null, Datum::Null) => true,
+            _ => false,
+        })
+    }
+
     /// `longest`: a value of more bytes is written as its digest, unless that is longer.
     fn key_of(&self, values: &Values<'_>, old: Option<&Old<'_>>, longest: usize) -> Result<Box<str>, NoKey> {
-        let mut key = String::new();
         if let [at] = self.key.as_slice() {
-            match self.value(values, old, *at) {
+            let value = self.value(values, old, *at);
+            // Mostly it is the key as it is.
+            let mut key =
+                String::with_capacity(if let Datum::Text(text) = value { text.len().min(longest) } else { 0 });
+            match value {
                 Datum::Text(text) if text.len() > longest.max(DIGEST) => write_digest(text, &mut key),
                 Datum::Text(text) => self.columns[*at].kind.write_key(text, &mut key),
                 Datum::Null => key.push_str("null"),
@@ -42,6 +54,7 @@ impl Relation {
             }
             return Ok(key.into());
         }
+        let mut key = String::new();
         for at in &self.key {
             key.push(if key.is_empty() { '[' } else { ',' });
             match self.value(values, old, *at) {

@@ -33,15 +33,13 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
     let patience = settings.silence;
     let looked = within(patience, "the preflight", preflight::look(&mut db, settings)).await?;
     let Preflight { server, tables, findings } = looked;
+    let of = |weight| findings.iter().filter(move |f| f.weight == weight).map(ToString::to_string);
     if findings.iter().any(|f| f.weight == Weight::Blocks) {
-        let of = |weight| findings.iter().filter(move |f| f.weight == weight).map(ToString::to_string);
         let all: Vec<String> = of(Weight::Blocks).chain(of(Weight::Table)).collect();
         return Err(CaptureError::NotReady(joined(&all)));
     }
-    for finding in findings.iter().filter(|f| f.weight == Weight::Advice) {
-        tracing::warn!(source = %settings.name, "{finding}");
-    }
-    let mut problems: Vec<_> = findings.iter().filter(|f| f.weight == Weight::Table).map(ToString::to_string).collect();
+    source.advise(of(Weight::Advice).collect());
+    let mut problems: Vec<_> = of(Weight::Table).collect();
     let publication = settings.publication();
     let publish = publication::publish(&mut db, &publication, tables, &server, true);
     let Change { published, tables, added, kept_out, problems: locked } =

@@ -5,12 +5,12 @@ use sqlx::PgConnection;
 
 use crate::config::SourceSettings;
 use crate::event::Name;
-use crate::journal::SourceState;
 
 use super::super::error::CaptureError;
 use super::catalog::{self, Table};
 use super::connect::Address;
 use super::finding::{Finding, Weight};
+use super::foretold::Known;
 use super::judge::Judge;
 use super::server::{self, Server};
 use super::slot::{self, Named};
@@ -25,12 +25,12 @@ pub(crate) struct Preflight {
     pub findings: Vec<Finding>,
 }
 
-/// All findings about a source, in the order of their weight. `known`: where the journal stands in it, if the server
-/// is stopped; then what its next start would have to tell is found, too.
+/// All findings about a source, in the order of their weight. Where the server is stopped, what its next start would have
+/// to tell is found, too.
 ///
 /// # Errors
 /// If the database can't be reached or asked.
-pub async fn preflight(settings: &SourceSettings, known: Option<&SourceState>) -> Result<Vec<Finding>, CaptureError> {
+pub async fn preflight(settings: &SourceSettings, known: Known<'_>) -> Result<Vec<Finding>, CaptureError> {
     let mut db = Address::parse(&settings.url)?.connect().await?;
     let Preflight { server, mut findings, .. } = look(&mut db, settings).await?;
     findings.extend(foretold::look(&mut db, settings, &server, known).await?);

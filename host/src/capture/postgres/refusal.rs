@@ -39,7 +39,8 @@ async fn look(source: &Source, code: &str) -> Result<Option<CaptureError>, Captu
         // What is told of it, the next session tells: it looks at the slot first of all.
         (_, None) => Some(CaptureError::Mismatch(format!("replication slot {name} is gone").into())),
         (_, Some(Slot { lost: Some(why), .. })) => {
-            Some(CaptureError::Mismatch(format!("replication slot {name} was lost ({why})").into()))
+            let why = if why == "lost" { String::new() } else { format!(" ({why})") };
+            Some(CaptureError::Mismatch(format!("replication slot {name} was lost{why}").into()))
         }
         // The slot is there, so it is the publication. That may be back by now; but the server asks for the one
         // that was there when what it reads was written.
@@ -85,6 +86,7 @@ mod tests {
             bell: Arc::default(),
             requests: super::super::super::requests::Requests::default(),
             silent: std::sync::atomic::AtomicU32::new(0),
+            advised: std::sync::Mutex::default(),
         }
     }
 

@@ -115,6 +115,7 @@ impl Relation {
         let whole = old.filter(|old| old.whole).map(|old| old.values.as_slice());
         let key = self.key(new, old)?;
         if let Some(old) = old
+            && !self.keeps_key(old, new)
             && self.key(&old.values, None)? != key
         {
             let mut missing = Vec::new();

@@ -83,7 +83,15 @@ fn somebody_elses(name: &str, plugin: Option<&str>, database: Option<&str>) -> F
 
 /// Fails if somebody uses the slot.
 pub(crate) async fn in_use(db: &mut PgConnection, name: &str, slot: Option<&Slot>) -> Result<(), CaptureError> {
-    let Some(pid) = slot.and_then(|slot| slot.active) else { return Ok(()) };
+    match used_by(db, slot).await? {
+        Some(by) => Err(CaptureError::SlotInUse { slot: name.to_owned(), by }),
+        None => Ok(()),
+    }
+}
+
+/// Who uses the slot, for people.
+pub(super) async fn used_by(db: &mut PgConnection, slot: Option<&Slot>) -> Result<Option<String>, CaptureError> {
+    let Some(pid) = slot.and_then(|slot| slot.active) else { return Ok(None) };
     let by: Option<String> = sqlx::query_scalar(
         "SELECT 'process ' || pid || ' of ' || coalesce(usename::text, '?') || ' from ' || \
            coalesce(client_addr::text, 'the machine itself') FROM pg_stat_activity WHERE pid = $1",
@@ -91,7 +99,7 @@ pub(crate) async fn in_use(db: &mut PgConnection, name: &str, slot: Option<&Slot
     .bind(pid)
     .fetch_optional(db)
     .await?;
-    Err(CaptureError::SlotInUse { slot: name.to_owned(), by: by.unwrap_or_else(|| format!("process {pid}")) })
+    Ok(Some(by.unwrap_or_else(|| format!("process {pid}"))))
 }
 
 /// Makes the slot and returns from where it reads. Waits for transactions that are open; says for whom.

@@ -6,9 +6,13 @@ use crate::event::{Body, Change, Event, Micros, Name, Number, Position};
 use crate::journal::{Append, fit};
 
 use super::super::error::CaptureError;
-use super::super::rows::{CHUNK_EVENTS, chunk_bytes};
+use super::super::rows::CHUNK_EVENTS;
 use super::place::{Mark, Place};
 use super::server::Server;
+
+/// With so many bytes of events, an append is full; a last row comes on top. In the journal it is as many records as it
+/// needs.
+const FULL_BYTES: usize = 512 << 10;
 
 /// From 1970-01-01, which we count from, to 2000-01-01, which PostgreSQL counts from, in microseconds.
 const EPOCH: i64 = 946_684_800_000_000;
@@ -218,8 +222,8 @@ impl Transactions {
         let open = self.open.as_ref();
         let events = self.done.len() + open.map_or(0, |open| open.events.len());
         let weight = self.done_weight + open.map_or(0, |open| open.weight);
-        // One row may add two events, and as much as a record.
-        events + 2 > CHUNK_EVENTS || weight > chunk_bytes(self.record_bytes) / 2
+        // One row may add two events.
+        events + 2 > CHUNK_EVENTS || weight > FULL_BYTES
     }
 
     /// Whether there are whole transactions with events to append.

@@ -46,6 +46,8 @@ pub(super) fn judge(
             let mend = Mend::by(OWNER_OF_BOTH, [format!("ALTER PUBLICATION {quoted} ADD TABLE {};", list(&outside))]);
             Some(Finding { weight: Weight::Table, what, mend: Some(mend) })
         }
+        // Why none may be published is said of each.
+        None if tables.is_empty() => None,
         None if ours.may_create && outside.is_empty() => None,
         None if outside.is_empty() => {
             let what = format!("publication {publication} is missing and role {role} may not make it");

@@ -39,7 +39,12 @@ async fn publications_get_rising_places_whoever_sends_them() {
         .collect();
     assert!(events.windows(2).all(|pair| pair[0].position < pair[1].position));
     assert!(events.windows(2).all(|pair| pair[0].committed_at <= pair[1].committed_at));
-    let ids: std::collections::BTreeSet<_> = events.iter().map(|event| event.message_name("i", "p")).collect();
+    let name = |event: &&std::sync::Arc<crate::event::Event>| {
+        let mut name = String::new();
+        event.message_name("i", "p", &mut name);
+        name
+    };
+    let ids: std::collections::BTreeSet<_> = events.iter().map(name).collect();
     assert_eq!(ids.len(), 50);
 }
 

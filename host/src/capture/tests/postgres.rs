@@ -161,7 +161,8 @@ async fn what_stands_in_the_way_is_said_with_what_mends_it() {
     assert!(reason.contains("table v does not exist"), "{reason}");
     // The application's own statements go on.
     host.sql("insert into u values (1); update u set x = 2; insert into t values (1, 'a'); update t set v = 'b'");
-    let findings = super::super::postgres::preflight(&host.settings[0], None).await.unwrap();
+    let findings =
+        super::super::postgres::preflight(&host.settings[0], super::super::postgres::Known::Runs).await.unwrap();
     assert!(findings.iter().any(|finding| finding.to_string().contains("max_slot_wal_keep_size")));
     host.sql("alter table t replica identity full; alter table u replica identity full; create table v (id int primary key); alter table v replica identity full");
     host.health(|health| health.state == SourceState::Running).await;

@@ -70,7 +70,7 @@ fn remedy(folder: &Path, name: &Name, error: &LoadError) -> String {
             let (is_there, folder) = (folder.exists(), folder.display());
             let make = if is_there { String::new() } else { format!("mkdir -p {folder}; ") };
             format!(
-                "{make}cp {name}.wasm {name}.toml {folder}/ (`relevo plugin build` makes them of a plugin's folder, `cargo xtask plugins` the example's in target/plugins/ready); or start the server and run: relevo plugin deploy {name}.wasm"
+                "{make}cp {name}.wasm {name}.toml {folder}/ (`relevo plugin build` makes them, of the example `cargo xtask plugins`); or start the server, and: relevo plugin deploy {name}.wasm"
             )
         }
         _ => format!("mend it; when the server runs: relevo plugin deploy {name}.wasm (README.md, Write a plugin)"),

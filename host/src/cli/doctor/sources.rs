@@ -7,12 +7,13 @@ use rustix::fs::{Access, access};
 use super::running::{Running, Said};
 use super::{Addresses, Finding, Verdict, folder};
 use crate::capture::CaptureError;
-use crate::capture::postgres::{self, Weight, preflight};
+use crate::capture::postgres::{self, Known, Weight, preflight};
 use crate::capture::sqlite::inspect::{Inspected, inspect};
 use crate::cli::counted;
 use crate::config::{Config, SourceSettings, nearest};
 use crate::example::{self, Database, Standing};
-use crate::journal::SourceState;
+
+const SAYS: &str = "docs/capture-postgres.md says what it means";
 
 /// What makes the example's tables.
 const MIGRATE: &str = "relevo migrate";
@@ -33,7 +34,7 @@ pub(super) async fn all(config: &Config, running: &Running, addresses: &Addresse
         let Some(path) = source.sqlite_path(&config.data).map(|path| whole(&path)) else {
             // While it runs the server itself says it.
             let stopped = !matches!(running, Running::Yes(_) | Running::Silent);
-            let known = addresses.known(source).filter(|_| stopped);
+            let known = if stopped { Known::Stopped(addresses.known(source)) } else { Known::Runs };
             findings.extend(server(&check, source, known, running.says(&check)).await);
             continue;
         };
@@ -56,12 +57,7 @@ pub(super) async fn all(config: &Config, running: &Running, addresses: &Addresse
 }
 
 /// A PostgreSQL source: what capture itself looks at before it begins, and what else a running server says of it.
-async fn server(
-    check: &str,
-    source: &SourceSettings,
-    known: Option<&SourceState>,
-    said: Option<Said<'_>>,
-) -> Vec<Finding> {
+async fn server(check: &str, source: &SourceSettings, known: Known<'_>, said: Option<Said<'_>>) -> Vec<Finding> {
     let found = match preflight(source, known).await {
         Ok(found) => found,
         Err(error) => {
@@ -78,11 +74,17 @@ async fn server(
     let texts: Vec<_> = found.iter().map(ToString::to_string).collect();
     let beyond = said.map(|said| said.beyond(check, &texts)).unwrap_or_default();
     let told = |finding: &postgres::Finding| {
-        let remedy =
-            finding.mend.as_ref().map_or_else(|| "docs/capture-postgres.md says what it means".to_owned(), remedy);
+        // Where nothing mends it, what comes of it stands behind what is so.
+        let (what, mend) = match &finding.mend {
+            Some(mend) => (&*finding.what, remedy(mend)),
+            None => {
+                let (what, mend) = finding.what.split_once("; ").unwrap_or((&finding.what, SAYS));
+                (what, mend.to_owned())
+            }
+        };
         match finding.weight {
-            Weight::Advice => Finding::warning(check, &*finding.what, remedy),
-            Weight::Table | Weight::Blocks => Finding::problem(check, &*finding.what, remedy),
+            Weight::Advice => Finding::warning(check, what, mend),
+            Weight::Table | Weight::Blocks => Finding::problem(check, what, mend),
         }
     };
     let mut findings: Vec<_> = found.iter().map(told).chain(beyond).collect();

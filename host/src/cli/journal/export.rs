@@ -55,6 +55,11 @@ impl Export {
         let folder = self.place.folder()?;
         let channel = self.channel.as_deref().map(ChannelName::new).transpose()?;
         let (from, to) = (self.from.map(Number), self.to.map(Number));
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            anyhow::bail!("--from {from} is behind --to {to}: nothing lies between them");
+        }
         let wanted = Wanted { from, to, channel, kinds: self.kinds };
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         let mut failed = None;

@@ -30,10 +30,13 @@ pub(crate) struct Wanted {
 pub(crate) enum Kind {
     /// What a source added: up to where it is read, and how many events come with it.
     Append,
+    /// A change, a publication or a tick, with its number.
     Event,
     /// What a pipeline made true: the range that it read, which entries of its state changed, how many messages.
     Commit,
+    /// What a pipeline sent to a channel.
     Message,
+    /// What was noted of a source or a pipeline: a gap, a swap, a dead letter.
     Control,
     /// A record that can't be read.
     Damaged,

@@ -23,6 +23,8 @@ async fn a_compacted_journal_is_smaller_and_the_same() {
 
     let done = compact(folder.path()).await.unwrap().unwrap();
     let file = std::fs::metadata(folder.path().join("journal.db")).unwrap().len();
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(folder.path().join("journal.db")).unwrap());
+    assert_eq!(mode & 0o777, 0o600, "rows are nobody else's, whatever the folder is");
     assert!(done.before > 3 << 20 && done.after < 2 << 20 && done.after == file, "{done:?}");
     assert!(check(folder.path()).await.unwrap().unwrap().sound);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "the journal and its lock");

@@ -36,28 +36,28 @@ fn encode(message: &Message) -> Bytes {
 
 /// The one form of everything that is said.
 fn envelope(kind: &str, event_type: &str, data: &str, time: Micros, id: Uuid, target: Option<Own<'_>>) -> Bytes {
-    let mut text = String::with_capacity(data.len() + 320);
-    text.push_str("{\"type\":");
-    quote(&mut text, kind);
-    text.push_str(",\"event_type\":");
-    quote(&mut text, event_type);
-    text.push_str(",\"data\":");
-    text.push_str(data);
-    // Writing to a String can't fail.
-    let _ = write!(text, ",\"timestamp\":\"{}\",\"message_id\":\"{}\"", time.rfc3339(), id.as_hyphenated());
-    text.push_str(",\"target_user_id\":");
-    match target {
-        Some(Own::User(user)) if is_number(user) => text.push_str(user),
-        Some(Own::User(user)) => quote(&mut text, user),
-        _ => text.push_str("null"),
-    }
-    text.push_str(",\"target_role\":");
-    match target {
-        Some(Own::Role(role)) => quote(&mut text, role),
-        _ => text.push_str("null"),
-    }
-    text.push('}');
-    frame::text(text.as_bytes())
+    frame::text(data.len() + 320, |text| {
+        text.push_str("{\"type\":");
+        quote(text, kind);
+        text.push_str(",\"event_type\":");
+        quote(text, event_type);
+        text.push_str(",\"data\":");
+        text.push_str(data);
+        // Writing to a String can't fail.
+        let _ = write!(text, ",\"timestamp\":\"{}\",\"message_id\":\"{}\"", time.rfc3339(), id.as_hyphenated());
+        text.push_str(",\"target_user_id\":");
+        match target {
+            Some(Own::User(user)) if is_number(user) => text.push_str(user),
+            Some(Own::User(user)) => quote(text, user),
+            _ => text.push_str("null"),
+        }
+        text.push_str(",\"target_role\":");
+        match target {
+            Some(Own::Role(role)) => quote(text, role),
+            _ => text.push_str("null"),
+        }
+        text.push('}');
+    })
 }
 
 /// Whether a user's name is an id as the original's tables have it: those are numbers on the wire.

@@ -14,7 +14,7 @@ pub(super) async fn a_source_that_is_reset_begins_anew_with_one_gap_even_if_it_i
     let before = host.journal.source("s").await.unwrap().unwrap().incarnation;
     reset(&host).await;
     host.end().await;
-    assert_eq!(host.gaps().await, ["ana reset the source"]);
+    assert_eq!(host.gaps().await, ["it was reset by ana"]);
     host.sql("insert into t values (2, 'is in the rows, and no event')");
     host.start().await;
     host.sql("insert into t values (3, 'c')");

@@ -3,14 +3,14 @@
 
 use super::refusals::finding;
 use super::*;
-use crate::capture::postgres::{Weight, preflight};
+use crate::capture::postgres::{Known, Weight, preflight};
 use crate::capture::status;
 
 /// What `relevo capture status` says, and what `relevo doctor` says beside it.
 async fn said(host: &Host) -> [String; 2] {
     let known: std::collections::BTreeMap<_, _> = host.journal.sources("s").await.unwrap().into_iter().collect();
     let status = status::stopped(&host.settings[0], host.folder.path(), &known).await;
-    let findings = preflight(&host.settings[0], known.get("s")).await.unwrap();
+    let findings = preflight(&host.settings[0], Known::Stopped(known.get("s"))).await.unwrap();
     let findings = findings.iter().map(|finding| format!("{finding}\n")).collect();
     [status.reason.unwrap_or_default(), findings]
 }
@@ -27,6 +27,10 @@ async fn a_slot_or_publication_that_is_gone_is_told_of_before_the_start_that_mak
     .into_iter()
     .enumerate()
     {
+        // To who looks from another folder.
+        for said in said(&host).await {
+            assert!(said.contains("slot relevo_s is in use by another session (process "), "{said}");
+        }
         host.end().await;
         assert!(said(&host).await.iter().all(|said| !said.contains("the next start")), "{:?}", said(&host).await);
         host.sql(drop);
@@ -42,6 +46,11 @@ async fn a_slot_or_publication_that_is_gone_is_told_of_before_the_start_that_mak
         host.scan(LONG, |record| gap(record)).await;
         host.sql(&format!("insert into t values ({}, 'b')", count + 2));
         host.changes_until((count + 2).to_string()).await;
+    }
+    host.end().await;
+    crate::capture::reset(&host.journal, &"s".into(), "ana").await.unwrap();
+    for said in said(&host).await {
+        assert!(said.contains("it was reset: the next start begins with the rows"), "{said}");
     }
 }
 

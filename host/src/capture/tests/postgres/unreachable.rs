@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::capture::CaptureError;
-use crate::capture::postgres::preflight;
+use crate::capture::postgres::{Known, preflight};
 
 /// What is said to do where this address leads nowhere, and the whole error.
 async fn remedy(host: &mut Host, url: String) -> (String, String) {
     host.settings[0].url = url;
-    let error = preflight(&host.settings[0], None).await.unwrap_err();
+    let error = preflight(&host.settings[0], Known::Runs).await.unwrap_err();
     let whole = error.to_string();
     let CaptureError::Connect { remedy, .. } = error else { panic!("{error:?}") };
     (remedy, whole)
@@ -40,5 +40,5 @@ async fn each_way_not_to_come_in_has_its_own_remedy() {
     let stranger = host.database.url(DATABASE).replace("//relevo@", "//nobody@");
     assert!(remedy(&mut host, stranger).await.0.contains("CREATE ROLE \"nobody\" LOGIN REPLICATION;"));
     host.settings[0].url = over_tcp("ana:secret%20of%20ana", &format!("/gad?sslmode=verify-full&sslrootcert={ca}"));
-    preflight(&host.settings[0], None).await.unwrap();
+    preflight(&host.settings[0], Known::Runs).await.unwrap();
 }
