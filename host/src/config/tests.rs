@@ -273,12 +273,14 @@ fn trusted_keys_are_keys_and_to_require_signatures_needs_one() {
 #[test]
 fn a_password_in_an_address_is_never_shown() {
     let unescaped = ["postgres://u:12/geheim@h/d", "postgres://u:12?geheim@h/d", "postgres://u:12#geheim@h/d"];
-    for url in ["postgres://u:geheim@h:x/d", "postgres://u:geheim@h/d?sslmode=no", "mysql://u:geheim@h/d"]
-        .into_iter()
-        .chain(unescaped)
-    {
+    let refused = |url: &str| {
         let text = format!("[[source]]\nname = \"a\"\nurl = \"{url}\"");
-        let error = Config::from_text(&text, |_| None).unwrap_err().to_string();
+        Config::from_text(&text, |_| None).unwrap_err().to_string()
+    };
+    let mode = refused("postgres://u:geheim@h/d?sslmode=no");
+    assert!(!mode.contains("geheim") && mode.contains("allowed: disable, "), "{mode}");
+    for url in ["postgres://u:geheim@h:x/d", "mysql://u:geheim@h/d"].into_iter().chain(unescaped) {
+        let error = refused(url);
         assert!(!error.contains("geheim") && error.contains("postgres://USER:PASSWORD@HOST/DATABASE"), "{error}");
         assert!(!url.starts_with("postgres") || error.contains("%2F for /"), "{error}");
     }
