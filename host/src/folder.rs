@@ -1,6 +1,7 @@
 //! Folders and files for what only the server's user may see: rows, messages and secrets.
 
 use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -18,10 +19,10 @@ pub(crate) fn private(path: &Path) -> std::io::Result<()> {
 /// The file system's.
 pub(crate) fn private_file(path: &Path) -> std::io::Result<()> {
     // Not opened if it is there: to close it would drop SQLite's locks on it.
-    if path.exists() {
-        return Ok(());
+    match File::options().create_new(true).write(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
-    File::options().create(true).truncate(false).write(true).mode(0o600).open(path).map(drop)
 }
 
 #[cfg(test)]

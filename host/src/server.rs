@@ -5,6 +5,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,9 +39,14 @@ pub enum StartError {
     Restore(String),
     #[error(transparent)]
     Secret(#[from] SecretError),
-    #[error("{0}{more}", more = another(.0))]
-    Journal(#[from] JournalError),
-    #[error("the sandbox for plugins: {0}")]
+    #[error(
+        "{} is in use by another relevo process; stop that one first, or set RELEVO_DATA to a folder of its own",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    #[error(transparent)]
+    Journal(JournalError),
+    #[error(transparent)]
     Sandbox(#[from] LoadError),
     #[error(transparent)]
     Pipelines(#[from] pipeline::StartError),
@@ -203,15 +209,19 @@ impl Server {
     }
 }
 
-/// What a second server may do where one runs already.
-fn another(error: &JournalError) -> &'static str {
-    if matches!(error, JournalError::Locked(_)) { ", or set RELEVO_DATA to a folder of its own" } else { "" }
+impl From<JournalError> for StartError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Locked(folder) => Self::InUse(folder),
+            error => Self::Journal(error),
+        }
+    }
 }
 
 /// Why it can't listen: where the same server runs already, its folder says more than its port.
 fn taken(config: &Config, cause: std::io::Error) -> StartError {
     match cause.kind() {
-        ErrorKind::AddrInUse if journal::in_use(&config.data) => JournalError::Locked(config.data.clone()).into(),
+        ErrorKind::AddrInUse if journal::in_use(&config.data) => StartError::InUse(config.data.clone()),
         _ => StartError::Listen { address: config.listen, cause },
     }
 }

@@ -67,7 +67,7 @@ impl Link {
 
     /// Adds a frame that must not be lost. If it doesn't fit, the client is too slow: closes.
     pub fn push(&self, frame: Bytes) {
-        let mut out = self.out();
+        let mut out = self.with_room(frame.len());
         if out.open() && out.outbox.push(frame).is_err() {
             self.close_locked(out, Close::Slow);
         }
@@ -75,11 +75,22 @@ impl Link {
 
     /// Adds a state; while the socket is full it replaces the unsent older one of its key.
     pub(crate) fn push_state(&self, frame: Bytes, message: &Arc<Message>) {
-        let mut out = self.out();
+        let mut out = self.with_room(frame.len());
         let replace = out.blocked;
         if out.open() && out.outbox.push_state(frame, message, replace).is_err() {
             self.close_locked(out, Close::Slow);
         }
+    }
+
+    /// Writes what waits, if there is no room for so many bytes: what comes in one go may be more than the outbox holds,
+    /// and of a client that keeps up the socket takes it.
+    fn with_room(&self, bytes: usize) -> MutexGuard<'_, Out> {
+        let out = self.out();
+        if out.open() && !out.blocked && out.outbox.bytes() + bytes > out.outbox.limit() {
+            self.write(out);
+            return self.out();
+        }
+        out
     }
 
     /// Adds a frame that may be lost: it is, if half of the outbox is in use. What must not be lost

@@ -56,9 +56,14 @@ pub(super) fn check(name: &str, source: &SourceSettings) -> Result<(), ConfigErr
             let e = e.to_string();
             // Once for each layer of sqlx.
             let why = e.trim_start_matches("error with configuration: ");
-            let mode = url_mode(&source.url).filter(|mode| !MODES.contains(&&**mode));
+            let mode = url_mode(&source.url).filter(|mode| !MODES.contains(&&*mode.to_ascii_lowercase()));
+            let is_word = |mode: &String| mode.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
             match mode {
-                Some(mode) => wrong(&format!("the postgres address has sslmode={mode}"), &MODES.join(", ")),
+                Some(mode) if is_word(&mode) => {
+                    wrong(&format!("the postgres address has sslmode={mode}"), &MODES.join(", "))
+                }
+                // What a `&` should have ended.
+                Some(_) => wrong("the postgres address has an sslmode that is none", &MODES.join(", ")),
                 None => wrong(&format!("the postgres address can't be used ({why})"), ESCAPED),
             }
         }
@@ -69,16 +74,18 @@ fn url_mode(url: &str) -> Option<String> {
     Url::parse(url).ok()?.query_pairs().find(|(name, _)| name == "sslmode").map(|(_, mode)| mode.into_owned())
 }
 
-/// What is wrong with the options: one with a mistake in its name, or one that stands there twice, would count for
-/// nothing, and `sslmode` decides who may listen.
+/// What is wrong with the options: one with a mistake in its name would count for nothing, and of one that stands there
+/// twice it isn't clear which counts; `sslmode` decides who may listen. What isn't near a known name may be a part of a
+/// password that has a `&` in it: it isn't shown.
 fn stray(url: &str) -> Option<String> {
     let url = Url::parse(url).ok()?;
     let names: Vec<String> = url.query_pairs().map(|(name, _)| name.into_owned()).collect();
     let known = OPTIONS.map(str::to_owned);
     names.iter().enumerate().find_map(|(at, name)| {
         if !known.contains(name) {
-            let guess = nearest(name, &known).map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
-            return Some(format!("the postgres address has an option that relevo doesn't know: {name}{guess}"));
+            let shown = nearest(name, &known).map(|meant| format!(": {name} (did you mean {meant}?)"));
+            let shown = shown.unwrap_or_default();
+            return Some(format!("the postgres address has an option that relevo doesn't know{shown}"));
         }
         names[..at].contains(name).then(|| format!("the postgres address has the option {name} twice"))
     })

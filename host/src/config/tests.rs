@@ -279,6 +279,10 @@ fn a_password_in_an_address_is_never_shown() {
     };
     let mode = refused("postgres://u:geheim@h/d?sslmode=no");
     assert!(!mode.contains("geheim") && mode.contains("allowed: disable, "), "{mode}");
+    for options in ["password=ab&geheim", "sslmode=require;password=geheim", "sslmode=require?password=geheim"] {
+        let error = refused(&format!("postgres://u@h/d?{options}"));
+        assert!(!error.contains("geheim") && error.contains("the postgres address has an "), "{error}");
+    }
     for url in ["postgres://u:geheim@h:x/d", "mysql://u:geheim@h/d"].into_iter().chain(unescaped) {
         let error = refused(url);
         assert!(!error.contains("geheim") && error.contains("postgres://USER:PASSWORD@HOST/DATABASE"), "{error}");

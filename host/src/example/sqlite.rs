@@ -135,6 +135,8 @@ pub(super) async fn open(path: &Path) -> Result<SqliteConnection, MigrateError> 
     if let Some(folder) = path.parent() {
         crate::folder::private(folder).map_err(|cause| MigrateError::Io { at: folder.display().to_string(), cause })?;
     }
+    // It holds people's passwords, if only digests of them.
+    crate::folder::private_file(path).map_err(|cause| MigrateError::Io { at: path.display().to_string(), cause })?;
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)

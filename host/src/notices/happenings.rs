@@ -32,6 +32,22 @@ struct Waiting {
     count: u64,
     /// Of the last ones, each once; no more than [`REASONS`].
     reasons: VecDeque<String>,
+    /// Earlier ones, that found no place.
+    unsaid: usize,
+}
+
+impl Waiting {
+    fn content(&self, code: Code) -> String {
+        let mut sentences: Vec<String> = self.reasons.iter().cloned().collect();
+        if self.unsaid > 0 {
+            let more = format!("{} earlier: relevo journal export --kind control has them.", self.unsaid);
+            sentences.insert(0, more);
+        }
+        if code == Code::SourceGap {
+            sentences.push("The source's pipelines make their states anew.".into());
+        }
+        sentences.join(" ")
+    }
 }
 
 /// What a control record tells operators.
@@ -57,12 +73,12 @@ fn happening(control: Control) -> Option<Happening> {
         Control::Gap { source, reason } => Some(Happening {
             code: Code::SourceGap,
             about: About { source: Some(source), ..About::default() },
-            reason: format!("{reason}. Its pipelines make their states anew."),
+            reason: format!("{reason}."),
         }),
         Control::SchemaChanged { source, table, change } => Some(Happening {
             code: Code::SchemaChanged,
             about: About { source: Some(source), ..About::default() },
-            reason: format!("table {table}: {change}"),
+            reason: format!("table {table}: {change}."),
         }),
         Control::PipelineGap { pipeline } => Some(Happening {
             code: Code::PipelineGap,
@@ -151,15 +167,17 @@ impl Happenings {
         if self.before.reached(code, &about, number) {
             return;
         }
-        let fresh = Waiting { first: number, last: number, count: 0, reasons: VecDeque::new() };
+        let fresh = Waiting { first: number, last: number, count: 0, reasons: VecDeque::new(), unsaid: 0 };
         let waiting = self.waiting.entry((code, about)).or_insert(fresh);
         waiting.last = number;
         waiting.count += 1;
         waiting.reasons.retain(|earlier| *earlier != reason);
         waiting.reasons.push_back(reason);
-        // Of dead letters there may be thousands, each with a reason of its own.
+        // Of dead letters there may be thousands, each with a reason of its own, and how many there are is told.
         let kept = if code == Code::DeadLetter { 1 } else { REASONS };
-        waiting.reasons.drain(..waiting.reasons.len().saturating_sub(kept));
+        let over = waiting.reasons.len().saturating_sub(kept);
+        waiting.reasons.drain(..over);
+        waiting.unsaid += if code == Code::DeadLetter { 0 } else { over };
     }
 
     /// What is to be told now. Say [`Self::told`] of what was.
@@ -172,8 +190,7 @@ impl Happenings {
             .filter(|(kind, _)| long_ago(kind))
             .map(|((code, about), waiting)| {
                 let title = title(*code, about, waiting.count);
-                let reasons = waiting.reasons.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
-                let mut notice = Notice::new(*code, about.clone(), title, &reasons);
+                let mut notice = Notice::new(*code, about.clone(), title, &waiting.content(*code));
                 notice.offset = Some(waiting.last);
                 notice.key = format!("{} {}", code.name(), waiting.first);
                 notice
@@ -218,12 +235,17 @@ mod tests {
         let due = happenings.due(now);
         assert_eq!(due.iter().map(|n| n.offset).collect::<Vec<_>>(), [Some(Number(6)), Some(Number(7))]);
         assert_eq!(due[1].title, "Source gad had 3 gaps");
-        assert!(due[1].content.contains("another file") && due[1].content.contains("another slot"), "{due:?}");
+        assert_eq!(due[1].content, "another file. another slot. The source's pipelines make their states anew.");
         assert_eq!(due[1].key, "source_gap 5", "the first one's number: the same after a restart");
         due.iter().for_each(|notice| happenings.told(notice, now));
         happenings.take(Number(9), gap("gad"));
         assert!(happenings.due(now + minute / 2).is_empty());
         assert_eq!(happenings.due(now + minute).len(), 1);
+        for reason in ["a", "b", "c", "d", "e"] {
+            happenings.take(Number(10), gap_of("gad", reason));
+        }
+        let content = happenings.due(now + minute).remove(0).content;
+        assert!(content.starts_with("2 earlier: relevo journal export --kind control has them. b. c. "), "{content}");
     }
 
     #[test]

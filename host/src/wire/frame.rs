@@ -24,17 +24,18 @@ pub fn text(about: usize, write: impl FnOnce(&mut String)) -> Bytes {
     let (short, long) = (u8::try_from(length).ok().filter(|short| *short <= 125), u16::try_from(length));
     let begin = match (short, long) {
         (Some(short), _) => {
-            frame[8..10].copy_from_slice(&[FINAL | TEXT, short]);
-            8
+            frame[HEAD.len() - 2..HEAD.len()].copy_from_slice(&[FINAL | TEXT, short]);
+            HEAD.len() - 2
         }
         (None, Ok(long)) => {
-            frame[6..8].copy_from_slice(&[FINAL | TEXT, 126]);
-            frame[8..10].copy_from_slice(&long.to_be_bytes());
-            6
+            let begin = HEAD.len() - 4;
+            frame[begin..begin + 2].copy_from_slice(&[FINAL | TEXT, 126]);
+            frame[begin + 2..HEAD.len()].copy_from_slice(&long.to_be_bytes());
+            begin
         }
         (None, Err(_)) => {
             frame[0..2].copy_from_slice(&[FINAL | TEXT, 127]);
-            frame[2..10].copy_from_slice(&(length as u64).to_be_bytes());
+            frame[2..HEAD.len()].copy_from_slice(&(length as u64).to_be_bytes());
             0
         }
     };

@@ -76,7 +76,7 @@ fn where_nothing_was_ever_started_it_makes_nothing() {
         &[
             "pipeline panel",
             "panel.wasm",
-            "-> mkdir -p ",
+            "-> install -d -m 700 ",
             "cp panel.wasm panel.toml ",
             "relevo plugin deploy panel.wasm",
         ],

@@ -162,7 +162,7 @@ fn a_table_of_another_form_is_told_and_its_rows_come_as_before() {
     let data = notice.data();
     assert_eq!((notice.kind(), notice.event_type()), ("system_event", "notification"), "{}", notice.raw);
     assert_eq!((&data["source"], &data["level"]), (&json!("gad"), &json!("info")), "{}", notice.raw);
-    assert_eq!(data["content"], "table tareas: column nota is new");
+    assert_eq!(data["content"], "table tareas: column nota is new.");
     assert!(data["offset"].is_u64(), "{}", notice.raw);
     let is_it = |frame: &Frame| frame.is_of("tasks") && frame.data()["task_data"]["titulo"] == "of another form";
     if !operator.frames.iter().any(is_it) {

@@ -68,7 +68,7 @@ fn a_second_process_on_the_same_data_folder_is_refused() {
     let server = world.serve();
     let second = world.run(&["serve"]);
     assert!(!second.status.success(), "{}", second.log);
-    assert!(second.log.contains("in use by another relevo"), "{}", second.log);
+    assert_eq!(second.log.matches("in use by another relevo").count(), 1, "{}", second.log);
     // The same, where it would listen there, too: the folder says more than the port.
     let mut same = world.command(&["serve"]);
     same.env("RELEVO_LISTEN", server.address.to_string());

@@ -104,6 +104,11 @@ impl Address {
         &self.options
     }
 
+    /// It is reached by a socket's file.
+    pub(super) fn is_local(&self) -> bool {
+        self.options.get_socket().is_some() || self.options.get_host().starts_with('/')
+    }
+
     pub(super) fn has_password(&self) -> bool {
         !self.password.is_empty()
     }
@@ -112,9 +117,8 @@ impl Address {
     pub(crate) fn replication(&self, slot: &str, publication: &str, start: u64) -> ReplicationConfig {
         let options = &self.options;
         let socket = options.get_socket().map(|folder| folder.to_string_lossy().into_owned());
-        let local = socket.is_some() || options.get_host().starts_with('/');
         let mode = match options.get_ssl_mode() {
-            _ if local => SslMode::Disable,
+            _ if self.is_local() => SslMode::Disable,
             PgSslMode::Disable | PgSslMode::Allow => SslMode::Disable,
             PgSslMode::Prefer => SslMode::Prefer,
             PgSslMode::Require => SslMode::Require,
@@ -129,7 +133,6 @@ impl Address {
             client_cert_pem_path: certificate,
             client_key_pem_path: key,
         };
-        let pinned: Vec<String> = PINNED.iter().map(|(name, value)| format!("-c {name}={value}")).collect();
         let user = options.get_username();
         ReplicationConfig::new(
             socket.unwrap_or_else(|| options.get_host().to_owned()),
@@ -145,7 +148,8 @@ impl Address {
         .with_buffer_size(BUFFERED)
         // What is durable here is acknowledged within this time: at its shutdown the server waits for it.
         .with_status_interval(Duration::from_millis(200))
-        .with_options(pinned.join(" "))
+        // The address's own, and behind them what is pinned.
+        .with_options(options.get_options().unwrap_or_default())
         .with_application_name(&self.named)
     }
 }
@@ -187,6 +191,9 @@ mod tests {
         let config = address.replication("relevo_shop", "relevo_shop", 7);
         assert_eq!((config.host.as_str(), config.port, config.user.as_str()), ("db.example", 5433, "ana"));
         assert_eq!((config.password.as_str(), config.database.as_str()), ("p@s+s", "shop"));
+        let options = "postgres://ana@db.example/shop?options=-c%20search_path=x";
+        let options = Address::parse(options).unwrap().replication("s", "p", 0).options.unwrap_or_default();
+        assert!(options.starts_with("-c search_path=x ") && options.contains("-c timezone=UTC"), "{options}");
         assert_eq!(config.buffer_events, 256, "wide rows wait in it");
         assert_eq!((config.tls.mode, config.tls.ca_pem_path), (SslMode::VerifyFull, Some("/etc/ca.pem".into())));
         assert_eq!(address.to_string(), "db.example:5433/shop as ana");

@@ -30,7 +30,7 @@ impl Relation {
         key
     }
 
-    /// Whether the values of the key are the same, which most updates leave alone; false: they may be all the same.
+    /// Whether the values of the key are the same, as most updates leave them; false says nothing.
     pub(super) fn keeps_key(&self, old: &Old<'_>, new: &Values<'_>) -> bool {
         self.key.iter().all(|at| match (self.value(&old.values, None, *at), self.value(new, Some(old), *at)) {
             (Datum::Text(old), Datum::Text(new)) => old == new,

@@ -11,8 +11,8 @@ use super::place::{Mark, Place};
 use super::server::Server;
 
 /// With so many bytes of events, an append is full; a last row comes on top. In the journal it is as many records as it
-/// needs.
-const FULL_BYTES: usize = 512 << 10;
+/// needs, which is mostly one of the default size.
+const FULL_BYTES: usize = 480 << 10;
 
 /// From 1970-01-01, which we count from, to 2000-01-01, which PostgreSQL counts from, in microseconds.
 const EPOCH: i64 = 946_684_800_000_000;

@@ -18,6 +18,8 @@ const NOT_YET: &str = "57P03";
 
 const TLS: &str = "where the server has no TLS, switch it on there (`ssl`), or take another `sslmode`; where its certificate isn't trusted, give who signed it (`sslrootcert=FILE`), and the host by the name that the certificate has";
 
+const FILES: &str = "mend the certificate files that the url or PGSSLROOTCERT, PGSSLCERT and PGSSLKEY name: in PEM, and so that the user that relevo runs as may read them";
+
 /// `error` None: it took too long.
 pub(super) fn unreachable(address: &Address, error: Option<&sqlx::Error>) -> CaptureError {
     let timeout = || format!("the database doesn't answer: to connect took more than {} s", CONNECT.as_secs());
@@ -38,7 +40,7 @@ fn remedy(address: &Address, error: Option<&sqlx::Error>) -> String {
             }
             Some(WRONG_PASSWORD) => format!("mend role and password in the url: {ENCODED}"),
             Some(NOT_LET_IN) => format!(
-                "let the role in, with CREATE ROLE {user} LOGIN REPLICATION; where it isn't there, or a line in pg_hba.conf (docs/installation.md, PostgreSQL)"
+                "make the role, if it isn't there (CREATE ROLE {user} LOGIN REPLICATION;), or let it in by a line in pg_hba.conf (docs/installation.md, PostgreSQL)"
             ),
             Some(NO_DATABASE) => no_database(options),
             Some(TOO_MANY) => "end other sessions, or raise max_connections".into(),
@@ -47,6 +49,7 @@ fn remedy(address: &Address, error: Option<&sqlx::Error>) -> String {
         },
         Some(sqlx::Error::Io(error)) => match error.kind() {
             ErrorKind::ConnectionRefused => "start PostgreSQL, or mend host and port in the url".into(),
+            ErrorKind::NotFound | ErrorKind::PermissionDenied if !address.is_local() => FILES.into(),
             ErrorKind::NotFound => "start PostgreSQL, or mend the socket's folder and the port in the url".into(),
             ErrorKind::PermissionDenied => "let the user that relevo runs as use the socket".into(),
             // What rustls finds wrong with a certificate.
@@ -54,6 +57,7 @@ fn remedy(address: &Address, error: Option<&sqlx::Error>) -> String {
             _ => "mend the host in the url, or the network to it".into(),
         },
         Some(sqlx::Error::Tls(_)) => TLS.into(),
+        Some(sqlx::Error::Configuration(_)) => FILES.into(),
         Some(_) => "mend the url, or start PostgreSQL".into(),
         None => "mend host and port in the url, or let relevo through the firewall".into(),
     }

@@ -65,9 +65,10 @@ fn shown(source: &Value) -> Vec<String> {
     let field = |name: &str| source.get(name).map(text);
     add("reason", field("reason"));
     add("incarnation", field("incarnation"));
-    // Of a transaction in the midst of which the journal stands, too.
-    let place = |position: String| match position.split_once(' ') {
-        Some((lsn, index)) if lsn.contains('/') => format!("{lsn}, row {index} of its transaction (from 0)"),
+    // An event's index is twice its row's number, from 1 on, and one more for the second of two that a row may make.
+    let place = |position: String| match position.split_once(' ').map(|(lsn, index)| (lsn, index.parse::<u32>())) {
+        Some((lsn, Ok(index @ 2..))) => format!("{lsn}, row {} of its transaction", index / 2),
+        Some((lsn, Ok(_))) => lsn.to_owned(),
         _ => position,
     };
     add("position", field("position").map(place));
@@ -115,7 +116,7 @@ mod tests {
         let lines = shown(&source).join("\n");
         for line in [
             "gad (postgres): running",
-            "position     0/16B3748, row 2 of its transaction (from 0)",
+            "position     0/16B3748, row 1 of its transaction",
             "behind       3 changes, the oldest for 70 ms",
             "tables       a, b",
             "slot         relevo_gad, extended",

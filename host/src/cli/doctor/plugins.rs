@@ -49,7 +49,7 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
                 findings.push(Finding::problem(
                     check.clone(),
                     format!("plugin {name}: {error}"),
-                    remedy(&folder, name, &error),
+                    remedy(&config.data, &folder, name, &error),
                 ));
             }
         }
@@ -60,15 +60,16 @@ fn of_pipeline(config: &Config, sandbox: &Sandbox, pipeline: &PipelineSettings) 
     findings
 }
 
-fn remedy(folder: &Path, name: &Name, error: &LoadError) -> String {
+fn remedy(data: &Path, folder: &Path, name: &Name, error: &LoadError) -> String {
     match error {
         _ if error.is_of_settings() => {
             "mend relevo.toml as it says, and restart the server (docs/operating-plugins.md, Grants)".into()
         }
-        // No server has it, and none runs to which it could be deployed.
-        LoadError::File { .. } => {
+        // No server has had it.
+        LoadError::File { .. } if !holds(folder, name) => {
             let (is_there, folder) = (folder.exists(), folder.display());
-            let make = if is_there { String::new() } else { format!("mkdir -p {folder}; ") };
+            let make =
+                if is_there { String::new() } else { format!("install -d -m 700 {} {folder}; ", data.display()) };
             format!(
                 "{make}cp {name}.wasm {name}.toml {folder}/ (`relevo plugin build` makes them, of the example `cargo xtask plugins`); or start the server, and: relevo plugin deploy {name}.wasm"
             )

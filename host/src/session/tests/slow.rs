@@ -40,6 +40,23 @@ async fn of_a_stream_it_is_closed_with_a_code_and_comes_back_for_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_keeps_up_gets_more_than_the_outbox_holds_in_one_go() {
+    let server = slow_server().await;
+    let mut client = server.live(&["tasks", "board"]).await;
+    let mut got = Vec::new();
+    let keyed = |n: u64| Message { key: Some(n.to_string().into()), ..large("board", ChannelKind::State, n) };
+    let stream = |n: u64| large("tasks", ChannelKind::Stream, n);
+    // More than the outbox, and less than it and the socket.
+    for batch in [(0..20).map(stream).collect::<Vec<_>>(), (20..40).map(keyed).collect()] {
+        server.commit(batch).await;
+        for _ in 0..20 {
+            got.push(client.next().await["data"]["n"].as_u64().unwrap());
+        }
+    }
+    assert!(got.into_iter().eq(0..40));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_state_it_gets_the_newest_of_each_key() {
     let server = slow_server().await;
     let mut client = server.live(&["board"]).await;

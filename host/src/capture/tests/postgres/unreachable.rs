@@ -16,6 +16,10 @@ async fn remedy(host: &mut Host, url: String) -> (String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_way_not_to_come_in_has_its_own_remedy() {
     let mut host = Host::over(Postgres::start(), "").await;
+    if host.sql("select setting from pg_settings where name = 'ssl_library'").is_empty() {
+        println!("refusals over TLS: NOT TESTED, as this PostgreSQL was built without it");
+        return;
+    }
     host.sql("create role ana login replication password 'secret of ana'");
     let (port, certificates) = host.database.serve_tls();
     let ca = certificates.root.display().to_string();
@@ -29,6 +33,10 @@ async fn each_way_not_to_come_in_has_its_own_remedy() {
         (over_tcp("ana:secret%20of%20ana", ""), "names none, so it was that of the role's name"),
         (over_tcp("ana:secret%20of%20ana", "/gad?sslmode=disable"), "a line in pg_hba.conf"),
         (over_tcp("ana:secret%20of%20ana", "/gad?sslmode=verify-full"), "sslrootcert=FILE"),
+        (
+            over_tcp("ana:secret%20of%20ana", "/gad?sslmode=verify-ca&sslrootcert=/nowhere"),
+            "mend the certificate files",
+        ),
         (format!("postgres://ana:x@{nobody}/gad"), "start PostgreSQL, or mend host and port"),
         (format!("postgres://ana@{socket}/gad"), "mend the socket's folder"),
         ("postgres://ana:x@nowhere.invalid/gad".into(), "mend the host in the url"),
