@@ -135,6 +135,11 @@ fn a_secret_that_others_may_read_has_its_remedy() {
 fn settings_that_can_not_be_used_have_their_remedy() {
     let world = World::bare().set("session.heartbeat = \"soon\"");
     assert_finds(&world, "PROBLEM", &["settings: session.heartbeat", "-> allowed:"]);
+    let missing = world.run(&["doctor", "--config", "nosuch.toml"]);
+    assert!(!missing.status.success(), "{}", missing.log);
+    for text in ["PROBLEM  settings: ", "nosuch.toml", "-> allowed: ", "relevo doctor --example > FILE"] {
+        assert!(missing.log.contains(text), "{text} is missing:\n{}", missing.log);
+    }
     let world = World::new().set_environment("RELEVO_LISTENS", "x");
     assert_finds(&world, "warning", &["nobody reads RELEVO_LISTENS", "-> did you mean RELEVO_LISTEN?"]);
 }

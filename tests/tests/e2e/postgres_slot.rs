@@ -164,6 +164,18 @@ fn operators_hear_that_a_slot_is_in_danger_and_that_it_is_safe_again() {
 }
 
 #[test]
+fn advice_is_logged_once_however_often_the_source_is_opened_anew() {
+    let world = World::postgres();
+    let server = world.serve();
+    let logged = |text: &str| server.process.log.lines().iter().filter(|line| line.contains(text)).count();
+    for sessions in 1..=3 {
+        until("the stream", SOON, || (logged(": streaming ") == sessions).then_some(()));
+        world.sql("select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = 'relevo_gad'");
+    }
+    assert_eq!(logged("max_slot_wal_keep_size has no limit"), 1, "{}", server.process.log.text());
+}
+
+#[test]
 fn an_operator_sees_resets_and_detaches_a_source_with_the_server_running_and_stopped() {
     let world = World::postgres();
     let server = world.serve();

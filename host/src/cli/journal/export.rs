@@ -78,6 +78,9 @@ impl Export {
         if from.unwrap_or_default() < exported.kept_after {
             eprintln!("relevo: events and controls up to {} are gone by retention", exported.kept_after);
         }
+        if let Some(from) = from.filter(|from| *from > exported.head) {
+            eprintln!("relevo: nothing is from {from} on yet: the newest number is {}", exported.head);
+        }
         if let (0, Some(name)) = (exported.lines, &self.channel) {
             return Ok(nothing_of(name, &exported.channels));
         }

@@ -62,6 +62,8 @@ pub(crate) struct Exported {
     pub(crate) damaged: u64,
     /// Events and controls up to here were gone.
     pub(crate) kept_after: Number,
+    /// The newest number when it began.
+    pub(crate) head: Number,
     /// The channels that have messages, where nothing was found of the one that was wanted.
     pub(crate) channels: Vec<String>,
 }
@@ -77,8 +79,9 @@ pub(crate) async fn export(
     mut take: impl FnMut(&str) -> bool,
 ) -> Result<Option<Exported>, JournalError> {
     let Some(mut journal) = Outside::open(folder).await? else { return Ok(None) };
-    let mut exported = Exported { kept_after: journal.kept_after().await?, ..Exported::default() };
-    let to = wanted.to.unwrap_or(journal.head().await?);
+    let (kept_after, head) = (journal.kept_after().await?, journal.head().await?);
+    let mut exported = Exported { kept_after, head, ..Exported::default() };
+    let to = wanted.to.unwrap_or(head);
     // The record that holds the number may begin before it.
     let mut next = journal.first_of(wanted.from.unwrap_or_default()).await?;
     'pages: loop {
