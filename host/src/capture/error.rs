@@ -35,6 +35,9 @@ pub enum CaptureError {
     KeyTooLarge { table: String, seq: u64 },
     #[error("table {table}: a row is too large for a record, or has too large a key: no snapshot of it can be taken")]
     RowTooLarge { table: String },
+    /// Its snapshot is taken up again.
+    #[error("table {table} was made, renamed, emptied or written anew since the moment whose rows were to be read")]
+    Moved { table: String },
     #[error(
         "change {seq} is of a form that _relevo_forms doesn't have ({form}): somebody wrote to capture's tables; stop the server, take them out with `relevo capture detach`, and start again"
     )]
@@ -122,6 +125,7 @@ impl CaptureError {
             | Self::Form { .. }
             | Self::KeyTooLarge { .. }
             | Self::RowTooLarge { .. }
+            | Self::Moved { .. }
             | Self::Excluded { .. }
             | Self::Untold { .. }
             | Self::Unpublished(_)

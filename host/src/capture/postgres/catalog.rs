@@ -126,16 +126,25 @@ pub(super) const LEAVES: &str = "WITH RECURSIVE tree (root, oid, joined) AS ( \
        FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid WHERE NOT i.inhdetachpending), \
      leaves AS (SELECT tree.root, tree.oid, tree.joined FROM tree JOIN pg_class c ON c.oid = tree.oid WHERE c.relkind <> 'p') ";
 
+/// The primary key's columns of the table `c`, in its order.
+const PRIMARY: &str = "ARRAY(SELECT a.attname::text FROM pg_index i \
+       CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
+       JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+       WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY k.place)";
+
+/// A table's primary key as it is now; None: the table is gone.
+pub(super) async fn primary(db: &mut PgConnection, table: u32) -> Result<Option<Vec<String>>, CaptureError> {
+    let sql = format!("SELECT {PRIMARY} FROM pg_class c WHERE c.oid = $1");
+    Ok(sqlx::query_scalar(AssertSqlSafe(sql)).bind(Oid(table)).fetch_optional(db).await?)
+}
+
 /// The tables that people made: not the partitions, which stand for their root.
 pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureError> {
     // As the server itself chooses an identity's index.
     let rows = sqlx::query(AssertSqlSafe(format!(
         "{LEAVES} SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', c.relpersistence <> 'p', \
            has_table_privilege(c.oid, 'SELECT'), pg_has_role(c.relowner, 'USAGE'), \
-           ARRAY(SELECT a.attname::text FROM pg_index i \
-             CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, place) \
-             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-             WHERE i.indrelid = c.oid AND i.indisprimary ORDER BY k.place), \
+           {PRIMARY}, \
            ARRAY(SELECT a.attname::text FROM pg_attribute a \
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
            ARRAY(SELECT a.atttypid FROM pg_attribute a \
@@ -228,7 +237,8 @@ pub(super) async fn is_written(db: &mut PgConnection, table: &Table) -> Result<b
 }
 
 /// Waits until others see what a transaction did. It is streamed as soon as its commit is in the WAL, and that
-/// is a moment before the catalog shows a table that it made: until then it holds its own lock.
+/// is a moment before the catalog shows a table that it made: until then it holds its own lock. The
+/// moment is long where the commit waits for a synchronous standby.
 pub(crate) async fn until_visible(db: &mut PgConnection, xid: u32) -> Result<(), CaptureError> {
     let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' \
                AND transactionid = $1::text::xid AND mode = 'ExclusiveLock' AND granted)";

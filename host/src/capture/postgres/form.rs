@@ -13,6 +13,7 @@ use crate::journal::{Append, Journal};
 use super::super::error::CaptureError;
 use super::catalog::{LEAVES, Part, Table, has_rows};
 use super::publication::Carried;
+use super::relation::Relation;
 
 /// In the place of a form that isn't kept any more.
 const FORGOTTEN: &str = "";
@@ -29,6 +30,9 @@ pub(crate) struct Form {
     /// The transactions that attached its partitions, by their OID. An earlier version kept none.
     #[serde(default)]
     pub(super) joined: BTreeMap<u32, Box<str>>,
+    /// The columns whose values are the keys of its events. An earlier version kept none.
+    #[serde(default)]
+    pub(super) key: Vec<Box<str>>,
     /// What carried all its changes then. None: an earlier version kept it.
     #[serde(default)]
     pub(super) carried: Option<Carried>,
@@ -82,7 +86,7 @@ impl Form {
         let files = files.iter().map(file).collect::<sqlx::Result<_>>()?;
         let width = sqlx::query_scalar("SELECT coalesce((SELECT relnatts FROM pg_class WHERE oid = $1), 0::int2)");
         let width = width.bind(Oid(table.oid)).fetch_one(&mut *db).await?;
-        Ok(Self { oid: table.oid, width, columns, files, joined: joined(table), carried: None })
+        Ok(Self { oid: table.oid, width, columns, files, joined: joined(table), key: Vec::new(), carried: None })
     }
 
     /// Whether it is this table's, and not that of another one of its name.
@@ -121,6 +125,11 @@ impl Form {
             return self;
         }
         Self { files: table.parts.iter().map(|part| (part.oid, part.file)).collect(), joined: joined(table), ..self }
+    }
+
+    /// The form with the columns whose values are the keys of its events.
+    pub(super) fn keyed_by(self, relation: &Relation) -> Self {
+        Self { key: relation.key_names(), ..self }
     }
 
     /// The form with what carries the table's changes now.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use pgwire_replication::Lsn;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -48,6 +49,7 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
     problems.extend(locked);
     let place = place(source, &mut db, &mut watcher, &server).await?;
     let wire = address.replication(&settings.slot(), &settings.publication(), place.start);
+    let wire = wire.with_ack_lsn(Lsn(place.confirmed));
     let transport = Wire::start(wire).await?;
     tracing::info!(source = %settings.name, from = lsn(place.start), tables = tables.len(), "streaming");
 

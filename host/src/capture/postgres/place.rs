@@ -65,6 +65,8 @@ pub(crate) struct Place {
     pub mark: Mark,
     /// The LSN that the stream is asked from.
     pub start: u64,
+    /// Up to where it was acknowledged: what is beyond may be in the journal, and not on its disk.
+    pub confirmed: u64,
     /// The stream's first transaction must be the position's.
     pub verify: bool,
     /// It goes on where it was: nobody was told of the whole source.
@@ -110,6 +112,7 @@ fn resume(known: &SourceState, server: &Server, slot: Option<&Slot>, flushed: u6
         position: known.position,
         mark,
         start,
+        confirmed: slot.confirmed,
         verify,
         resumed: true,
     })
@@ -205,7 +208,7 @@ pub(crate) async fn begin(source: &Source, server: &Server, start: u64, least: M
         snapshot: None,
     };
     source.journal.append(append).await?;
-    Ok(Place { incarnation, position, mark, start, verify: false, resumed: false })
+    Ok(Place { incarnation, position, mark, start, confirmed: start, verify: false, resumed: false })
 }
 
 #[cfg(test)]

@@ -20,15 +20,17 @@ pub(super) struct Reading {
     /// Where the primary key's columns are, in its order: rows are read in the order of its index, and single ones by
     /// their keys. Empty: such a table is read in one go.
     pub key: Vec<usize>,
+    /// The server's process that reads it.
+    pub by: i32,
 }
 
 impl Reading {
-    pub(super) fn new(table: Arc<Table>, relation: Relation) -> Self {
+    pub(super) fn new(table: Arc<Table>, relation: Relation, by: i32) -> Self {
         let key = relation.key_places();
         let named = key.iter().map(|at| &*relation.columns[*at].name).eq(table.primary.iter().map(String::as_str));
         let told = key.iter().all(|at| is_told(&relation.columns[*at].kind));
         let key = if named && told { key.to_vec() } else { Vec::new() };
-        Self { table, relation, key }
+        Self { table, relation, key, by }
     }
 
     pub(super) fn is_ordered(&self) -> bool {
@@ -60,6 +62,18 @@ impl Reading {
         let _ = write!(form, " {:?}", self.key);
         // It stands in each chunk.
         Ok(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, form.as_bytes()).simple().to_string().into())
+    }
+
+    /// Whether its rows are where the transaction believes them to be. One that was emptied or written anew since the
+    /// moment that it sees is empty to it (PostgreSQL's manual, "Caveats" of concurrency control). To be asked once it
+    /// was read: from then on nobody can do that.
+    pub(super) async fn is_where_it_was(&self, db: &mut PgConnection) -> Result<bool, CaptureError> {
+        // The function sees what is now.
+        let sql = "WITH RECURSIVE part (oid) AS (SELECT $1 UNION SELECT i.inhrelid FROM part \
+                     JOIN pg_class p ON p.oid = part.oid AND p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = p.oid) \
+                   SELECT NOT EXISTS (SELECT FROM part JOIN pg_class c ON c.oid = part.oid \
+                     WHERE c.relkind = 'r' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid))";
+        Ok(sqlx::query_scalar(sql).bind(Oid(self.table.oid)).fetch_one(db).await?)
     }
 
     /// Reads the rows behind a key, in the order of keys; all of them, if it is empty.

@@ -77,6 +77,11 @@ impl Relation {
         &self.key
     }
 
+    /// The names of the key's columns, in the key's order.
+    pub(super) fn key_names(&self) -> Vec<Box<str>> {
+        self.key.iter().map(|at| self.columns[*at].name.as_ref().into()).collect()
+    }
+
     /// Of an old row of a partition without a full replica identity, the server sends the key and NULL for all
     /// else, as if that were the row: what is NULL in it isn't known.
     fn believed<'a, 'b>(&self, old: &'b Old<'a>) -> Cow<'b, Old<'a>> {

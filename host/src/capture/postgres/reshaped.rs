@@ -56,6 +56,12 @@ impl Form {
             self.columns.iter().filter(|column| !streams(&column.name)).partition(|column| column.generated);
         changes.extend(gone.iter().map(|column| format!("column {} is gone", column.name)));
         columns.extend(unstreamed.into_iter().filter(|column| catalog.column(&column.name).is_some()).cloned());
+        if ![&self.key, &catalog.key].iter().any(|key| key.is_empty()) && self.key != catalog.key {
+            // Whoever keeps rows by their keys knows those that are there by others.
+            let (now, before) = (catalog.key.join(", "), self.key.join(", "));
+            changes.push(format!("its rows are told apart by {now} instead of {before}"));
+            unseen = true;
+        }
         // While rows of a former form come, the files are those of a later one. What partitions come and go is
         // told elsewhere, unless a gap is told anyway.
         let partitioned = catalog.files.get(&catalog.oid) == Some(&0);
@@ -67,6 +73,7 @@ impl Form {
             columns,
             files: files.clone(),
             joined: self.joined.clone(),
+            key: if catalog.key.is_empty() { self.key.clone() } else { catalog.key.clone() },
             carried: self.carried.clone(),
         };
         (form, (!changes.is_empty()).then(|| Reshaped { what: changes.join("; "), unseen }))

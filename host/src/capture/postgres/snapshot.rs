@@ -30,17 +30,21 @@ use super::super::progress::Progress;
 use super::super::reached::{Reached, Void, form};
 use super::super::requests::Request;
 use super::super::rows::Rows;
-use super::catalog::{Table, Types, literal, quote};
+use super::catalog::{self, Table, Types, literal, quote};
 use super::connect::Address;
 use super::decode::Datum;
 use super::publication;
 use super::reading::Reading;
+use super::silence::within;
 use super::slot;
 
 /// Rows come in the order of an index, as they are asked for, and none are sorted for us: the server needs no room for it,
 /// whatever its statistics say of a table. Ours are the only statements.
 const AS_INDEXED: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; \
     SET LOCAL enable_incremental_sort = off; SET LOCAL jit = off; SET LOCAL standard_conforming_strings = on";
+
+/// What is waited for at its end.
+const ENDS: &str = "the end of a snapshot's session";
 
 /// What a snapshot is taken of, and where it goes.
 pub(crate) struct Snapshot {
@@ -65,34 +69,32 @@ impl Snapshot {
     pub(crate) async fn take(&self, request: &Request) -> Result<(), CaptureError> {
         let progress = Progress::begin(&self.health, &request.pipeline, request.number);
         let (source, pipeline) = (&self.settings.name, &request.pipeline);
+        let patience = self.settings.silence;
         let mut db = self.address.connect().await?;
-        progress.expects(self.estimate(&mut db).await?);
+        progress.expects(within(patience, "about how many rows there are", self.estimate(&mut db)).await?);
         let there = self.journal.take_over_snapshot(source, pipeline, request.number).await?;
         if there.is_some() {
             // What changed since must be in the journal by then: better now than while the database has to keep
             // old rows for a transaction of ours.
-            let now: i64 =
-                sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0')::int8").fetch_one(&mut db).await?;
+            let now = sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0')::int8");
+            let now: i64 = within(patience, "the server's position", now.fetch_one(&mut db)).await?;
             self.streamed_to(now.cast_unsigned()).await?;
         }
         let head = self.journal.head();
         let (exporter, point, name) = self.export(&mut db, request).await?;
         // As the stream has them.
-        let published = publication::published(&mut db, &self.settings.publication()).await?;
+        let publication = self.settings.publication();
+        let published = publication::published(&mut db, &publication);
+        let published = within(patience, "what is published", published).await?;
         let generated = published.is_some_and(|published| published.generated);
-        let mut types = Types::default();
-        let mut tx = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let begun = db.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        let mut tx = within(patience, "the beginning of a transaction", begun).await?;
         let import = format!("SET TRANSACTION SNAPSHOT {}; {AS_INDEXED}", literal(&name));
-        sqlx::raw_sql(AssertSqlSafe(import)).execute(&mut *tx).await?;
+        within(patience, "a snapshot", sqlx::raw_sql(AssertSqlSafe(import)).execute(&mut *tx)).await?;
         // The transaction has the snapshot now; the slot goes with its session.
         drop(exporter);
-        let (mut tables, mut forms) = (Vec::new(), Vec::new());
-        for table in &self.tables {
-            let relation = types.stored(&mut tx, table, &self.settings, generated).await?;
-            let reading = Reading::new(Arc::clone(table), relation);
-            forms.push(reading.form(&mut tx).await?);
-            tables.push(reading);
-        }
+        let tables = within(patience, "the tables of a snapshot", self.readings(&mut tx, generated)).await?;
+        let (tables, forms): (Vec<Reading>, Vec<Box<str>>) = tables.into_iter().unzip();
         let contains = Position { commit: point - 1, index: u32::MAX };
         let part = SnapshotPart { pipeline: Name::clone(pipeline), request: request.number, contains };
         let there = there.map(|last| self.there(&last, &forms, &tables));
@@ -107,7 +109,12 @@ impl Snapshot {
             tracing::info!(%source, %pipeline, rows = reached.rows, "a snapshot that was cut goes on");
             self.streamed_to(point).await?;
             match self.catch_up(&mut tx, &tables, &mut out).await? {
-                Ok(more) => (at, after, void) = (reached.at, reached.after, more),
+                Ok(more) => {
+                    for reading in tables.iter().take(reached.at + 1) {
+                        self.stays(&mut tx, reading).await?;
+                    }
+                    (at, after, void) = (reached.at, reached.after, more);
+                }
                 Err(why) => reason = Some(why),
             }
         }
@@ -122,14 +129,53 @@ impl Snapshot {
         for (at, reading) in tables.iter().enumerate().skip(at) {
             let after = out.at_table(at, form(&forms, at));
             self.read(&mut tx, reading.rows_after(&after), reading, &mut out, reading.is_ordered()).await?;
+            self.stays(&mut tx, reading).await?;
         }
         out.at_table(tables.len(), form(&forms, tables.len()));
-        tx.rollback().await?;
-        db.close().await?;
+        // All rows are here: what becomes of their connection changes nothing.
+        match within(patience, ENDS, tx.rollback()).await {
+            Ok(()) => within(patience, ENDS, db.close()).await,
+            failed => failed,
+        }
+        .unwrap_or_else(|error| tracing::debug!(%source, %pipeline, %error, "after a snapshot"));
         // What the rows contain must stand before them: the pipeline runs on up to here, and sends what
         // those changes mean; a change that came after its own row would be skipped, and its message lost.
         self.streamed_to(point).await?;
         out.finish().await
+    }
+
+    /// The tables as the transaction sees them, each with its form: what the session knows of them is of another moment.
+    async fn readings(&self, db: &mut PgConnection, generated: bool) -> Result<Vec<(Reading, Box<str>)>, CaptureError> {
+        let by = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *db).await?;
+        let there = catalog::tables(db).await?;
+        let mut types = Types::default();
+        let mut readings = Vec::new();
+        for wanted in &self.tables {
+            let is_it =
+                |table: &&Table| (table.oid, &table.schema, &table.name) == (wanted.oid, &wanted.schema, &wanted.name);
+            let table = there.iter().find(is_it).ok_or_else(|| CaptureError::Moved { table: wanted.shown() })?;
+            let relation = types.stored(db, table, &self.settings, generated).await?;
+            let reading = Reading::new(Arc::new(table.clone()), relation, by);
+            let form = reading.form(db).await?;
+            readings.push((reading, form));
+        }
+        Ok(readings)
+    }
+
+    /// Fails if the rows of a table that was read weren't there to be read.
+    async fn stays(&self, db: &mut PgConnection, reading: &Reading) -> Result<(), CaptureError> {
+        if within(self.settings.silence, "where the rows of a table are", reading.is_where_it_was(db)).await? {
+            return Ok(());
+        }
+        Err(CaptureError::Moved { table: reading.table.shown() })
+    }
+
+    /// Whether the server works for us still, asked over another connection: nothing tells that one has fallen silent.
+    async fn is_read(&self, by: i32) -> Result<bool, CaptureError> {
+        let mut db = self.address.connect().await?;
+        let active =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'active')");
+        within(self.settings.silence, "who reads the rows of a snapshot", active.bind(by).fetch_one(&mut db)).await
     }
 
     /// Waits until all transactions whose commit is before this LSN are in the journal.
@@ -170,7 +216,8 @@ impl Snapshot {
                 match tokio::time::timeout(Duration::from_secs(5), &mut made).await {
                     Ok(rows) => break rows?,
                     Err(_) => {
-                        let blocker = slot::what_is_open(db).await?;
+                        let open = slot::what_is_open(db);
+                        let blocker = within(self.settings.silence, "which transactions are open", open).await?;
                         tracing::warn!(source = %self.settings.name, pipeline = %request.pipeline, "the rows of a snapshot wait for {blocker}");
                     }
                 }
@@ -199,7 +246,22 @@ impl Snapshot {
         let columns = reading.relation.columns.len();
         // By the simple protocol: values come as texts, in the form that the stream has.
         let mut rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch(db);
-        while let Some(row) = rows.try_next().await? {
+        let mut works = true;
+        loop {
+            let row = match tokio::time::timeout(self.settings.silence, rows.try_next()).await {
+                Ok(row) => row?,
+                // What it sent last may be on its way.
+                Err(_) if works => {
+                    works = self.is_read(reading.by).await?;
+                    continue;
+                }
+                Err(_) => {
+                    let seconds = self.settings.silence.as_secs();
+                    return Err(CaptureError::NoAnswer { what: "the rows of a snapshot", seconds });
+                }
+            };
+            let Some(row) = row else { break };
+            works = true;
             let mut values = Vec::with_capacity(columns);
             for at in 0..columns {
                 let value = row.try_get_raw(at)?;

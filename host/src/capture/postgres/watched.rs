@@ -15,15 +15,21 @@ use super::finding::Weight;
 use super::form::{self, Form};
 use super::preflight::{self, Preflight};
 use super::publication::{self, Carried, Change};
+use super::relation::Relation;
 use super::reshaped::Reshaped;
+use super::silence::within;
 use super::stream::{LOOK, Session};
 use super::transport::Transport;
+
+/// What a transaction that is sent already is waited for.
+const UNSEEN: &str = "the end of a transaction whose commit is written (does it wait for a synchronous standby?)";
 
 impl<T: Transport> Session<'_, T> {
     /// The stream describes a table before its first row, and again when it changed.
     pub(super) async fn relation(&mut self, message: &RelationMessage<'_>) -> Result<(), CaptureError> {
         if let Some(xid) = self.transactions.open_xid() {
-            catalog::until_visible(&mut self.db, xid).await?;
+            let visible = within(self.source.settings.silence, UNSEEN, catalog::until_visible(&mut self.db, xid));
+            self.silence.while_busy(visible).await?;
         }
         let is_it = |table: &&Arc<Table>| *table.schema == *message.schema && *table.name == *message.table;
         let wanted =
@@ -42,7 +48,16 @@ impl<T: Transport> Session<'_, T> {
             // One that is newer than our last look.
             self.look().await?;
         }
-        let Some(table) = self.tables.iter().find(is_it).cloned() else {
+        let mut table = self.tables.iter().find(is_it).cloned();
+        if let Some(known) = &table
+            && let Some(primary) = catalog::primary(&mut self.db, known.oid).await?
+            && primary != known.primary
+        {
+            // Its rows have other keys since our last look.
+            self.look().await?;
+            table = self.tables.iter().find(is_it).cloned();
+        }
+        let Some(table) = table else {
             if let Some(table) = self.tables.iter().find(|table| renamed && table.oid == message.id) {
                 let (table, then) = (table.shown(), catalog::shown(message.schema, message.table));
                 let reason =
@@ -55,7 +70,7 @@ impl<T: Transport> Session<'_, T> {
         let settings = &self.source.settings;
         let mut relation = self.types.streamed(&mut self.db, message, &table, settings).await?;
         relation.mixed = self.parts.are_mixed(message.id);
-        self.reshape(message, &table).await?;
+        self.reshape(message, &table, &relation).await?;
         self.parts.describe(message.id);
         self.relations.insert(message.id, Some(Arc::new(relation)));
         Ok(())
@@ -67,9 +82,14 @@ impl<T: Transport> Session<'_, T> {
 
     /// Compares a table with what it was when its rows were last read, and tells of what is new about it: before
     /// the first row that has it.
-    async fn reshape(&mut self, message: &RelationMessage<'_>, table: &Table) -> Result<(), CaptureError> {
+    async fn reshape(
+        &mut self,
+        message: &RelationMessage<'_>,
+        table: &Table,
+        relation: &Relation,
+    ) -> Result<(), CaptureError> {
         let (journal, source) = (&self.source.journal, &self.source.settings.name);
-        let catalog = Form::read(&mut self.db, table).await?;
+        let catalog = Form::read(&mut self.db, table).await?.keyed_by(relation);
         // One whose form isn't known has just come: what it has was told, or is nothing.
         let before = Form::kept(journal, source, table).await?.unwrap_or_else(|| catalog.clone());
         let (now, reshaped) = before.becomes(message, &catalog, table.excluded(&self.source.settings));
@@ -152,7 +172,9 @@ impl<T: Transport> Session<'_, T> {
             self.source.tell_gap(&format!("table {} {reason}", table.shown())).await?;
         }
         // After the gap: a crash in between tells of it twice, and not never.
-        let now = Form::read(&mut self.db, table).await?.carried_by(carried.clone());
+        let settings = &self.source.settings;
+        let relation = self.types.stored(&mut self.db, table, settings, self.published.generated).await?;
+        let now = Form::read(&mut self.db, table).await?.keyed_by(&relation).carried_by(carried.clone());
         now.keep(&self.source.journal, &self.source.settings.name, table).await
     }
 

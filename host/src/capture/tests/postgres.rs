@@ -11,10 +11,13 @@ use super::super::SourceState;
 use super::LONG;
 use super::host::{changes, events};
 
+mod acknowledged;
 mod advice;
+mod altered;
 mod ended;
 mod exclusions;
 mod forms;
+mod keys;
 mod partitions;
 mod printed;
 mod progress;
@@ -32,6 +35,24 @@ mod unreachable;
 type Host = super::host::Host<Postgres>;
 
 const TABLE: &str = "create table t (id bigint primary key, v text); alter table t replica identity full";
+
+/// A transaction that has written, and stays open until it is ended by [`close`]: a slot that is made waits for it.
+async fn open(host: &Host) -> std::process::Child {
+    host.sql("create table if not exists open (id int primary key); alter table open replica identity full");
+    let open = host.database.meanwhile("begin; insert into open values (1); select pg_sleep(600);");
+    while host.sql(&format!("select count(*) {OPEN}")) == "0" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    open
+}
+
+const OPEN: &str =
+    "from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null and pid <> pg_backend_pid()";
+
+fn close(host: &Host, mut open: std::process::Child) {
+    host.sql(&format!("select pg_terminate_backend(pid) {OPEN}"));
+    let _ = open.wait();
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_is_told_without_loss_and_alike_in_the_stream_and_in_a_snapshot() {

@@ -13,13 +13,21 @@ fn fresh() -> Place {
     let mark =
         Mark { committed_at: Micros(0), reached: 100, whole: true, transaction: None, identity, timeline: Some(1) };
     let position = Position { commit: 100, index: 0 };
-    Place { incarnation: "i".into(), position, mark, start: 100, verify: false, resumed: false }
+    Place { incarnation: "i".into(), position, mark, start: 100, confirmed: 100, verify: false, resumed: false }
 }
 
 /// Where another process goes on after this append.
 fn after(append: &Append) -> Place {
     let mark = Mark::read(&append.token).unwrap();
-    Place { incarnation: "i".into(), position: append.position, mark, start: 0, verify: true, resumed: true }
+    Place {
+        incarnation: "i".into(),
+        position: append.position,
+        mark,
+        start: 0,
+        confirmed: 0,
+        verify: true,
+        resumed: true,
+    }
 }
 
 fn over(place: &Place) -> Transactions {

@@ -9,8 +9,7 @@ async fn a_snapshot_that_waits_to_begin_shows_about_how_many_rows_there_are_and_
         "create table t (id int primary key, v text) partition by range (id);
          create table t_low partition of t for values from (0) to (1000);
          create table t_high partition of t for values from (1000) to (100000);
-         alter table t replica identity full; alter table t_low replica identity full; alter table t_high replica identity full;
-         create table open (id int primary key); alter table open replica identity full",
+         alter table t replica identity full; alter table t_low replica identity full; alter table t_high replica identity full",
     )
     .await;
     host.sql("insert into t select n, 'v' from generate_series(1, 3000) as n");
@@ -19,12 +18,7 @@ async fn a_snapshot_that_waits_to_begin_shows_about_how_many_rows_there_are_and_
         if estimate.is_some() {
             host.sql("analyze t_low, t_high");
         }
-        // A slot waits for the transactions that are open.
-        let mut open = host.database.meanwhile("begin; insert into open values (1); select pg_sleep(600);");
-        let sleeper = "from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null and pid <> pg_backend_pid()";
-        while host.sql(&format!("select count(*) {sleeper}")) == "0" {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let open = open(&host).await;
         let request = host.ask("p", &["t"]).await;
         let health = host.health(|health| health.snapshots.iter().any(|taking| taking.estimate == estimate)).await;
         let taking = &health.snapshots[0];
@@ -39,8 +33,7 @@ async fn a_snapshot_that_waits_to_begin_shows_about_how_many_rows_there_are_and_
         host.sql(&format!("insert into t values ({there}, 'meanwhile')"));
         host.changes_until(there).await;
         host.health(|health| health.snapshots.iter().any(|taking| taking.request == request && taking.rows == 0)).await;
-        host.sql(&format!("select pg_terminate_backend(pid) {sleeper}"));
-        let _ = open.wait();
+        close(&host, open);
         assert_eq!(events(&host.answer(request).await).len(), there);
         host.health(|health| health.snapshots.is_empty()).await;
     }
