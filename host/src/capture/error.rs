@@ -148,7 +148,7 @@ pub(crate) fn said(error: &sqlx::Error) -> String {
 fn streaming(error: &pgwire_replication::PgWireError) -> String {
     match error {
         pgwire_replication::PgWireError::Io(cause) => {
-            format!("the replication connection ended ({cause}); it is opened anew")
+            format!("the replication connection failed or ended ({cause}); it is tried again")
         }
         error => format!("replication: {error}"),
     }

@@ -78,9 +78,28 @@ pub(crate) fn write_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Whether a text is JSON that every reader takes.
+/// Whether a text is JSON that every reader takes, also where it stands within a row, and that within a message.
 pub(crate) fn is_strict(text: &str) -> bool {
-    serde_json::from_str::<Strict>(text).is_ok()
+    !is_deeper(text, DEEPEST) && serde_json::from_str::<Strict>(text).is_ok()
+}
+
+/// serde_json, for one, takes lists and objects in each other up to 128 deep.
+const DEEPEST: usize = 100;
+
+/// Whether lists and objects stand deeper in each other than that, in a text that may be JSON.
+fn is_deeper(text: &str, than: usize) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    text.bytes().any(|byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => depth += 1,
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > than
+    })
 }
 
 /// JSON that is looked at whole, unlike serde's `IgnoredAny`, and not kept.
@@ -136,7 +155,20 @@ impl<'de> Visitor<'de> for Strict {
 
 #[cfg(test)]
 mod tests {
-    use super::write_text;
+    use super::{DEEPEST, is_strict, write_text};
+
+    #[test]
+    fn what_a_reader_would_refuse_within_a_message_is_not_taken_for_json() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let (most, more) = (nested(DEEPEST), nested(DEEPEST + 1));
+        assert!(is_strict(&most) && !is_strict(&more));
+        let message = format!(r#"{{"data":{{"row":{{"list":[{most}]}}}}}}"#);
+        assert!(serde_json::from_str::<serde_json::Value>(&message).is_ok());
+        assert!(
+            is_strict(&format!(r#"["{}", "\\", "\"{}"]"#, "[".repeat(500), "{".repeat(500))),
+            "in texts they are text"
+        );
+    }
 
     #[test]
     fn every_text_is_valid_json() {

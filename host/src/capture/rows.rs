@@ -1,4 +1,4 @@
-//! Snapshots on their way into the journal, in chunks of one shape with those of changes.
+//! Snapshots on their way into the journal, in chunks as those of changes.
 
 use std::sync::Arc;
 

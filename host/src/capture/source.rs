@@ -47,7 +47,7 @@ impl Source {
         });
     }
 
-    /// Logs what could be better, and wasn't said before: a source that can't begin tries it over and over.
+    /// Logs what could be better, and wasn't said before: each session finds it again.
     pub(crate) fn advise(&self, advice: Vec<String>) {
         let mut advised = self.advised.lock().unwrap_or_else(PoisonError::into_inner);
         for new in advice.iter().filter(|advice| !advised.contains(advice)) {

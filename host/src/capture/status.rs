@@ -33,7 +33,7 @@ pub struct Status {
     /// Which life of the source the journal's position is of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Name>,
-    /// As the database writes it: an LSN and the row's index, or the number of a change.
+    /// For people: an LSN and which row of its transaction, or the number of a change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
     /// How long the oldest change that isn't in the journal has waited.
@@ -178,7 +178,12 @@ fn blank(settings: &SourceSettings, known: Option<&journal::SourceState>) -> Sta
 
 fn written(settings: &SourceSettings, position: Position) -> String {
     if settings.is_postgres() {
-        format!("{} {}", postgres::lsn(position.commit), position.index)
+        // An event's index is twice its row's number, from 1 on, and one more for the second of two that a row may make.
+        let row = match position.index / 2 {
+            0 => String::new(),
+            row => format!(", row {row} of its transaction"),
+        };
+        format!("{}{row}", postgres::lsn(position.commit))
     } else {
         position.commit.to_string()
     }

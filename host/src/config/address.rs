@@ -7,14 +7,14 @@ use super::{ConfigError, SourceSettings, nearest};
 const ALLOWED: &str = "sqlite:PATH, like sqlite:gad.db, or postgres://USER:PASSWORD@HOST/DATABASE";
 const ESCAPED: &str = "postgres://USER:PASSWORD@HOST/DATABASE, in USER and PASSWORD with %3A for :, %2F for /, %3F for ?, %23 for #, %5B for [, %5D for ], %40 for @, %25 for %";
 
-/// What may stand behind a PostgreSQL address's `?`: libpq's names, of those that sqlx knows. Each may be there once.
-const OPTIONS: [&str; 12] = [
+/// What may stand behind a PostgreSQL address's `?`: libpq's names, of those that mean to both clients what they mean to
+/// libpq. Each may be there once.
+const OPTIONS: [&str; 11] = [
     "sslmode",
     "sslrootcert",
     "sslcert",
     "sslkey",
     "host",
-    "hostaddr",
     "port",
     "dbname",
     "user",
@@ -23,8 +23,8 @@ const OPTIONS: [&str; 12] = [
     "options",
 ];
 
-/// What `sslmode` may be.
-const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+/// What `sslmode` may be. (libpq's `allow` would be `disable` here.)
+const MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
 
 /// Checks it; `name` is the setting's or the variable's.
 pub(super) fn check(name: &str, source: &SourceSettings) -> Result<(), ConfigError> {
@@ -45,27 +45,29 @@ pub(super) fn check(name: &str, source: &SourceSettings) -> Result<(), ConfigErr
     let parts: Vec<&str> = source.url.splitn(4, ['/', '?', '#']).collect();
     let behind =
         matches!(parts[..], [_, _, host, rest] if host.contains(':') && !host.contains('@') && rest.contains('@'));
-    // Never shown: there may be a password in it.
+    // Never shown: there may be a password in it. So sqlx, whose errors show values, comes last.
+    if behind {
+        return wrong("the postgres address has an @ behind its host", ESCAPED);
+    }
+    if let Some(stray) = stray(&source.url) {
+        return wrong(&stray, &format!("behind the ?: {}", OPTIONS.join(", ")));
+    }
+    let is_word = |mode: &str| mode.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
+    match url_mode(&source.url).filter(|mode| !MODES.contains(&&*mode.to_ascii_lowercase())) {
+        Some(mode) if is_word(&mode) => {
+            return wrong(&format!("the postgres address has sslmode={mode}"), &MODES.join(", "));
+        }
+        // What a `&` should have ended.
+        Some(_) => return wrong("the postgres address has an sslmode that is none", &MODES.join(", ")),
+        None => {}
+    }
     match source.url.parse::<sqlx::postgres::PgConnectOptions>() {
-        Ok(_) if behind => wrong("the postgres address has an @ behind its host", ESCAPED),
-        Ok(_) => match stray(&source.url) {
-            Some(stray) => wrong(&stray, &format!("behind the ?: {}", OPTIONS.join(", "))),
-            None => Ok(()),
-        },
+        Ok(_) => Ok(()),
         Err(e) => {
             let e = e.to_string();
             // Once for each layer of sqlx.
             let why = e.trim_start_matches("error with configuration: ");
-            let mode = url_mode(&source.url).filter(|mode| !MODES.contains(&&*mode.to_ascii_lowercase()));
-            let is_word = |mode: &String| mode.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
-            match mode {
-                Some(mode) if is_word(&mode) => {
-                    wrong(&format!("the postgres address has sslmode={mode}"), &MODES.join(", "))
-                }
-                // What a `&` should have ended.
-                Some(_) => wrong("the postgres address has an sslmode that is none", &MODES.join(", ")),
-                None => wrong(&format!("the postgres address can't be used ({why})"), ESCAPED),
-            }
+            wrong(&format!("the postgres address can't be used ({why})"), ESCAPED)
         }
     }
 }
@@ -75,7 +77,7 @@ fn url_mode(url: &str) -> Option<String> {
 }
 
 /// What is wrong with the options: one with a mistake in its name would count for nothing, and of one that stands there
-/// twice it isn't clear which counts; `sslmode` decides who may listen. What isn't near a known name may be a part of a
+/// twice, or before the `?` as well, it isn't clear which counts; `sslmode` decides who may listen. What isn't near a known name may be a part of a
 /// password that has a `&` in it: it isn't shown.
 fn stray(url: &str) -> Option<String> {
     let url = Url::parse(url).ok()?;
@@ -87,7 +89,15 @@ fn stray(url: &str) -> Option<String> {
             let shown = shown.unwrap_or_default();
             return Some(format!("the postgres address has an option that relevo doesn't know{shown}"));
         }
-        names[..at].contains(name).then(|| format!("the postgres address has the option {name} twice"))
+        let before = match name.as_str() {
+            "host" => url.host_str().is_some_and(|host| !host.is_empty()),
+            "port" => url.port().is_some(),
+            "user" => !url.username().is_empty(),
+            "password" => url.password().is_some(),
+            "dbname" => url.path().len() > 1,
+            _ => false,
+        };
+        (before || names[..at].contains(name)).then(|| format!("the postgres address has {name} twice"))
     })
 }
 
@@ -110,8 +120,19 @@ mod tests {
         assert!(!refused.contains("geheim"), "{refused}");
         let refused = checked("postgres://ana@db.example/shop?sslmode=require&sslmode=disable").unwrap_err();
         assert!(refused.contains("sslmode twice"), "{refused}");
+        for (twice, name) in [
+            ("ana@db/shop?host=other", "host"),
+            ("ana@db:1/shop?port=2", "port"),
+            ("ana@db/shop?user=bob", "user"),
+            ("ana:x@db/shop?password=y", "password"),
+            ("ana@db/shop?dbname=y", "dbname"),
+        ] {
+            let refused = checked(&format!("postgres://{twice}")).unwrap_err();
+            assert!(refused.contains(&format!("has {name} twice")), "{twice}: {refused}");
+        }
+        assert!(checked("postgres://ana@db/shop?hostaddr=::1").unwrap_err().contains("doesn't know: hostaddr"));
         let refused = checked("postgres://ana@db.example/shop?sslmode=requier").unwrap_err();
-        assert!(refused.ends_with("sslmode=requier; allowed: disable, allow, prefer, require, verify-ca, verify-full"));
+        assert!(refused.ends_with("sslmode=requier; allowed: disable, prefer, require, verify-ca, verify-full"));
     }
 
     #[test]

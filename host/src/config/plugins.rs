@@ -126,12 +126,12 @@ impl Default for PluginSettings {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            cpu: Duration::from_millis(200),
+            cpu: Duration::from_millis(400),
             memory: 64 << 20,
-            output_bytes: 4 << 20,
-            output_messages: 10_000,
+            output_bytes: 8 << 20,
+            output_messages: 20_000,
             state_bytes: 64 << 20,
-            log_lines: 100,
+            log_lines: 200,
         }
     }
 }

@@ -279,7 +279,13 @@ fn a_password_in_an_address_is_never_shown() {
     };
     let mode = refused("postgres://u:geheim@h/d?sslmode=no");
     assert!(!mode.contains("geheim") && mode.contains("allowed: disable, "), "{mode}");
-    for options in ["password=ab&geheim", "sslmode=require;password=geheim", "sslmode=require?password=geheim"] {
+    for options in [
+        "ssl-mode=require;password=geheim",
+        "sslmode=require&sslmode=require;password=geheim",
+        "password=ab&geheim",
+        "sslmode=require;password=geheim",
+        "sslmode=require?password=geheim",
+    ] {
         let error = refused(&format!("postgres://u@h/d?{options}"));
         assert!(!error.contains("geheim") && error.contains("the postgres address has an "), "{error}");
     }

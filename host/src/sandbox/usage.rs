@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::ser::{SerializeStruct, Serializer};
 
 /// The upper edges of the times of batches, in microseconds; what is longer is in one more bucket.
-/// From a quick call to five times the default of `limits.cpu`.
+/// From a quick call to more than twice the default of `limits.cpu`.
 const EDGES: [u64; 16] =
     [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 200_000, 500_000, 1_000_000];
 

@@ -76,14 +76,21 @@ impl Address {
         }
         let query = |option| parsed.query_pairs().find(|(name, _)| name == option).map(|(_, value)| value.into_owned());
         // Where it comes from another place than the address (PGPASSWORD, ~/.pgpass), sqlx has found it.
-        let password = options.to_url_lossy().password().map(percent_decoded);
+        // A socket as the host can be written in any case; sqlx panics at a folder that is only its default, and at IPv6.
+        let password = options.clone().socket("/").to_url_lossy().password().map(percent_decoded);
         let file = |option, variable| query(option).map(PathBuf::from).or_else(|| environment(variable));
         let named = options.get_application_name().unwrap_or(NAME).to_owned();
+        let root = file("sslrootcert", "PGSSLROOTCERT");
+        // As libpq has it: who names a certificate's signer means it.
+        let options = match (options.get_ssl_mode(), &root) {
+            (PgSslMode::Require, Some(_)) => options.ssl_mode(PgSslMode::VerifyCa),
+            _ => options,
+        };
         Ok(Self {
             options: options.application_name(&named).options(PINNED).disable_statement_logging(),
             password: password.unwrap_or_default(),
             named,
-            root: file("sslrootcert", "PGSSLROOTCERT"),
+            root,
             certificate: file("sslcert", "PGSSLCERT").zip(file("sslkey", "PGSSLKEY")),
         })
     }
@@ -117,6 +124,11 @@ impl Address {
 
     pub(super) fn has_password(&self) -> bool {
         !self.password.is_empty()
+    }
+
+    /// It names certificate files, or the environment does.
+    pub(super) fn has_files(&self) -> bool {
+        self.root.is_some() || self.certificate.is_some()
     }
 
     /// How to replicate from `start` on. The names must be checked: lower-case letters, digits and `_`.
@@ -203,6 +215,18 @@ mod tests {
         assert_eq!(config.buffer_events, 256, "wide rows wait in it");
         assert_eq!((config.tls.mode, config.tls.ca_pem_path), (SslMode::VerifyFull, Some("/etc/ca.pem".into())));
         assert_eq!(address.to_string(), "db.example:5433/shop as ana");
+        let signed = Address::parse("postgres://ana@db.example/shop?sslmode=require&sslrootcert=/ca").unwrap();
+        assert!(matches!(signed.options.get_ssl_mode(), PgSslMode::VerifyCa));
+        assert_eq!(signed.replication("s", "p", 0).tls.mode, SslMode::VerifyCa);
+        for no_host in [
+            "postgres:///shop",
+            "postgres://ana:p%40@/shop",
+            "postgres://ana:p%40@[::1]/shop",
+            "postgres://ana@x/shop?password=p%40",
+        ] {
+            let config = Address::parse(no_host).unwrap().replication("s", "p", 0);
+            assert_eq!(config.password.as_str(), if no_host.contains("p%40") { "p@" } else { "" }, "{no_host}");
+        }
         assert!(!format!("{address:?}").contains("p@s"));
     }
 

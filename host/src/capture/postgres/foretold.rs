@@ -17,7 +17,7 @@ const TOLD: &str = "tells clients of a gap, and rebuilds the source's pipelines"
 
 /// What a look from outside knows of a source.
 #[derive(Debug, Clone, Copy)]
-pub enum Known<'a> {
+pub enum Stand<'a> {
     /// The server runs: it says itself how it is.
     Runs,
     /// It is stopped; where its journal stands in the source, if it has read from it.
@@ -28,9 +28,9 @@ pub(super) async fn look(
     db: &mut PgConnection,
     settings: &SourceSettings,
     server: &Server,
-    known: Known<'_>,
+    known: Stand<'_>,
 ) -> Result<Vec<Finding>, CaptureError> {
-    let Known::Stopped(known) = known else { return Ok(Vec::new()) };
+    let Stand::Stopped(known) = known else { return Ok(Vec::new()) };
     let finding = |what, mend: &str| Finding { weight: Weight::Advice, what, mend: Some(Mend::words(mend)) };
     let mut findings = Vec::new();
     let name = settings.slot();

@@ -5,6 +5,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, Row};
 
 use super::super::error::CaptureError;
+use super::slot::why_lost;
 
 /// The replication slot of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,9 +37,9 @@ impl SlotHealth {
     /// out of danger only from half of the room on.
     pub fn risk(&self, told: bool) -> Option<String> {
         if self.is_lost() {
-            let why = self.invalidation_reason.as_deref().map_or_else(String::new, |why| format!(" ({why})"));
+            let (why, mend) = why_lost(self.invalidation_reason.as_deref());
             return Some(format!(
-                "replication slot {} is lost{why}: what it had not read can't be had from it; when it runs, relevo tells of a gap, makes another slot, and rebuilds; raise max_slot_wal_keep_size, so that it isn't lost again",
+                "replication slot {} is lost, since {why}: what it had not read can't be had from it; when it runs, relevo tells of a gap, makes another slot, and rebuilds; {mend}",
                 self.name
             ));
         }
@@ -112,6 +113,9 @@ mod tests {
         assert!(slot("unreserved", 1, Some(0)).risk(false).is_some());
         let lost = SlotHealth { invalidation_reason: Some("wal_removed".into()), ..slot("lost", 0, None) };
         let said = lost.risk(false).unwrap();
-        assert!(said.contains("is lost (wal_removed)") && said.contains("gap") && !said.contains("MiB"), "{said}");
+        assert!(said.contains("max_slot_wal_keep_size") && said.contains("gap") && !said.contains("MiB"), "{said}");
+        let idle = SlotHealth { invalidation_reason: Some("idle_timeout".into()), ..slot("lost", 0, None) };
+        let said = idle.risk(false).unwrap();
+        assert!(said.contains("idle_replication_slot_timeout to 0") && !said.contains("wal_keep"), "{said}");
     }
 }

@@ -52,7 +52,7 @@ impl Judge<'_> {
                     format!(
                         "`exclude` names column {column}, which is a part of its key: each event and each snapshot has the key of its row; the table is not watched"
                     ),
-                    None,
+                    Some(Mend::words("take it out of the source's `exclude`")),
                 );
                 fits = false;
             }

@@ -61,7 +61,7 @@ mod watched;
 pub use decode::DecodeError;
 pub(crate) use detach::detach;
 pub use finding::{Finding, Mend, Weight};
-pub use foretold::Known;
+pub use foretold::Stand;
 pub use guard::SlotHealth;
 use preflight::Preflight;
 pub use preflight::preflight;
@@ -98,7 +98,7 @@ pub(crate) async fn look(settings: &SourceSettings, known: Option<&SourceState>)
     let mut db = connect::Address::parse(&settings.url)?.connect().await?;
     let Preflight { server, mut findings, .. } = preflight::look(&mut db, settings).await?;
     findings.retain(|finding| finding.weight == Weight::Blocks);
-    findings.extend(foretold::look(&mut db, settings, &server, Known::Stopped(known)).await?);
+    findings.extend(foretold::look(&mut db, settings, &server, Stand::Stopped(known)).await?);
     let trouble = findings.iter().map(ToString::to_string).collect();
     let slot = guard::look(&mut db, &settings.slot()).await?;
     let published = publication::published(&mut db, &settings.publication()).await?;

@@ -85,10 +85,7 @@ fn resume(known: &SourceState, server: &Server, slot: Option<&Slot>, flushed: u6
         return Err("the replication slot is gone".into());
     };
     if let Some(lost) = &slot.lost {
-        let why = if lost == "lost" { String::new() } else { format!(" ({lost})") };
-        return Err(format!(
-            "the replication slot was lost{why}: the server keeps no more WAL for it than max_slot_wal_keep_size"
-        ));
+        return Err(format!("the replication slot was lost: {}", slot::why_lost(Some(lost)).0));
     }
     if slot.confirmed > mark.reached {
         return Err(

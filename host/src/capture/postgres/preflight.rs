@@ -10,7 +10,7 @@ use super::super::error::CaptureError;
 use super::catalog::{self, Table};
 use super::connect::Address;
 use super::finding::{Finding, Weight};
-use super::foretold::Known;
+use super::foretold::Stand;
 use super::judge::Judge;
 use super::server::{self, Server};
 use super::slot::{self, Named};
@@ -30,7 +30,7 @@ pub(crate) struct Preflight {
 ///
 /// # Errors
 /// If the database can't be reached or asked.
-pub async fn preflight(settings: &SourceSettings, known: Known<'_>) -> Result<Vec<Finding>, CaptureError> {
+pub async fn preflight(settings: &SourceSettings, known: Stand<'_>) -> Result<Vec<Finding>, CaptureError> {
     let mut db = Address::parse(&settings.url)?.connect().await?;
     let Preflight { server, mut findings, .. } = look(&mut db, settings).await?;
     findings.extend(foretold::look(&mut db, settings, &server, known).await?);

@@ -39,8 +39,8 @@ async fn look(source: &Source, code: &str) -> Result<Option<CaptureError>, Captu
         // What is told of it, the next session tells: it looks at the slot first of all.
         (_, None) => Some(CaptureError::Mismatch(format!("replication slot {name} is gone").into())),
         (_, Some(Slot { lost: Some(why), .. })) => {
-            let why = if why == "lost" { String::new() } else { format!(" ({why})") };
-            Some(CaptureError::Mismatch(format!("replication slot {name} was lost{why}").into()))
+            let (why, _) = slot::why_lost(Some(why));
+            Some(CaptureError::Mismatch(format!("replication slot {name} was lost: {why}").into()))
         }
         // The slot is there, so it is the publication. That may be back by now; but the server asks for the one
         // that was there when what it reads was written.

@@ -94,6 +94,21 @@ pub(super) async fn look(
         let (what, mend) = known.reload("max_slot_wal_keep_size", "20GB", what.into());
         find(Weight::Advice, what, Some(mend));
     }
+    // From 18 on.
+    if !["", "0"].contains(&known.value("idle_replication_slot_timeout")) {
+        let what = "idle_replication_slot_timeout is set: when relevo is stopped for longer, it loses its place, says so (gap), and rebuilds";
+        let (what, mend) = known.reload("idle_replication_slot_timeout", "0", what.into());
+        find(Weight::Advice, what, Some(mend));
+    }
+    for (other, in_database) in unflushed(db).await? {
+        let (of, at) =
+            (quote(&other), if in_database { format!(" IN DATABASE {}", quote(&database)) } else { String::new() });
+        let what = format!(
+            "synchronous_commit is off for role {other}: its changes are seen only when the WAL is flushed, up to 0.6 s after their commit"
+        );
+        let mend = Mend::by(SUPERUSER, [format!("ALTER ROLE {of}{at} RESET synchronous_commit;")]);
+        find(Weight::Advice, what, Some(mend));
+    }
     if !row.try_get::<Option<bool>, _>(2)?.unwrap_or_default() {
         let mend = Mend::by(SUPERUSER, [format!("ALTER ROLE {} REPLICATION;", quote(&role))]);
         find(Weight::Blocks, format!("role {role} may not replicate"), Some(mend));
@@ -130,8 +145,14 @@ pub(super) async fn look(
 }
 
 /// The settings that we look at.
-const LOOKED_AT: [&str; 5] =
-    ["wal_level", "synchronous_commit", "max_slot_wal_keep_size", "max_replication_slots", "max_wal_senders"];
+const LOOKED_AT: [&str; 6] = [
+    "wal_level",
+    "synchronous_commit",
+    "max_slot_wal_keep_size",
+    "idle_replication_slot_timeout",
+    "max_replication_slots",
+    "max_wal_senders",
+];
 
 async fn known(db: &mut PgConnection) -> Result<HashMap<String, Setting>, CaptureError> {
     let names: Vec<String> = LOOKED_AT.iter().map(|name| (*name).to_owned()).collect();
@@ -151,6 +172,17 @@ async fn known(db: &mut PgConnection) -> Result<HashMap<String, Setting>, Captur
         (name, Setting { value, source, pending, filed })
     };
     Ok(rows.into_iter().map(setting).collect())
+}
+
+/// The other roles whose commits don't wait for the WAL's flush here, and whether in this database alone.
+async fn unflushed(db: &mut PgConnection) -> Result<Vec<(String, bool)>, CaptureError> {
+    let sql = "SELECT r.rolname::text, s.setdatabase <> 0 FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole \
+               WHERE r.rolname <> current_user \
+                 AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
+                 AND EXISTS (SELECT FROM unnest(s.setconfig) AS c \
+                   WHERE lower(c) IN ('synchronous_commit=off', 'synchronous_commit=false', 'synchronous_commit=no', 'synchronous_commit=0')) \
+               ORDER BY 1, 2";
+    Ok(sqlx::query_as(sql).fetch_all(db).await?)
 }
 
 struct Known<'a> {

@@ -22,6 +22,23 @@ pub(crate) struct Slot {
     pub lost: Option<String>,
 }
 
+/// Why a slot was lost, and what keeps the next one from it; `reason`: in the server's words.
+pub(super) fn why_lost(reason: Option<&str>) -> (String, &'static str) {
+    let (why, mend) = match reason {
+        None | Some("lost" | "wal_removed") => (
+            "the server keeps no more WAL for it than max_slot_wal_keep_size",
+            "raise max_slot_wal_keep_size, so that it isn't lost again",
+        ),
+        Some("idle_timeout") => (
+            "nobody read from it for longer than idle_replication_slot_timeout",
+            "set idle_replication_slot_timeout to 0, so that it isn't lost again",
+        ),
+        Some("wal_level_insufficient") => ("wal_level was not logical", "leave wal_level at logical"),
+        Some(other) => (other, "see PostgreSQL's log for who invalidated it"),
+    };
+    (why.to_owned(), mend)
+}
+
 /// What has the name of our slot.
 pub(crate) enum Named {
     Ours(Slot),

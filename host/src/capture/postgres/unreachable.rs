@@ -14,6 +14,7 @@ const WRONG_PASSWORD: &str = "28P01";
 const NOT_LET_IN: &str = "28000";
 const NO_DATABASE: &str = "3D000";
 const TOO_MANY: &str = "53300";
+const MAY_NOT: &str = "42501";
 const NOT_YET: &str = "57P03";
 
 const TLS: &str = "where the server has no TLS, switch it on there (`ssl`), or take another `sslmode`; where its certificate isn't trusted, give who signed it (`sslrootcert=FILE`), and the host by the name that the certificate has";
@@ -40,16 +41,20 @@ fn remedy(address: &Address, error: Option<&sqlx::Error>) -> String {
             }
             Some(WRONG_PASSWORD) => format!("mend role and password in the url: {ENCODED}"),
             Some(NOT_LET_IN) => format!(
-                "make the role, if it isn't there (CREATE ROLE {user} LOGIN REPLICATION;), or let it in by a line in pg_hba.conf (docs/installation.md, PostgreSQL)"
+                "make the role, if it isn't there (CREATE ROLE {user} LOGIN REPLICATION;), or let it log in (ALTER ROLE {user} LOGIN;), or let it in by a line in pg_hba.conf (docs/installation.md, PostgreSQL)"
             ),
+            Some(MAY_NOT) => {
+                let database = quote(options.get_database().unwrap_or(options.get_username()));
+                format!("as the database's owner or a superuser: GRANT CONNECT ON DATABASE {database} TO {user};")
+            }
             Some(NO_DATABASE) => no_database(options),
-            Some(TOO_MANY) => "end other sessions, or raise max_connections".into(),
+            Some(TOO_MANY) => "end other sessions, or raise what limits them: max_connections, or the CONNECTION LIMIT of the role or the database".into(),
             Some(NOT_YET) => "wait until the server has started: it goes on by itself".into(),
             _ => "mend the url, or what the server says".into(),
         },
         Some(sqlx::Error::Io(error)) => match error.kind() {
             ErrorKind::ConnectionRefused => "start PostgreSQL, or mend host and port in the url".into(),
-            ErrorKind::NotFound | ErrorKind::PermissionDenied if !address.is_local() => FILES.into(),
+            ErrorKind::NotFound | ErrorKind::PermissionDenied if !address.is_local() && address.has_files() => FILES.into(),
             ErrorKind::NotFound => "start PostgreSQL, or mend the socket's folder and the port in the url".into(),
             ErrorKind::PermissionDenied => "let the user that relevo runs as use the socket".into(),
             // What rustls finds wrong with a certificate.

@@ -64,7 +64,8 @@ async fn every_type_is_told_without_loss_and_alike_in_the_stream_and_in_a_snapsh
           f8b double precision, yes boolean, day date, at timestamptz, local timestamp, clock time, span interval,
           u uuid, j json, jb jsonb, b bytea, m mood, p posint, ints int[], texts text[], moods mood[], ps posint[],
           c char(5), vc varchar(9), net inet, r int4range, pr pair, nothing text, bits bit(3),
-          far timestamptz, ats timestamptz[], bs bytea[], fs float8[], bigs bigint[], g int generated always as (1) stored);
+          far timestamptz, ats timestamptz[], bs bytea[], fs float8[], bigs bigint[], cash money, tz timetz, zero float8,
+          low int[], g int generated always as (1) stored);
         alter table t replica identity full;";
     let host = Host::new(schema).await;
     let insert = "insert into t values (9007199254740993, -9223372036854775808, 12345678901234567890.12, 1.50, 0.1,
@@ -72,7 +73,7 @@ async fn every_type_is_told_without_loss_and_alike_in_the_stream_and_in_a_snapsh
           '1 day 02:00', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{\"a\": [1, 2]}', '{\"b\":1e2}', '\\x00ff', 'so \"so\"', 7,
           '{1,null,3}', array['a', 'b,\"c\"', null], '{calm,\"so \\\"so\\\"\"}', '{5,6}', 'ab', 'ñ', '10.0.0.1', '[1,5)',
           row(1, 'x'), null, '101', 'infinity', '{2026-11-25 01:02:03-03,null,-infinity}', array['\\x00ff'::bytea, '', null],
-          '{NaN,Infinity,-Infinity,0.1,null}', '{9007199254740993,-9223372036854775808,1,null}')";
+          '{NaN,Infinity,-Infinity,0.1,null}', '{9007199254740993,-9223372036854775808,1,null}', 1234.5, '01:02:03-03', '-0', '[0:1]={1,2}')";
     host.sql(insert);
     let key = "9007199254740993";
     let after = host.changes_until(key).await[0].after.clone().unwrap();
@@ -83,11 +84,12 @@ async fn every_type_is_told_without_loss_and_alike_in_the_stream_and_in_a_snapsh
         r#""u":"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11","j":{"a": [1, 2]},"jb":{"b": 100},"b":"00FF","m":"so \"so\"","p":7,"#,
         r#""ints":[1,null,3],"texts":["a","b,\"c\"",null],"moods":["calm","so \"so\""],"ps":[5,6],"c":"ab   ","vc":"ñ","#,
         r#""net":"10.0.0.1","r":"[1,5)","pr":"(1,x)","nothing":null,"bits":"101","far":"infinity","ats":["2026-11-25T04:02:03Z",null,"-infinity"],"bs":["00FF","",null],"#,
-        r#""fs":["NaN","Infinity","-Infinity",0.1,null],"bigs":["9007199254740993","-9223372036854775808",1,null]}"#
+        r#""fs":["NaN","Infinity","-Infinity",0.1,null],"bigs":["9007199254740993","-9223372036854775808",1,null],"#,
+        r#""cash":"$1,234.50","tz":"01:02:03-03","zero":-0.0,"low":"[0:1]={1,2}"}"#
     );
     // From 18 on, stored generated columns are replicated.
     let expected = match host.sql("show server_version_num").parse::<u32>().unwrap() {
-        180_000.. => expected.replace("1,null]}", "1,null],\"g\":1}"),
+        180_000.. => expected.replace("={1,2}\"}", "={1,2}\",\"g\":1}"),
         _ => expected.to_owned(),
     };
     assert_eq!(&*after, expected);
@@ -183,7 +185,7 @@ async fn what_stands_in_the_way_is_said_with_what_mends_it() {
     // The application's own statements go on.
     host.sql("insert into u values (1); update u set x = 2; insert into t values (1, 'a'); update t set v = 'b'");
     let findings =
-        super::super::postgres::preflight(&host.settings[0], super::super::postgres::Known::Runs).await.unwrap();
+        super::super::postgres::preflight(&host.settings[0], super::super::postgres::Stand::Runs).await.unwrap();
     assert!(findings.iter().any(|finding| finding.to_string().contains("max_slot_wal_keep_size")));
     host.sql("alter table t replica identity full; alter table u replica identity full; create table v (id int primary key); alter table v replica identity full");
     host.health(|health| health.state == SourceState::Running).await;

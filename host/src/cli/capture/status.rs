@@ -65,13 +65,7 @@ fn shown(source: &Value) -> Vec<String> {
     let field = |name: &str| source.get(name).map(text);
     add("reason", field("reason"));
     add("incarnation", field("incarnation"));
-    // An event's index is twice its row's number, from 1 on, and one more for the second of two that a row may make.
-    let place = |position: String| match position.split_once(' ').map(|(lsn, index)| (lsn, index.parse::<u32>())) {
-        Some((lsn, Ok(index @ 2..))) => format!("{lsn}, row {} of its transaction", index / 2),
-        Some((lsn, Ok(_))) => lsn.to_owned(),
-        _ => position,
-    };
-    add("position", field("position").map(place));
+    add("position", field("position"));
     add("watermark", field("watermark"));
     let waits = field("lag_ms").filter(|lag| lag != "0").map(|lag| format!(", the oldest for {lag} ms"));
     add("behind", field("behind").map(|behind| format!("{behind} changes{}", waits.unwrap_or_default())));
@@ -110,7 +104,7 @@ mod tests {
     #[test]
     fn people_get_a_line_for_each_fact() {
         let slot = json!({"name": "relevo_gad", "wal_status": "extended", "active": true, "retained_bytes": 3 << 20, "lag_bytes": 0});
-        let source = json!({"name": "gad", "kind": "postgres", "state": "running", "position": "0/16B3748 2", "lag_ms": 70,
+        let source = json!({"name": "gad", "kind": "postgres", "state": "running", "position": "0/16B3748, row 1 of its transaction", "lag_ms": 70,
             "behind": 3, "tables": ["a", "b"], "slot": slot,
             "snapshots": [{"pipeline": "panel", "rows": 3000, "bytes": 3 << 19, "estimated_rows": 9000}, {"pipeline": "p", "rows": 0, "bytes": 0}]});
         let lines = shown(&source).join("\n");

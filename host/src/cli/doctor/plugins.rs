@@ -65,17 +65,29 @@ fn remedy(data: &Path, folder: &Path, name: &Name, error: &LoadError) -> String 
         _ if error.is_of_settings() => {
             "mend relevo.toml as it says, and restart the server (docs/operating-plugins.md, Grants)".into()
         }
-        // No server has had it.
+        // None that was deployed can be used, either.
         LoadError::File { .. } if !holds(folder, name) => {
-            let (is_there, folder) = (folder.exists(), folder.display());
-            let make =
-                if is_there { String::new() } else { format!("install -d -m 700 {} {folder}; ", data.display()) };
+            // A folder that is there keeps its mode.
+            let missing = [data, folder].into_iter().filter(|folder| !folder.exists()).map(in_shell);
+            let missing: Vec<String> = missing.collect();
+            let make = match &*missing {
+                [] => String::new(),
+                missing => format!("install -d -m 700 {}; ", missing.join(" ")),
+            };
+            let folder = in_shell(folder);
             format!(
                 "{make}cp {name}.wasm {name}.toml {folder}/ (`relevo plugin build` makes them, of the example `cargo xtask plugins`); or start the server, and: relevo plugin deploy {name}.wasm"
             )
         }
         _ => format!("mend it; when the server runs: relevo plugin deploy {name}.wasm (README.md, Write a plugin)"),
     }
+}
+
+/// A path as a shell's command names it.
+fn in_shell(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+:".contains(&byte));
+    if is_plain { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
 /// Whether the folder has any of a plugin's two files; where it has none, only what was deployed counts.

@@ -7,7 +7,7 @@ use rustix::fs::{Access, access};
 use super::running::{Running, Said};
 use super::{Addresses, Finding, Verdict, folder};
 use crate::capture::CaptureError;
-use crate::capture::postgres::{self, Known, Weight, preflight};
+use crate::capture::postgres::{self, Stand, Weight, preflight};
 use crate::capture::sqlite::inspect::{Inspected, inspect};
 use crate::cli::counted;
 use crate::config::{Config, SourceSettings, nearest};
@@ -34,7 +34,7 @@ pub(super) async fn all(config: &Config, running: &Running, addresses: &Addresse
         let Some(path) = source.sqlite_path(&config.data).map(|path| whole(&path)) else {
             // While it runs the server itself says it.
             let stopped = !matches!(running, Running::Yes(_) | Running::Silent);
-            let known = if stopped { Known::Stopped(addresses.known(source)) } else { Known::Runs };
+            let known = if stopped { Stand::Stopped(addresses.known(source)) } else { Stand::Runs };
             findings.extend(server(&check, source, known, running.says(&check)).await);
             continue;
         };
@@ -57,7 +57,7 @@ pub(super) async fn all(config: &Config, running: &Running, addresses: &Addresse
 }
 
 /// A PostgreSQL source: what capture itself looks at before it begins, and what else a running server says of it.
-async fn server(check: &str, source: &SourceSettings, known: Known<'_>, said: Option<Said<'_>>) -> Vec<Finding> {
+async fn server(check: &str, source: &SourceSettings, known: Stand<'_>, said: Option<Said<'_>>) -> Vec<Finding> {
     let found = match preflight(source, known).await {
         Ok(found) => found,
         Err(error) => {

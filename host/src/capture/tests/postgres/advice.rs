@@ -3,7 +3,7 @@
 
 use super::refusals::{finding, run};
 use super::*;
-use crate::capture::postgres::{Finding, Known, preflight};
+use crate::capture::postgres::{Finding, Stand, preflight};
 use crate::capture::status;
 
 /// Waits until nothing is found with this text: the server takes its files in a moment after it was told to.
@@ -14,12 +14,40 @@ pub(super) async fn is_mended(host: &Host, with: &str) {
 async fn sees(host: &Host, like: impl Fn(&[Finding]) -> bool) {
     let began = std::time::Instant::now();
     loop {
-        let findings = preflight(&host.settings[0], Known::Runs).await.unwrap();
+        let findings = preflight(&host.settings[0], Stand::Runs).await.unwrap();
         if like(&findings) {
             return;
         }
         assert!(began.elapsed() < LONG, "still {findings:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_other_roles_do_without_a_flush_is_told_and_mended_as_printed() {
+    let host = Host::over(Postgres::start(), "").await;
+    host.sql(&format!("{TABLE}; create role \"App one\" login; create role fine login"));
+    host.sql("alter role \"App one\" set synchronous_commit = off; alter role \"App one\" in database gad set synchronous_commit = 'off'");
+    host.sql("alter role fine set synchronous_commit = local");
+    for _ in 0..2 {
+        let found = finding(&host, "synchronous_commit is off for role App one").await;
+        run(&host, &found);
+    }
+    is_mended(&host, "synchronous_commit").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_drops_slots_nobody_reads_is_told_of() {
+    let host = Host::over(Postgres::start(), "").await;
+    if host.sql("show server_version_num").parse::<u32>().unwrap() < 180_000 {
+        println!("not before PostgreSQL 18: nothing to see");
+        return;
+    }
+    host.sql("alter system set idle_replication_slot_timeout = '1h'");
+    host.sql("select pg_reload_conf()");
+    sees(&host, |findings| findings.iter().any(|finding| finding.what.contains("idle_replication_slot_timeout"))).await;
+    let found = finding(&host, "idle_replication_slot_timeout").await;
+    run(&host, &found);
+    is_mended(&host, "idle_replication_slot_timeout").await;
 }
 
 fn as_watcher(host: &mut Host) {
@@ -97,7 +125,7 @@ async fn tables_of_others_are_published_by_one_statement() {
          create table b (id int primary key); alter table b replica identity full; set role watcher; {TABLE}"
     ));
     as_watcher(&mut host);
-    let findings = preflight(&host.settings[0], Known::Runs).await.unwrap();
+    let findings = preflight(&host.settings[0], Stand::Runs).await.unwrap();
     let making = findings.iter().filter(|finding| finding.to_string().contains("CREATE PUBLICATION"));
     assert_eq!(making.count(), 1, "{findings:#?}");
     assert!(findings.iter().all(|finding| !finding.to_string().contains("GRANT CREATE")), "{findings:#?}");

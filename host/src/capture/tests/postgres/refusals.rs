@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::capture::SourceHealth;
-use crate::capture::postgres::{Finding, Known, preflight};
+use crate::capture::postgres::{Finding, Stand, preflight};
 
 /// The finding with this text.
 pub(super) async fn finding(host: &Host, with: &str) -> Finding {
-    let findings = preflight(&host.settings[0], Known::Runs).await.unwrap();
+    let findings = preflight(&host.settings[0], Stand::Runs).await.unwrap();
     let found = findings.iter().find(|finding| finding.what.contains(with)).cloned();
     found.unwrap_or_else(|| panic!("nothing with {with:?}: {findings:#?}"))
 }
@@ -175,6 +175,6 @@ async fn a_database_without_an_encoding_is_found() {
     let found = finding(&host, "SQL_ASCII").await;
     run(&host, &found);
     host.settings[0].url = host.database.url("plain_utf8");
-    let findings = preflight(&host.settings[0], Known::Runs).await.unwrap();
+    let findings = preflight(&host.settings[0], Stand::Runs).await.unwrap();
     assert!(findings.iter().all(|finding| !finding.what.contains("SQL_ASCII")), "{findings:?}");
 }

@@ -1,7 +1,7 @@
 //! A server that is a standby, and one that was promoted.
 
 use super::*;
-use crate::capture::postgres::{Known, Weight, preflight};
+use crate::capture::postgres::{Stand, Weight, preflight};
 
 /// Stops the server, and starts it as this file in its data folder says.
 fn restart_with(host: &mut Host, signal: &str) {
@@ -17,7 +17,7 @@ async fn a_standby_is_refused_also_where_it_has_the_slot() {
     host.changes_until(1).await;
     host.end().await;
     restart_with(&mut host, "standby.signal");
-    let findings = preflight(&host.settings[0], Known::Runs).await.unwrap();
+    let findings = preflight(&host.settings[0], Stand::Runs).await.unwrap();
     let is_it = |what: &str| what.contains("this server is a standby: give the address of the primary");
     assert!(findings.iter().any(|finding| finding.weight == Weight::Blocks && is_it(&finding.what)), "{findings:?}");
     host.begin();

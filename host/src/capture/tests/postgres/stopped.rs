@@ -3,14 +3,14 @@
 
 use super::refusals::finding;
 use super::*;
-use crate::capture::postgres::{Known, Weight, preflight};
+use crate::capture::postgres::{Stand, Weight, preflight};
 use crate::capture::status;
 
 /// What `relevo capture status` says, and what `relevo doctor` says beside it.
 async fn said(host: &Host) -> [String; 2] {
     let known: std::collections::BTreeMap<_, _> = host.journal.sources("s").await.unwrap().into_iter().collect();
     let status = status::stopped(&host.settings[0], host.folder.path(), &known).await;
-    let findings = preflight(&host.settings[0], Known::Stopped(known.get("s"))).await.unwrap();
+    let findings = preflight(&host.settings[0], Stand::Stopped(known.get("s"))).await.unwrap();
     let findings = findings.iter().map(|finding| format!("{finding}\n")).collect();
     [status.reason.unwrap_or_default(), findings]
 }

@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::capture::CaptureError;
-use crate::capture::postgres::{Known, preflight};
+use crate::capture::postgres::{Stand, preflight};
 
 /// What is said to do where this address leads nowhere, and the whole error.
 async fn remedy(host: &mut Host, url: String) -> (String, String) {
     host.settings[0].url = url;
-    let error = preflight(&host.settings[0], Known::Runs).await.unwrap_err();
+    let error = preflight(&host.settings[0], Stand::Runs).await.unwrap_err();
     let whole = error.to_string();
     let CaptureError::Connect { remedy, .. } = error else { panic!("{error:?}") };
     (remedy, whole)
@@ -45,8 +45,18 @@ async fn each_way_not_to_come_in_has_its_own_remedy() {
         assert!(remedy.contains(with), "{url}: {whole}");
         assert!(whole.ends_with(&remedy) && !whole.contains("secret of"), "{whole}");
     }
+    host.sql("revoke connect on database gad from public; alter role ana nologin");
+    let known = over_tcp("ana:secret%20of%20ana", "/gad");
+    assert!(remedy(&mut host, known.clone()).await.0.contains("ALTER ROLE \"ana\" LOGIN;"));
+    host.sql("alter role ana login");
+    let (granted, _) = remedy(&mut host, known.clone()).await;
+    let (_, grant) = granted.split_once(": ").unwrap();
+    host.sql("alter role ana connection limit 0");
+    host.sql(grant);
+    assert!(remedy(&mut host, known).await.0.contains("the CONNECTION LIMIT of the role"));
+    host.sql("alter role ana connection limit -1");
     let stranger = host.database.url(DATABASE).replace("//relevo@", "//nobody@");
     assert!(remedy(&mut host, stranger).await.0.contains("CREATE ROLE \"nobody\" LOGIN REPLICATION;"));
     host.settings[0].url = over_tcp("ana:secret%20of%20ana", &format!("/gad?sslmode=verify-full&sslrootcert={ca}"));
-    preflight(&host.settings[0], Known::Runs).await.unwrap();
+    preflight(&host.settings[0], Stand::Runs).await.unwrap();
 }
