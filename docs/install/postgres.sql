@@ -11,9 +11,12 @@ GRANT SELECT ON orders TO relevo;
 -- The name is that of the settings: relevo_ and the source's. Only the tables' owner or a superuser can make it.
 -- From PostgreSQL 18 on a publication has to carry generated columns: without them the server refuses the application's own
 -- UPDATEs of a table that has a stored one and a full replica identity.
-SELECT current_setting('server_version_num')::int >= 180000 AS carries_generated \gset
+SELECT current_setting('server_version_num')::int >= 180000 AS carries_generated,
+    EXISTS (SELECT FROM pg_publication WHERE pubname = 'relevo_shop') AS is_there \gset
 BEGIN;
-\if :carries_generated
+\if :is_there
+-- As a first try left it.
+\elif :carries_generated
 CREATE PUBLICATION relevo_shop FOR TABLE orders
     WITH (publish_via_partition_root = true, publish_generated_columns = stored);
 \else

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::auth::{Policy, Secret, SecretError, Tokens};
 use crate::backup;
-use crate::capture::{Capture, Handle, Ingest, SourceState, joined};
+use crate::capture::{Capture, Handle, Ingest, SnapshotHealth, SourceState, joined};
 use crate::channel::FanOut;
 use crate::config::Config;
 use crate::http::{self, Part, listener::Listener};
@@ -275,7 +275,9 @@ fn readiness(journal: &Journal, capture: &Running, pipelines: &Arc<Pipelines>) -
     let (journal, capture, pipelines) = (journal.clone(), capture.clone(), pipelines.clone());
     Arc::new(move || {
         let no_room = journal.no_room().map(|why| Part { name: "journal".into(), ready: false, reason: Some(why) });
-        let sources = running(&capture, Capture::health).unwrap_or_default().into_iter().map(|health| {
+        let sources = running(&capture, Capture::health).unwrap_or_default();
+        let snapshots: Vec<SnapshotHealth> = sources.iter().flat_map(|health| health.snapshots.clone()).collect();
+        let sources = sources.into_iter().map(|health| {
             // It is read, and may be lost all the same, if that goes on.
             let risk = health.slot.as_ref().and_then(|slot| slot.risk(false));
             let (ready, reason) = match health.state {
@@ -291,10 +293,18 @@ fn readiness(journal: &Journal, capture: &Running, pipelines: &Arc<Pipelines>) -
             Part { name: format!("source {}", health.name), ready, reason }
         });
         let pipelines = pipelines.health().into_iter().map(|health| {
+            let taken = snapshots.iter().find(|snapshot| snapshot.pipeline == health.pipeline);
+            if let (Status::Running, Some(snapshot)) = (&health.status, taken) {
+                let reason = format!("it shows what was, until its state is made anew: {snapshot}");
+                return Part { name: format!("pipeline {}", health.pipeline), ready: true, reason: Some(reason) };
+            }
             let reason = match health.status {
                 Status::Running => None,
                 Status::Starting => Some("its plugins are being loaded".to_owned()),
-                Status::WaitingForSnapshot => Some("it waits for the rows that are there (a snapshot)".to_owned()),
+                Status::WaitingForSnapshot => Some(match taken {
+                    Some(snapshot) => format!("it waits for the rows that are there: {snapshot}"),
+                    None => "it waits for the rows that are there (a snapshot)".to_owned(),
+                }),
                 Status::Rebuilding => Some("it makes its state anew from a snapshot".to_owned()),
                 Status::Paused { by } => Some(format!("{by} paused it; relevo plugin resume goes on")),
                 Status::Stopped => Some("it has stopped".to_owned()),

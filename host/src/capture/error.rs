@@ -65,7 +65,7 @@ pub enum CaptureError {
     #[error("the database doesn't answer: {what} took more than {seconds} s")]
     NoAnswer { what: &'static str, seconds: u64 },
     #[error(
-        "slot {slot} is in use by another session ({by}); if that is another relevo, give this one a slot of its own (`slot`)"
+        "slot {slot} is in use by another session ({by}); if that is another relevo, give this one a slot of its own (`slot`); if it is of no use, end it (SELECT pg_terminate_backend of its process)"
     )]
     SlotInUse { slot: String, by: String },
     /// Everybody was told of the gap.

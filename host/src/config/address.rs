@@ -62,6 +62,10 @@ pub(super) fn check(name: &str, source: &SourceSettings) -> Result<(), ConfigErr
         None => {}
     }
     match source.url.parse::<sqlx::postgres::PgConnectOptions>() {
+        // Behind a `/` in it, the rest of the password was taken for the database's name.
+        Ok(options) if options.get_database().is_some_and(|database| database.contains(['@', '/'])) => {
+            wrong("the postgres address has an @ or a / in its database's name", ESCAPED)
+        }
         Ok(_) => Ok(()),
         Err(e) => {
             let e = e.to_string();
@@ -130,7 +134,9 @@ mod tests {
             let refused = checked(&format!("postgres://{twice}")).unwrap_err();
             assert!(refused.contains(&format!("has {name} twice")), "{twice}: {refused}");
         }
-        assert!(checked("postgres://ana@db/shop?hostaddr=::1").unwrap_err().contains("doesn't know: hostaddr"));
+        assert!(
+            checked("postgres://ana@db/shop?hostaddr=::1").unwrap_err().contains("an option that relevo doesn't know")
+        );
         let refused = checked("postgres://ana@db.example/shop?sslmode=requier").unwrap_err();
         assert!(refused.ends_with("sslmode=requier; allowed: disable, prefer, require, verify-ca, verify-full"));
     }

@@ -14,11 +14,14 @@ use crate::message::{ChannelKind, ChannelName, Message};
 /// How many letters wait at most: each holds its event.
 const UNWRITTEN: usize = 100;
 
+/// Of each key of state channels the newest message, and its place among all.
+pub(super) type Newest = BTreeMap<(ChannelName, Box<str>), (usize, Message)>;
+
 /// The state that is being made.
 pub(super) struct Anew {
     pub(super) memory: Memory,
     /// Of state channels: the newest message for each key, and its place among all.
-    pub(super) newest: BTreeMap<(ChannelName, Box<str>), (usize, Message)>,
+    pub(super) newest: Newest,
     /// How many messages there were.
     pub(super) seen: usize,
     /// The time of the newest event.

@@ -12,7 +12,7 @@ use crate::message::{ChannelKind, ChannelName, Frames, Message};
 use crate::telemetry::milliseconds;
 
 use super::ahead::PAGE;
-use super::anew::Anew;
+use super::anew::{Anew, Newest};
 use super::batch::{Item, Next, View, cut};
 use super::context::Context;
 use super::failure::{Stop, settle};
@@ -282,7 +282,7 @@ impl Worker<'_> {
             }));
         }
         let mut messages = self.tombstones(&anew, origin, since.unwrap_or_default())?;
-        let mut newest: Vec<(usize, Message)> = anew.newest.into_values().collect();
+        let mut newest = self.differing(anew.newest)?;
         newest.sort_by_key(|(place, _)| *place);
         messages.extend(newest.into_iter().map(|(_, message)| message));
         let count = messages.len() as u64;
@@ -332,6 +332,22 @@ impl Worker<'_> {
         Ok(messages)
     }
 
+    /// Without what state channels show already.
+    fn differing(&self, mut newest: Newest) -> Result<Vec<(usize, Message)>, Stop> {
+        let context = self.context;
+        let channels: BTreeSet<ChannelName> = newest.keys().map(|(channel, _)| channel.clone()).collect();
+        for channel in channels {
+            let shown = context.handle.block_on(context.journal.state_channel(&channel))?.messages;
+            for old in shown.iter().filter(|old| old.pipeline == context.name) {
+                let key = (channel.clone(), old.key.clone().unwrap_or_default());
+                if newest.get(&key).is_some_and(|(_, new)| shows(old, new)) {
+                    newest.remove(&key);
+                }
+            }
+        }
+        Ok(newest.into_values().collect())
+    }
+
     /// Takes back what state channels show and the new state doesn't.
     fn tombstones(&self, anew: &Anew, origin: &Name, since: Number) -> Result<Vec<Message>, Stop> {
         let name = &self.context.name;
@@ -352,6 +368,12 @@ impl Worker<'_> {
         };
         Ok(self.gone(anew, since)?.into_iter().map(tombstone).collect())
     }
+}
+
+/// Whether somebody who has the old message would learn nothing by the new one.
+fn shows(old: &Message, new: &Message) -> bool {
+    let of = |message: &Message| (message.deleted, message.kind.clone(), message.event_type.clone());
+    of(old) == of(new) && old.data == new.data
 }
 
 fn by_size(rows: impl Iterator<Item = Item>, context: &Context) -> Vec<Vec<Item>> {

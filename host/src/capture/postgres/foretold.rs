@@ -38,7 +38,7 @@ pub(super) async fn look(
         && let Some(by) = slot::used_by(db, Some(&slot)).await?
     {
         let what = format!("slot {name} is in use by another session ({by}): the next start will wait until it isn't");
-        findings.push(finding(what, "if that is another relevo, give this one a slot of its own (`slot`)"));
+        findings.push(finding(what, "if that is another relevo, give this one a slot of its own (`slot`); if it is of no use, end it (SELECT pg_terminate_backend of its process)"));
     }
     let Some(known) = known else { return Ok(findings) };
     match forgotten(known) {

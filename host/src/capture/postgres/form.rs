@@ -127,6 +127,16 @@ impl Form {
         Self { files: table.parts.iter().map(|part| (part.oid, part.file)).collect(), joined: joined(table), ..self }
     }
 
+    /// The form with the files that partitions got by this transaction, and by none since.
+    pub(crate) async fn emptied_by(mut self, db: &mut PgConnection, xid: u32) -> Result<Self, CaptureError> {
+        let sql = "SELECT oid, coalesce(pg_relation_filenode(oid), 0::oid) FROM pg_class \
+                   WHERE oid = ANY ($1) AND xmin = $2::text::xid AND relkind = 'r'";
+        let known: Vec<Oid> = self.files.keys().map(|oid| Oid(*oid)).collect();
+        let files: Vec<(Oid, Oid)> = sqlx::query_as(sql).bind(known).bind(xid.to_string()).fetch_all(db).await?;
+        self.files.extend(files.into_iter().map(|(part, file)| (part.0, file.0)));
+        Ok(self)
+    }
+
     /// The form with the columns whose values are the keys of its events.
     pub(super) fn keyed_by(self, relation: &Relation) -> Self {
         Self { key: relation.key_names(), ..self }

@@ -172,10 +172,9 @@ pub(crate) async fn what_is_open(db: &mut PgConnection) -> Result<String, Captur
     };
     let (pid, user, of): (Option<i32>, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let (gid, seconds): (Option<String>, Option<i64>) = (row.try_get(3)?, row.try_get(5)?);
-    let seconds = seconds.unwrap_or_default();
     Ok(match gid {
         Some(gid) => {
-            let gid = literal(&gid);
+            let (gid, seconds) = (literal(&gid), seconds.unwrap_or_default());
             format!(
                 "a transaction that {user} prepared as {gid} {seconds} s ago; to end it, in database {of}: ROLLBACK PREPARED {gid}; \
                  (or COMMIT PREPARED {gid};)"
@@ -183,8 +182,10 @@ pub(crate) async fn what_is_open(db: &mut PgConnection) -> Result<String, Captur
         }
         None => {
             let pid = pid.unwrap_or_default();
+            // The server tells it of others' sessions to members of pg_read_all_stats alone.
+            let open = seconds.map_or_else(String::new, |seconds| format!(", open for {seconds} s"));
             format!(
-                "a transaction of {user} ({of}, process {pid}), open for {seconds} s; to end it: SELECT pg_terminate_backend({pid});"
+                "a transaction of {user} ({of}, process {pid}){open}; to end it, as {user} or a superuser: SELECT pg_terminate_backend({pid});"
             )
         }
     })

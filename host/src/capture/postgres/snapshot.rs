@@ -81,7 +81,7 @@ impl Snapshot {
             self.streamed_to(now.cast_unsigned()).await?;
         }
         let head = self.journal.head();
-        let (exporter, point, name) = self.export(&mut db, request).await?;
+        let (exporter, point, name) = self.export(&mut db, request, &progress).await?;
         // As the stream has them.
         let publication = self.settings.publication();
         let published = publication::published(&mut db, &publication);
@@ -204,6 +204,7 @@ impl Snapshot {
         &self,
         db: &mut PgConnection,
         request: &Request,
+        progress: &Progress,
     ) -> Result<(ReplicationClient, u64, String), CaptureError> {
         let slot = format!("relevo_rows_{}", uuid::Uuid::new_v4().simple());
         let config = self.address.replication(&slot, &self.settings.publication(), 0);
@@ -219,10 +220,12 @@ impl Snapshot {
                         let open = slot::what_is_open(db);
                         let blocker = within(self.settings.silence, "which transactions are open", open).await?;
                         tracing::warn!(source = %self.settings.name, pipeline = %request.pipeline, "the rows of a snapshot wait for {blocker}");
+                        progress.waits_for(Some(blocker));
                     }
                 }
             }
         };
+        progress.waits_for(None);
         let text = |at: usize| {
             let value = rows.first().and_then(|row| row.get(at)).and_then(Option::as_ref);
             value.map(|value| String::from_utf8_lossy(value).into_owned())

@@ -54,6 +54,7 @@ impl<T: Transport> Session<'_, T> {
                 for relation in relations {
                     let changes = self.known(relation)?.map(|relation| relation.truncate());
                     self.transactions.row(changes)?;
+                    self.emptied(relation).await?;
                 }
             }
             Message::Other => {}

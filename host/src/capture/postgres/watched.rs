@@ -28,8 +28,7 @@ impl<T: Transport> Session<'_, T> {
     /// The stream describes a table before its first row, and again when it changed.
     pub(super) async fn relation(&mut self, message: &RelationMessage<'_>) -> Result<(), CaptureError> {
         if let Some(xid) = self.transactions.open_xid() {
-            let visible = within(self.source.settings.silence, UNSEEN, catalog::until_visible(&mut self.db, xid));
-            self.silence.while_busy(visible).await?;
+            self.until_visible(xid).await?;
         }
         let is_it = |table: &&Arc<Table>| *table.schema == *message.schema && *table.name == *message.table;
         let wanted =
@@ -178,12 +177,36 @@ impl<T: Transport> Session<'_, T> {
         now.keep(&self.source.journal, &self.source.settings.name, table).await
     }
 
-    /// Tells what became of a table's partitions, where no event does.
+    /// Tells, once for all, what became of a table's partitions, where no event does.
     async fn tell_moved(&mut self, before: &Form, table: &Table) -> Result<(), CaptureError> {
-        for what in before.moved(&mut self.db, table).await? {
-            self.source.tell_gap(&format!("table {}: {what}; no event tells of them", table.shown())).await?;
+        let moved = before.moved(&mut self.db, table).await?;
+        if !moved.is_empty() {
+            let reason = format!("table {}: {}; no event tells of them", table.shown(), moved.join("; "));
+            self.source.tell_gap(&reason).await?;
         }
         Ok(())
+    }
+
+    /// A table was emptied by a statement that is told: the files that its partitions got by it are no news.
+    pub(super) async fn emptied(&mut self, oid: u32) -> Result<(), CaptureError> {
+        let Some(table) = self.tables.iter().find(|table| table.oid == oid && table.partitioned).cloned() else {
+            return Ok(());
+        };
+        let Some(xid) = self.transactions.open_xid() else { return Ok(()) };
+        self.until_visible(xid).await?;
+        let (journal, source) = (&self.source.journal, &self.source.settings.name);
+        let Some(before) = Form::kept(journal, source, &table).await? else { return Ok(()) };
+        let now = before.clone().emptied_by(&mut self.db, xid).await?;
+        if now != before {
+            now.keep(journal, source, &table).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the catalog shows what a transaction did that was sent.
+    async fn until_visible(&mut self, xid: u32) -> Result<(), CaptureError> {
+        let visible = within(self.source.settings.silence, UNSEEN, catalog::until_visible(&mut self.db, xid));
+        self.silence.while_busy(visible).await
     }
 
     /// Tells, once for all, of tables that the publication didn't carry all the time, and keeps what they are now.

@@ -89,11 +89,13 @@ fn shown(source: &Value) -> Vec<String> {
         let about = snapshot.get("estimated_rows").map_or_else(String::new, |rows| format!(" of about {rows}"));
         let rows = text(&snapshot["rows"]);
         add("snapshot", Some(format!("for {}: {rows}{about} rows, {mib:.1} MiB", text(&snapshot["pipeline"]))));
+        add("", snapshot.get("waits_for").map(|what| format!("waits for {}", text(what))));
     }
-    add(
-        "last error",
-        source.get("last_error").map(|error| format!("{}: {}", text(&error["at"]), text(&error["what"]))),
-    );
+    let last = source.get("last_error").map(|error| match (&error["what"], &source["reason"]) {
+        (what, reason) if what == reason => format!("{}: the same", text(&error["at"])),
+        (what, _) => format!("{}: {}", text(&error["at"]), text(what)),
+    });
+    add("last error", last);
     lines
 }
 
@@ -106,7 +108,7 @@ mod tests {
         let slot = json!({"name": "relevo_gad", "wal_status": "extended", "active": true, "retained_bytes": 3 << 20, "lag_bytes": 0});
         let source = json!({"name": "gad", "kind": "postgres", "state": "running", "position": "0/16B3748, row 1 of its transaction", "lag_ms": 70,
             "behind": 3, "tables": ["a", "b"], "slot": slot,
-            "snapshots": [{"pipeline": "panel", "rows": 3000, "bytes": 3 << 19, "estimated_rows": 9000}, {"pipeline": "p", "rows": 0, "bytes": 0}]});
+            "snapshots": [{"pipeline": "panel", "rows": 3000, "bytes": 3 << 19, "estimated_rows": 9000}, {"pipeline": "p", "rows": 0, "bytes": 0, "waits_for": "a transaction of ana"}]});
         let lines = shown(&source).join("\n");
         for line in [
             "gad (postgres): running",
@@ -118,13 +120,16 @@ mod tests {
             "until lost   no limit",
             "snapshot     for panel: 3000 of about 9000 rows, 1.5 MiB",
             "snapshot     for p: 0 rows, 0.0 MiB",
+            "waits for a transaction of ana",
         ] {
             assert!(lines.contains(line), "{line} is not in\n{lines}");
         }
         assert!(!lines.contains("incarnation") && !lines.contains("last error"));
         let mut lacks = source.clone();
         lacks["reason"] = "table a: no key\ntable b: no rights".into();
+        lacks["last_error"] = json!({"at": "12:00", "what": lacks["reason"]});
         let lines = shown(&lacks).join("\n");
+        assert!(lines.ends_with("\n  last error   12:00: the same"), "{lines}");
         assert!(lines.contains("\n  reason       table a: no key\n               table b: no rights\n"), "{lines}");
         let mut lost = source;
         lost["slot"]["wal_status"] = "lost".into();

@@ -247,8 +247,10 @@ impl Client {
             Said::Gap { channel, reason, detail, epoch, offset } => {
                 let what = channel.as_deref().unwrap_or("all channels");
                 let detail = detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
-                self.printer
-                    .note(&format!("gap in {what}: {reason}{detail}; what was up to {epoch}:{offset} may be missing"));
+                let told = format!("gap in {what}: {reason}{detail}; what was up to {epoch}:{offset} may be missing");
+                if self.printer.gap(&told, text).is_err() {
+                    return Ok(Some(Ended::Done));
+                }
                 // One subscription's gap says nothing about the others.
                 if channel.is_none() {
                     self.place = Some(Place { epoch, offset });

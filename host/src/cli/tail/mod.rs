@@ -35,7 +35,7 @@ pub(super) struct Tail {
     /// Ends after this many messages.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Prints each message as it came, one JSON object a line.
+    /// Prints each message, and each gap, as it came, one JSON object a line.
     #[arg(long)]
     json: bool,
 }

@@ -38,6 +38,17 @@ impl Printer {
         out.flush()
     }
 
+    /// That something is missing, which who reads the JSON must see, too.
+    pub(super) fn gap(&self, told: &str, raw: &str) -> std::io::Result<()> {
+        self.note(told);
+        if self.json {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{raw}")?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
     /// Something about the connection.
     pub(super) fn note(&self, text: &str) {
         let _ = writeln!(std::io::stderr(), "-- {text}");

@@ -88,7 +88,8 @@ export class Log {
     this.pauseButton.setAttribute('aria-pressed', this.paused);
     setText(this.pauseButton, this.paused ? text('resume', { n: String(waits ? fresh.length : 0) }) : text('pause'));
     this.empty.hidden = this.list.childElementCount > 0;
-    const none = this.entries.length > 0 ? 'noMatch' : this.connected ? 'noEvents' : 'notConnectedYet';
+    const kept = this.filter === '' ? 'onlyState' : 'noMatch';
+    const none = this.entries.length > 0 ? kept : this.connected ? 'noEvents' : 'notConnectedYet';
     setText(this.empty, text(none));
   }
 

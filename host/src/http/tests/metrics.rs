@@ -24,6 +24,7 @@ pub(super) fn numbers() -> Numbers {
             lag_bytes: 20,
         }),
         snapshots: vec![SnapshotHealth {
+            waits_for: None,
             pipeline: "panel".into(),
             request: Number(9),
             rows: 3000,

@@ -47,6 +47,30 @@ async fn rows_that_come_or_go_with_a_partition_are_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_emptied_as_a_whole_is_told_by_its_event_and_one_partition_of_it_is_a_gap() {
+    let mut host = Host::over(Postgres::start(), "tables = [\"t\"]").await;
+    host.sql(ROOT);
+    host.start().await;
+    host.sql("insert into t values (1, 'a'), (101, 'b')");
+    host.sql("truncate t; insert into t values (102, 'c')");
+    host.changes_until("102").await;
+    let look = async |host: &mut Host| {
+        host.end().await;
+        host.start().await;
+        host.gaps().await
+    };
+    assert_eq!(look(&mut host).await, [""; 0]);
+    host.sql("truncate t");
+    host.sql("insert into t values (103, 'd'), (3, 'e')");
+    host.changes_until("3").await;
+    host.end().await;
+    host.sql("truncate high; truncate low");
+    host.start().await;
+    let gaps = host.gaps().await;
+    assert!(gaps.len() == 1 && gaps[0].contains("partition low") && gaps[0].contains("partition high"), "{gaps:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_is_made_as_one_is_no_gap() {
     let mut host = Host::new(ROOT).await;
     host.sql("create table more partition of t for values from (200) to (300); alter table more replica identity full");
