@@ -51,6 +51,14 @@ async fn a_rebuild_equals_what_was_there_and_sends_nothing_again_to_stream_chann
     let at = world.append().await;
     running.done(at).await;
     assert_eq!(world.board().await, world.bank.board());
+    // Nothing has changed but the time: whoever sees the board learns nothing.
+    let before = world.sent("ledger:board").await.len();
+    world.journal.control(Control::RebuildWanted { pipeline: "ledger".into() }).await.unwrap();
+    let request = world.request(at).await;
+    world.answer(request).await;
+    running.until("ledger", |health| !health.rebuild_asked && health.cursor >= request).await;
+    assert_eq!(world.sent("ledger:board").await.len(), before, "what is shown already was sent again");
+    assert_eq!(world.board().await, world.bank.board());
     running.pipelines.stop().await;
 }
 
