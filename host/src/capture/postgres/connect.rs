@@ -214,7 +214,12 @@ mod tests {
         let signed = Address::parse("postgres://ana@db.example/shop?sslmode=require&sslrootcert=/ca").unwrap();
         assert!(matches!(signed.options.get_ssl_mode(), PgSslMode::VerifyCa));
         assert_eq!(signed.replication("s", "p", 0).tls.mode, SslMode::VerifyCa);
-        for no_host in ["postgres:///shop", "postgres://ana:p%40@[::1]/shop", "postgres://ana@x/shop?password=p%40"] {
+        for no_host in [
+            "postgres:///shop",
+            "postgres:///shop?host=::1&password=p%40",
+            "postgres://ana:p%40@[::1]/shop",
+            "postgres://ana@x/shop?password=p%40",
+        ] {
             let config = Address::parse(no_host).unwrap().replication("s", "p", 0);
             assert_eq!(config.password.as_str(), if no_host.contains("p%40") { "p@" } else { "" }, "{no_host}");
         }

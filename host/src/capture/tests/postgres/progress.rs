@@ -35,7 +35,11 @@ async fn a_snapshot_that_waits_to_begin_shows_about_how_many_rows_there_are_and_
         host.health(|health| health.snapshots.iter().any(|taking| taking.request == request && taking.rows == 0)).await;
         let says = |taking: &SnapshotHealth| taking.waits_for.as_deref().is_some_and(|what| what.contains("process "));
         let health = host.health(|health| health.snapshots.iter().any(says)).await;
-        assert!(health.snapshots[0].to_string().contains("0 rows read") || estimate.is_some(), "{}", health.snapshots[0]);
+        assert!(
+            health.snapshots[0].to_string().contains("0 rows read") || estimate.is_some(),
+            "{}",
+            health.snapshots[0]
+        );
         close(&host, open);
         assert_eq!(events(&host.answer(request).await).len(), there);
         host.health(|health| health.snapshots.is_empty()).await;
