@@ -90,6 +90,15 @@ impl Source {
         Ok(())
     }
 
+    /// The same of some tables alone: only the pipelines that keep rows of them are rebuilt.
+    pub(crate) async fn tell_table_gap(&self, tables: &[&str], reason: &str) -> Result<(), CaptureError> {
+        let name = &self.settings.name;
+        tracing::error!(source = %name, reason, "gap: the pipelines that keep rows of these tables are rebuilt");
+        let tables = tables.iter().map(|table| Name::from(*table)).collect();
+        self.journal.control(Control::TableGap { source: Name::clone(name), tables, reason: reason.into() }).await?;
+        Ok(())
+    }
+
     /// The same where the source is no longer what it was: its next session begins anew, and does not tell
     /// of it again, however often it has to try.
     pub(crate) async fn lose_place(&self, reason: &str) -> Result<(), CaptureError> {

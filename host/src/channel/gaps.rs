@@ -9,7 +9,7 @@ use crate::journal::Control;
 /// What a control record says was lost, for clients.
 pub(crate) fn lost(control: &Control) -> Option<Box<str>> {
     match control {
-        Control::Gap { reason, .. } => Some(reason.clone()),
+        Control::Gap { reason, .. } | Control::TableGap { reason, .. } => Some(reason.clone()),
         Control::PipelineGap { pipeline } => Some(format!("pipeline {pipeline} fell behind").into()),
         Control::PipelineRemoved { pipeline } => {
             Some(format!("pipeline {pipeline} was taken out of the settings: what it sends begins anew").into())
@@ -64,6 +64,9 @@ mod tests {
     fn clients_hear_of_what_sources_and_pipelines_lost() {
         let source = Control::Gap { source: "gad".into(), reason: "restored".into() };
         assert_eq!(lost(&source).as_deref(), Some("restored"));
+        let tables = vec!["tareas".into()];
+        let table = Control::TableGap { source: "gad".into(), tables, reason: "table tareas was dropped".into() };
+        assert_eq!(lost(&table).as_deref(), Some("table tareas was dropped"));
         let pipeline = Control::PipelineGap { pipeline: "panel".into() };
         assert_eq!(lost(&pipeline).as_deref(), Some("pipeline panel fell behind"));
         let removed = lost(&Control::PipelineRemoved { pipeline: "panel".into() }).unwrap();

@@ -105,11 +105,7 @@ pub(super) async fn control(
 ) -> Result<(Number, Visible)> {
     let first = index.next;
     let at = index.now();
-    // Gaps are few, and whoever resumes across one is told of it, however long ago it was.
-    let told = matches!(
-        &piece.content,
-        RecordBody::Control(Control::Gap { .. } | Control::PipelineGap { .. } | Control::PipelineRemoved { .. })
-    );
+    let told = matches!(&piece.content, RecordBody::Control(control) if control.is_loss());
     insert(script, &piece, first, at, told, None);
     index.next += 1;
     match &piece.content {

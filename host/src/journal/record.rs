@@ -135,6 +135,19 @@ pub enum Control {
     SchemaChanged { source: Name, table: Name, change: Box<str> },
     /// A pipeline is no longer configured: its cursor and state are gone, and if it comes back it begins anew.
     PipelineRemoved { pipeline: Name },
+    /// A source lost something of these tables, and of no other: what is known of their rows may be wrong.
+    TableGap { source: Name, tables: Vec<Name>, reason: Box<str> },
+}
+
+impl Control {
+    /// Whether it tells of something that was lost: such records are few, and kept for ever, since whoever resumes across
+    /// one is told of it.
+    pub fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::Gap { .. } | Self::TableGap { .. } | Self::PipelineGap { .. } | Self::PipelineRemoved { .. }
+        )
+    }
 }
 
 /// A version of a plugin takes the place of another in a pipeline.

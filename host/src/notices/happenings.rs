@@ -44,7 +44,7 @@ impl Waiting {
             sentences.insert(0, more);
         }
         if code == Code::SourceGap {
-            sentences.push("The source's pipelines make their states anew.".into());
+            sentences.push("The pipelines that keep such rows make their states anew.".into());
         }
         sentences.join(" ")
     }
@@ -70,7 +70,7 @@ fn happening(control: Control) -> Option<Happening> {
             ),
             about: About { pipeline: Some(letter.pipeline), plugin: Some(letter.plugin), source: None },
         }),
-        Control::Gap { source, reason } => Some(Happening {
+        Control::Gap { source, reason } | Control::TableGap { source, reason, .. } => Some(Happening {
             code: Code::SourceGap,
             about: About { source: Some(source), ..About::default() },
             reason: format!("{reason}."),
@@ -235,7 +235,10 @@ mod tests {
         let due = happenings.due(now);
         assert_eq!(due.iter().map(|n| n.offset).collect::<Vec<_>>(), [Some(Number(6)), Some(Number(7))]);
         assert_eq!(due[1].title, "Source gad had 3 gaps");
-        assert_eq!(due[1].content, "another file. another slot. The source's pipelines make their states anew.");
+        assert_eq!(
+            due[1].content,
+            "another file. another slot. The pipelines that keep such rows make their states anew."
+        );
         assert_eq!(due[1].key, "source_gap 5", "the first one's number: the same after a restart");
         due.iter().for_each(|notice| happenings.told(notice, now));
         happenings.take(Number(9), gap("gad"));

@@ -80,6 +80,12 @@ impl View<'_> {
         }
         match control {
             Control::Gap { source, .. } => self.wants.source.as_ref() == Some(source),
+            // Of other tables it knows what it knew; but a version that waits for rows may keep other ones.
+            Control::TableGap { source, tables, .. } => {
+                let kept = self.wants.kept.tables();
+                self.wants.source.as_ref() == Some(source)
+                    && (self.awaited.is_some() || tables.iter().any(|table| kept.contains(table)))
+            }
             Control::PipelineGap { pipeline }
             | Control::RebuildWanted { pipeline }
             | Control::PauseWanted { pipeline, .. }

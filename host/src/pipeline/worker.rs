@@ -219,7 +219,7 @@ impl Worker<'_> {
         let RecordBody::Control(control) = &record.body else { return Ok(()) };
         let needs_rows = self.wants.source.is_some();
         match control {
-            Control::Gap { source, reason } if needs_rows => {
+            Control::Gap { source, reason } | Control::TableGap { source, reason, .. } if needs_rows => {
                 self.want_rebuild(&format!("source {source}: {reason}"), false, record.last)?;
                 self.ask(true)?;
             }

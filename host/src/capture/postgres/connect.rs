@@ -45,10 +45,6 @@ pub(super) const ENCODED: &str = "in the password each of : / ? # [ ] @ % is wri
 /// How long a connection may take to come about.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
-/// Messages on their way from the replication connection to us. They are counted, and not weighed, and each may hold a
-/// whole row: with rows of 1 MiB that is 256 MiB. More wait in the socket: it is read again as soon as these are taken.
-const BUFFERED: usize = 256;
-
 /// Where the database is.
 #[derive(Clone)]
 pub(crate) struct Address {
@@ -159,7 +155,6 @@ impl Address {
         .with_port(options.get_port())
         .with_tls(tls)
         .with_start_lsn(Lsn(start))
-        .with_buffer_size(BUFFERED)
         // What is durable here is acknowledged within this time: at its shutdown the server waits for it.
         .with_status_interval(Duration::from_millis(200))
         // The address's own, and behind them what is pinned.
@@ -208,7 +203,6 @@ mod tests {
         let options = "postgres://ana@db.example/shop?options=-c%20search_path=x";
         let options = Address::parse(options).unwrap().replication("s", "p", 0).options.unwrap_or_default();
         assert!(options.starts_with("-c search_path=x ") && options.contains("-c timezone=UTC"), "{options}");
-        assert_eq!(config.buffer_events, 256, "wide rows wait in it");
         assert_eq!((config.tls.mode, config.tls.ca_pem_path), (SslMode::VerifyFull, Some("/etc/ca.pem".into())));
         assert_eq!(address.to_string(), "db.example:5433/shop as ana");
         let signed = Address::parse("postgres://ana@db.example/shop?sslmode=require&sslrootcert=/ca").unwrap();

@@ -3,7 +3,7 @@
 //!
 //! `connect` the address, `preflight` what stands in the way, `server` of the server, `judge` of which table,
 //! `unpublished` of the publication, `unreachable` why nobody answers, `finding` how that is said, `catalog` tables
-//! and types, `publication` and `slot` what is made in the database, `place` where to go on, `transport` and
+//! and types, `publication` and `slot` what is made in the database, `place` where to go on, `transport` (`room` how much may wait in it) and
 //! `decode` the stream, `relation` and `value` its rows, `key` what tells them apart, `form` what a table looked
 //! like, `reshaped` what changed about it, `told` what comes within a transaction, `transaction` what becomes of
 //! it, `pulse` heartbeats, `guard` how near the slot is to its loss, `silence` a connection that died without a
@@ -44,6 +44,7 @@ mod refusal;
 mod relation;
 mod reshaped;
 mod resume;
+mod room;
 mod serve;
 mod server;
 mod silence;

@@ -21,6 +21,7 @@ use super::place::place;
 use super::preflight::{self, Preflight};
 use super::publication::{self, Change};
 use super::pulse::Pulse;
+use super::room;
 use super::silence::{Silence, within};
 use super::stream::{FASTEST, Session};
 use super::transaction::{Transactions, lsn};
@@ -47,9 +48,10 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         within(patience, "the change of the publication", publish).await?;
     let patient = locked.is_empty();
     problems.extend(locked);
+    let room = within(patience, "how wide the rows are", room::messages(&mut db, &tables)).await?;
     let place = place(source, &mut db, &mut watcher, &server).await?;
     let wire = address.replication(&settings.slot(), &settings.publication(), place.start);
-    let wire = wire.with_ack_lsn(Lsn(place.confirmed));
+    let wire = wire.with_ack_lsn(Lsn(place.confirmed)).with_buffer_size(room);
     let transport = Wire::start(wire).await?;
     tracing::info!(source = %settings.name, from = lsn(place.start), tables = tables.len(), "streaming");
 

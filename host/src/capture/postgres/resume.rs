@@ -114,6 +114,12 @@ impl Snapshot {
                     RecordBody::Control(Control::Gap { source, .. }) if *source == self.settings.name => {
                         return Ok(Err("the source has lost changes since".into()));
                     }
+                    RecordBody::Control(Control::TableGap { source, tables: lost, .. })
+                        if *source == self.settings.name
+                            && tables.iter().any(|reading| lost.contains(&reading.relation.table)) =>
+                    {
+                        return Ok(Err("a table has lost changes since".into()));
+                    }
                     RecordBody::Append(append) if append.source == self.settings.name && append.snapshot.is_none() => {
                         append
                     }

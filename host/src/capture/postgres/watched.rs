@@ -61,7 +61,7 @@ impl<T: Transport> Session<'_, T> {
                 let (table, then) = (table.shown(), catalog::shown(message.schema, message.table));
                 let reason =
                     format!("table {table} had another name for a while, {then}: what was changed then is not told");
-                self.source.tell_gap(&reason).await?;
+                self.source.tell_table_gap(&[&table, &then], &reason).await?;
             }
             self.relations.insert(message.id, None);
             return Ok(());
@@ -109,7 +109,7 @@ impl<T: Transport> Session<'_, T> {
             journal.control(control).await?;
             if unseen {
                 let reason = format!("table {}: {what}; no event tells of the values", table.shown());
-                self.source.tell_gap(&reason).await?;
+                self.source.tell_table_gap(&[&table.shown()], &reason).await?;
             }
             self.looked = Instant::now().checked_sub(LOOK).unwrap_or(self.looked);
         }
@@ -168,7 +168,8 @@ impl<T: Transport> Session<'_, T> {
             (false, false, false) => None,
         };
         if let (true, Some(reason)) = (tell, reason) {
-            self.source.tell_gap(&format!("table {} {reason}", table.shown())).await?;
+            let shown = table.shown();
+            self.source.tell_table_gap(&[&shown], &format!("table {shown} {reason}")).await?;
         }
         // After the gap: a crash in between tells of it twice, and not never.
         let settings = &self.source.settings;
@@ -182,7 +183,7 @@ impl<T: Transport> Session<'_, T> {
         let moved = before.moved(&mut self.db, table).await?;
         if !moved.is_empty() {
             let reason = format!("table {}: {}; no event tells of them", table.shown(), moved.join("; "));
-            self.source.tell_gap(&reason).await?;
+            self.source.tell_table_gap(&[&table.shown()], &reason).await?;
         }
         Ok(())
     }
@@ -221,7 +222,7 @@ impl<T: Transport> Session<'_, T> {
             if tables.len() == 1 { "table" } else { "tables" },
             tables.join(", ")
         );
-        self.source.tell_gap(&reason).await?;
+        self.source.tell_table_gap(&tables.iter().map(String::as_str).collect::<Vec<_>>(), &reason).await?;
         // After the gap, as in `welcome`.
         for (table, now, carried) in missed {
             now.keep(&self.source.journal, &self.source.settings.name, &table).await?;
@@ -247,7 +248,8 @@ impl<T: Transport> Session<'_, T> {
     async fn lose(&self, schema: &str, name: &str, tell: bool) -> Result<(), CaptureError> {
         if tell {
             let table = catalog::shown(schema, name);
-            self.source.tell_gap(&format!("table {table} was dropped, or is not watched any more")).await?;
+            let reason = format!("table {table} was dropped, or is not watched any more");
+            self.source.tell_table_gap(&[&table], &reason).await?;
         }
         // After the gap, as in `welcome`.
         form::forget(&self.source.journal, &self.source.settings.name, schema, name).await

@@ -194,7 +194,9 @@ impl<W: World> Host<W> {
     pub(super) async fn gaps(&self) -> Vec<String> {
         let controls = self.journal.controls(Number::ZERO, 10_000).await.unwrap();
         let gaps = controls.into_iter().filter_map(|(_, control)| match control {
-            Control::Gap { source, reason } if &*source == "s" => Some(reason.into()),
+            Control::Gap { source, reason } | Control::TableGap { source, reason, .. } if &*source == "s" => {
+                Some(reason.into())
+            }
             _ => None,
         });
         gaps.collect()

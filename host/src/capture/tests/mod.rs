@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Change, Number};
-use crate::journal::{Control, RecordBody};
+use crate::journal::RecordBody;
 
 use super::SourceState;
 use host::{appends, change, changes, fold};

@@ -91,7 +91,7 @@ async fn a_backup_that_is_put_in_the_files_place_is_a_gap() {
     std::fs::remove_file(format!("{}-wal", host.database.path.display())).unwrap();
     std::fs::remove_file(format!("{}-shm", host.database.path.display())).unwrap();
     std::fs::rename(&backup, &host.database.path).unwrap();
-    host.records(|record| matches!(&record.body, RecordBody::Control(Control::Gap { .. }))).await;
+    host.records(|record| matches!(&record.body, RecordBody::Control(control) if control.is_loss())).await;
     host.health(|health| health.state == SourceState::Running).await;
     // It has two rows less than nothing: the next change may get a number that was there before.
     host.sql("insert into t values (3, 0)");

@@ -11,7 +11,7 @@ use crate::journal::codec::{APPEND, COMMIT, CONTROL, encode};
 use crate::journal::index::{sql, unsql};
 use crate::journal::outside::{Outside, Stored};
 use crate::journal::shares::ROWS;
-use crate::journal::{Append, Committed, Control, Record, RecordBody, SourceState};
+use crate::journal::{Append, Committed, Record, RecordBody, SourceState};
 use crate::message::ChannelKind;
 
 /// What was found on the way.
@@ -184,7 +184,7 @@ impl Walk {
             }
             RecordBody::Control(control) => {
                 self.counts.controls += 1;
-                matches!(control, Control::Gap { .. } | Control::PipelineGap { .. })
+                control.is_loss()
             }
         };
         if !matches!(record.body, RecordBody::Commit(_)) {

@@ -360,4 +360,10 @@ async fn a_forgotten_pipeline_holds_nothing_back() {
     assert_eq!(journal.pipeline("stays").await.unwrap().unwrap().state.len(), 1);
     journal.commit(Commit { pipeline: "goes".into(), ..commit(None, 9, vec![]) }).await.unwrap();
     assert_eq!(journal.pipeline("goes").await.unwrap().unwrap().state.len(), 0);
+    let tables = vec!["tareas".into()];
+    journal.control(Control::TableGap { source: "gad".into(), tables, reason: "dropped".into() }).await.unwrap();
+    assert_eq!(journal.gaps().await.unwrap().len(), 2);
+    journal.close().await;
+    let report = crate::journal::check(folder.path()).await.unwrap().unwrap();
+    assert!(report.sound, "{report:?}");
 }

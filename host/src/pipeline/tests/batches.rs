@@ -226,6 +226,10 @@ fn a_change_that_the_rows_contain_is_still_an_event_to_a_plugin_that_gets_no_row
 #[test]
 fn controls_that_concern_it_end_a_batch() {
     let gap = |source: &str| Control::Gap { source: source.into(), reason: "".into() };
+    let table_gap = |table: &str| {
+        let tables = vec!["elsewhere".into(), table.into()];
+        Control::TableGap { source: "bank".into(), tables, reason: "".into() }
+    };
     let rebuild = |pipeline: &str| Control::RebuildWanted { pipeline: pipeline.into() };
     let records = [
         record(vec![account(1)]),
@@ -235,8 +239,10 @@ fn controls_that_concern_it_end_a_batch() {
         control(5, gap("bank")),
         control(6, rebuild("ledger")),
         control(7, Control::PipelineGap { pipeline: "ledger".into() }),
+        control(8, table_gap("other")),
+        control(9, table_gap("accounts")),
     ];
-    assert_eq!(Cutting::of(9).all(&records), "|1,4→4  stop 5  stop 6  stop 7");
+    assert_eq!(Cutting::of(9).all(&records), "|1,4→4  stop 5  stop 6  stop 7  stop 9");
 }
 
 /// Many random streams: nothing is lost, doubled or out of order, whatever the size.

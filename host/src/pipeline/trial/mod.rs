@@ -273,7 +273,10 @@ impl<'a> Course<'a> {
                 }
                 Next::Control(record) => match &record.body {
                     RecordBody::Control(
-                        Control::Gap { .. } | Control::PipelineGap { .. } | Control::RebuildWanted { .. },
+                        Control::Gap { .. }
+                        | Control::TableGap { .. }
+                        | Control::PipelineGap { .. }
+                        | Control::RebuildWanted { .. },
                     ) => {
                         self.made_anew(record.first);
                         break;

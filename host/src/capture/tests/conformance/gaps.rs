@@ -1,7 +1,7 @@
 //! A source that can't go on where it was says so once, begins anew, and the rows have what was not told.
 
 use crate::event::Event;
-use crate::journal::{Append, Control, RecordBody};
+use crate::journal::{Append, RecordBody};
 
 use super::*;
 
@@ -21,7 +21,7 @@ async fn is_one_gap<W: World>(harm: impl AsyncFnOnce(&mut Host<W>) -> &'static s
     let called = harm(&mut host).await;
     assert_eq!(host.gaps().await, Vec::<String>::new());
     host.begin();
-    host.records(|record| matches!(&record.body, RecordBody::Control(Control::Gap { .. }))).await;
+    host.records(|record| matches!(&record.body, RecordBody::Control(control) if control.is_loss())).await;
     let gaps = host.gaps().await;
     assert!(gaps.len() == 1 && gaps[0].contains(called), "{gaps:?}");
     // Answered by the session that began anew.

@@ -11,7 +11,7 @@ async fn told(host: &Host, until: &str) -> Vec<String> {
     for record in &records {
         match &record.body {
             RecordBody::Control(Control::SchemaChanged { change, .. }) => told.push(change.to_string()),
-            RecordBody::Control(Control::Gap { .. }) => told.push("gap".to_owned()),
+            RecordBody::Control(control) if control.is_loss() => told.push("gap".to_owned()),
             _ => told.extend(changes(record).map(|change| change.key.to_string())),
         }
     }

@@ -170,7 +170,7 @@ async fn a_table_that_had_another_name_for_a_moment_is_a_gap() {
         host.start().await;
         rename_for_a_moment(&host);
         // Which one, and whether more follow, depends on what the catalog says at the moment of each look.
-        host.records(|record| matches!(&record.body, RecordBody::Control(Control::Gap { .. }))).await;
+        host.records(|record| matches!(&record.body, RecordBody::Control(control) if control.is_loss())).await;
         let told = host.gaps().await;
         assert!(told[0].contains("table t"), "{told:?}");
     }

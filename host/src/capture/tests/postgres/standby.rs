@@ -54,7 +54,7 @@ async fn a_promoted_server_goes_on_if_the_last_transaction_shows_that_all_is_the
     }
     host.sql("checkpoint");
     restart_with(&mut host, "recovery.signal");
-    host.records(|record| matches!(&record.body, RecordBody::Control(Control::Gap { .. }))).await;
+    host.records(|record| matches!(&record.body, RecordBody::Control(control) if control.is_loss())).await;
     let gaps = host.gaps().await;
     assert!(gaps.len() == 1 && gaps[0].contains("timeline 3 instead of 2"), "{gaps:?}");
 }

@@ -40,7 +40,7 @@ async fn a_slot_or_publication_that_is_gone_is_told_of_before_the_start_that_mak
         host.start().await;
         let mut gaps = 0;
         let mut gap = |record: &Record| {
-            gaps += usize::from(matches!(&record.body, RecordBody::Control(Control::Gap { .. })));
+            gaps += usize::from(matches!(&record.body, RecordBody::Control(control) if control.is_loss()));
             gaps > count
         };
         host.scan(LONG, |record| gap(record)).await;
