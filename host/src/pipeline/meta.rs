@@ -24,6 +24,8 @@ const PENDING: &str = "pending";
 const PAUSED: &str = "paused";
 /// [`Replayed`]: the newest.
 const REPLAYED: &str = "replayed";
+/// The head when state channels got what differed in a state that was made anew, last; absent if they never did.
+const REMADE: &str = "remade";
 /// By source: [`Contained`].
 const SOURCE: &str = "@source";
 
@@ -135,6 +137,7 @@ pub(super) struct Meta {
     pub(super) paused: Option<Paused>,
     pub(super) replayed: Option<Replayed>,
     pub(super) rebuild: Option<Rebuild>,
+    pub(super) remade: Option<Number>,
     pub(super) contained: BTreeMap<Name, Contained>,
 }
 
@@ -155,6 +158,7 @@ impl Meta {
             paused: meta.remove(PAUSED).map(|json| read(META, PAUSED, &json)).transpose()?,
             replayed: meta.remove(REPLAYED).map(|json| read(META, REPLAYED, &json)).transpose()?,
             rebuild: meta.remove(REBUILD).map(|json| read(META, REBUILD, &json)).transpose()?,
+            remade: meta.remove(REMADE).map(|json| read(META, REMADE, &json)).transpose()?,
             contained: contained.collect::<Result<_, String>>()?,
         })
     }
@@ -168,6 +172,7 @@ impl Meta {
             change(META, PAUSED, self.paused.as_ref().and_then(json)),
             change(META, REPLAYED, self.replayed.as_ref().and_then(json)),
             self.rebuild_change(),
+            change(META, REMADE, self.remade.as_ref().and_then(json)),
         ];
         changes.extend(self.contained.iter().map(|(source, contained)| change(SOURCE, source, json(contained))));
         changes
@@ -223,6 +228,7 @@ mod tests {
             paused: Some(Paused { by: "7".into(), asked: Number(9) }),
             replayed: Some(Replayed { letter: Number(3), by: "7".into() }),
             rebuild: Some(Rebuild { reason: "gap".into(), stands: true }),
+            remade: Some(Number(4)),
             contained: [(
                 "gad".into(),
                 Contained {

@@ -272,6 +272,11 @@ impl Worker<'_> {
                 swap::take_over(context, &mut meta, &swap, plugin, checkpoint, cursor)?;
             }
         }
+        let mut messages = self.tombstones(&anew, origin, since.unwrap_or_default())?;
+        if !(messages.is_empty() && anew.newest.is_empty()) {
+            // What they show now is no longer what an earlier state and the events since give.
+            meta.remade = Some(context.journal.head());
+        }
         let mut state = meta.changes();
         state.extend(reference::all(&self.wants, &anew.memory.lookup));
         for (owner, entries) in self.chain.names().zip(&anew.memory.states) {
@@ -281,7 +286,6 @@ impl Worker<'_> {
                 value: Some(value.clone()),
             }));
         }
-        let mut messages = self.tombstones(&anew, origin, since.unwrap_or_default())?;
         let mut newest = self.differing(anew.newest)?;
         newest.sort_by_key(|(place, _)| *place);
         messages.extend(newest.into_iter().map(|(_, message)| message));

@@ -327,6 +327,7 @@ fn restorable(
     // The same rows stood for the state, and nothing was lost or made anew since.
     Ok(then.kept == wants.kept
         && then.contained == place.meta.contained
+        && then.remade == place.meta.remade
         && then.rebuild.is_none()
         && place.meta.rebuild.is_none()
         && as_now.all(|same| same)

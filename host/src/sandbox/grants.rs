@@ -217,7 +217,7 @@ mod tests {
         [limits]
         cpu = '500ms'
         memory = '32MiB'
-        log_lines = 200
+        log_lines = 300
     ";
 
     /// What settings that end in this say of the manifest.
@@ -242,14 +242,14 @@ mod tests {
         let missing = missing("");
         let section = "[plugin.p.grant]\ntables = [\"odd table\", \"tareas\"]\npublished = [\"system\"]\n\
                        channels = [\"tasks\", \"user:*\"]\nlookup = { usuarios = [\"id\", \"nombre\"] }\n\
-                       capabilities = [\"state\"]\nlimits = { cpu = \"500ms\", log_lines = 200 }\n";
+                       capabilities = [\"state\"]\nlimits = { cpu = \"500ms\", log_lines = 300 }\n";
         assert_eq!(missing.section(), section);
         assert_eq!(
             under(section).unwrap(),
             Limits {
                 cpu: std::time::Duration::from_millis(500),
                 memory: 32 << 20,
-                log_lines: 200,
+                log_lines: 300,
                 ..Limits::default()
             }
         );
@@ -260,7 +260,7 @@ mod tests {
             "publications to system",
             "look up id, nombre of usuarios",
             "capability state",
-            "limits.cpu of 500ms (granted is 200ms)",
+            "limits.cpu of 500ms (granted is 400ms)",
         ] {
             assert!(told.contains(thing), "{thing}: {told}");
         }
@@ -275,7 +275,7 @@ mod tests {
             missing.section(),
             "[plugin.p.grant]\ntables = [\"*\"]\npublished = [\"system\"]\nchannels = [\"t*\", \"user:*\"]\n\
              lookup = { usuarios = [\"nombre\", \"dni\", \"id\"] }\ncapabilities = [\"state\"]\n\
-             limits = { cpu = \"1s\", memory = \"1GiB\", log_lines = 200 }\n"
+             limits = { cpu = \"1s\", memory = \"1GiB\", log_lines = 300 }\n"
         );
         assert!(missing.to_string().contains("in place of its [plugin.p.grant]"), "{missing}");
         under(&missing.section()).unwrap();

@@ -140,10 +140,11 @@ pub(super) async fn primary(db: &mut PgConnection, table: u32) -> Result<Option<
 
 /// The tables that people made: not the partitions, which stand for their root.
 pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureError> {
-    // As the server itself chooses an identity's index.
+    // As the server itself chooses an identity's index. Its functions see what is now, and know nothing of a table that is
+    // gone since.
     let rows = sqlx::query(AssertSqlSafe(format!(
         "{LEAVES} SELECT c.oid, n.nspname, c.relname, c.relkind = 'p', c.relpersistence <> 'p', \
-           has_table_privilege(c.oid, 'SELECT'), pg_has_role(c.relowner, 'USAGE'), \
+           coalesce(has_table_privilege(c.oid, 'SELECT'), false), coalesce(pg_has_role(c.relowner, 'USAGE'), false), \
            {PRIMARY}, \
            ARRAY(SELECT a.attname::text FROM pg_attribute a \
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), \
@@ -162,7 +163,7 @@ pub(crate) async fn tables(db: &mut PgConnection) -> Result<Vec<Table>, CaptureE
            ARRAY(SELECT a.attname::text FROM pg_index i \
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int2[]) \
              WHERE i.indrelid = c.oid AND i.indisreplident AND c.relreplident = 'i'), \
-           has_schema_privilege(n.oid, 'USAGE'), row_security_active(c.oid), \
+           coalesce(has_schema_privilege(n.oid, 'USAGE'), false), coalesce(row_security_active(c.oid), false), \
            coalesce((SELECT d.xmin::text FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
              AND d.objsubid = 0 AND d.refclassid = 'pg_namespace'::regclass), '') \
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \

@@ -13,7 +13,7 @@ use super::unreachable::unreachable;
 
 /// What every session has, whatever the server's, the database's and the role's settings are: a type has
 /// one text form then. `row_security = off` refuses to show some of the rows instead of hiding the others.
-const PINNED: [(&str, &str); 13] = [
+const PINNED: [(&str, &str); 10] = [
     ("datestyle", "ISO"),
     ("intervalstyle", "postgres"),
     ("lc_monetary", "C"),
@@ -26,11 +26,6 @@ const PINNED: [(&str, &str); 13] = [
     ("idle_in_transaction_session_timeout", "0"),
     // The making of a slot waits for other transactions, by their locks.
     ("lock_timeout", "0"),
-    // A connection over which nothing is said for long, as while a snapshot waits to begin, is not forgotten by what
-    // lies between, and the server notices that we are gone, in two minutes.
-    ("tcp_keepalives_idle", "60"),
-    ("tcp_keepalives_interval", "10"),
-    ("tcp_keepalives_count", "6"),
 ];
 
 /// How long a statement of ours waits for somebody's lock: others wait behind it, and capture does.

@@ -137,6 +137,11 @@ impl Form {
         Ok(self)
     }
 
+    /// Whether it is known what keys its events had: an earlier version kept none.
+    pub(crate) fn has_key(&self) -> bool {
+        !self.key.is_empty()
+    }
+
     /// The form with the columns whose values are the keys of its events.
     pub(super) fn keyed_by(self, relation: &Relation) -> Self {
         Self { key: relation.key_names(), ..self }

@@ -90,6 +90,7 @@ pub(crate) async fn open(source: &Source) -> Result<Session<'_, Wire>, CaptureEr
         patient,
         unwatched: HashSet::new(),
         streamed: watch::Sender::new(transactions.streamed()),
+        emptied: HashSet::new(),
         transactions,
         waiting: Waiting::default(),
         appending: None,

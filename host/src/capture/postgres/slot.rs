@@ -155,6 +155,13 @@ pub(crate) async fn drop(db: &mut PgConnection, name: &str) -> Result<(), Captur
     Ok(())
 }
 
+/// Whether the server is about to make this slot: its session works.
+pub(super) async fn is_being_made(db: &mut PgConnection, name: &str) -> Result<bool, CaptureError> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid \
+               WHERE s.slot_name = $1 AND a.state = 'active')";
+    Ok(sqlx::query_scalar(sql).bind(name).fetch_one(db).await?)
+}
+
 /// What a slot that is made waits for, in words: the transaction that has been open longest.
 pub(crate) async fn what_is_open(db: &mut PgConnection) -> Result<String, CaptureError> {
     let row = sqlx::query(

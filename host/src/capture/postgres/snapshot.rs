@@ -12,7 +12,7 @@
 //! The making of a slot waits for the transactions that are open at that time. Nothing else waits for it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use pgwire_replication::{PgWireError, ReplicationClient};
@@ -213,10 +213,23 @@ impl Snapshot {
         let sql = format!("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT", quote(&slot));
         let rows = {
             let mut made = std::pin::pin!(client.simple_query(&sql));
+            let mut working = Instant::now();
             loop {
                 match tokio::time::timeout(Duration::from_secs(5), &mut made).await {
                     Ok(rows) => break rows?,
                     Err(_) => {
+                        let looked =
+                            within(self.settings.silence, "the look at the slot", slot::is_being_made(db, &slot));
+                        if looked.await? {
+                            working = Instant::now();
+                        } else if working.elapsed() > self.settings.silence {
+                            // That connection has fallen silent.
+                            let seconds = self.settings.silence.as_secs();
+                            return Err(CaptureError::NoAnswer {
+                                what: "the making of a slot for a snapshot",
+                                seconds,
+                            });
+                        }
                         let open = slot::what_is_open(db);
                         let blocker = within(self.settings.silence, "which transactions are open", open).await?;
                         tracing::warn!(source = %self.settings.name, pipeline = %request.pipeline, "the rows of a snapshot wait for {blocker}");

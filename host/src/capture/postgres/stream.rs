@@ -76,6 +76,8 @@ pub(crate) struct Session<'a, T> {
     pub(super) patient: bool,
     /// OIDs of tables that were watched and aren't: what still comes of them is not told.
     pub(super) unwatched: HashSet<u32>,
+    /// OIDs of tables that the open transaction has emptied, and written nothing to since.
+    pub(super) emptied: HashSet<u32>,
     pub(super) transactions: Transactions,
     pub(super) waiting: Waiting,
     /// What the journal is taking in while the stream is read on.
@@ -190,6 +192,9 @@ impl<T: Transport> Session<'_, T> {
             Received::Data(bytes) => self.message(&bytes).await?,
             Received::Commit => {
                 self.source.silent.store(0, Ordering::Relaxed);
+                if !self.emptied.is_empty() {
+                    self.pass_emptied().await?;
+                }
                 self.transactions.commit();
             }
             Received::Alive { end, answer } => {

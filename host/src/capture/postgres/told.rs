@@ -54,7 +54,7 @@ impl<T: Transport> Session<'_, T> {
                 for relation in relations {
                     let changes = self.known(relation)?.map(|relation| relation.truncate());
                     self.transactions.row(changes)?;
-                    self.emptied(relation).await?;
+                    self.emptied.insert(relation);
                 }
             }
             Message::Other => {}
@@ -64,6 +64,10 @@ impl<T: Transport> Session<'_, T> {
 
     fn known(&mut self, id: u32) -> Result<Option<Arc<Relation>>, CaptureError> {
         self.parts.behind();
+        if !self.emptied.is_empty() {
+            // It has rows again.
+            self.emptied.remove(&id);
+        }
         if self.unwatched.contains(&id) {
             return Ok(None);
         }

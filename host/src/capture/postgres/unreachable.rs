@@ -45,7 +45,9 @@ fn remedy(address: &Address, error: Option<&sqlx::Error>) -> String {
             ),
             Some(MAY_NOT) => {
                 let database = quote(options.get_database().unwrap_or(options.get_username()));
-                format!("as the database's owner or a superuser: GRANT CONNECT ON DATABASE {database} TO {user};")
+                format!(
+                    "if it is the database, as its owner or a superuser: GRANT CONNECT ON DATABASE {database} TO {user}; if it is a setting, take it out of the `options` of the url (or of PGOPTIONS)"
+                )
             }
             Some(NO_DATABASE) => no_database(options),
             Some(TOO_MANY) => "end other sessions, or raise what limits them: max_connections, or the CONNECTION LIMIT of the role or the database".into(),

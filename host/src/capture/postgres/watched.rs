@@ -139,7 +139,10 @@ impl<T: Transport> Session<'_, T> {
                     if tell {
                         self.tell_moved(&before, &table).await?;
                     }
-                    let now = before.clone().with_parts(&table).carried_by(carried.clone());
+                    let mut now = before.clone().with_parts(&table).carried_by(carried.clone());
+                    if !now.has_key() {
+                        now = now.keyed_by(&self.stored(&table).await?);
+                    }
                     if misses {
                         missed.push((table, now, carried));
                         continue;
@@ -172,10 +175,14 @@ impl<T: Transport> Session<'_, T> {
             self.source.tell_table_gap(&[&shown], &format!("table {shown} {reason}")).await?;
         }
         // After the gap: a crash in between tells of it twice, and not never.
-        let settings = &self.source.settings;
-        let relation = self.types.stored(&mut self.db, table, settings, self.published.generated).await?;
+        let relation = self.stored(table).await?;
         let now = Form::read(&mut self.db, table).await?.keyed_by(&relation).carried_by(carried.clone());
         now.keep(&self.source.journal, &self.source.settings.name, table).await
+    }
+
+    /// The table as its rows would come now.
+    async fn stored(&mut self, table: &Table) -> Result<Relation, CaptureError> {
+        self.types.stored(&mut self.db, table, &self.source.settings, self.published.generated).await
     }
 
     /// Tells, once for all, what became of a table's partitions, where no event does.
@@ -188,18 +195,20 @@ impl<T: Transport> Session<'_, T> {
         Ok(())
     }
 
-    /// A table was emptied by a statement that is told: the files that its partitions got by it are no news.
-    pub(super) async fn emptied(&mut self, oid: u32) -> Result<(), CaptureError> {
-        let Some(table) = self.tables.iter().find(|table| table.oid == oid && table.partitioned).cloned() else {
-            return Ok(());
-        };
-        let Some(xid) = self.transactions.open_xid() else { return Ok(()) };
+    /// Tables were emptied by statements that are told: the files that their partitions got by it are no news.
+    pub(super) async fn pass_emptied(&mut self) -> Result<(), CaptureError> {
+        let emptied = std::mem::take(&mut self.emptied);
+        let of = |table: &&Arc<Table>| table.partitioned && emptied.contains(&table.oid);
+        let tables: Vec<Arc<Table>> = self.tables.iter().filter(of).cloned().collect();
+        let Some(xid) = self.transactions.open_xid().filter(|_| !tables.is_empty()) else { return Ok(()) };
         self.until_visible(xid).await?;
         let (journal, source) = (&self.source.journal, &self.source.settings.name);
-        let Some(before) = Form::kept(journal, source, &table).await? else { return Ok(()) };
-        let now = before.clone().emptied_by(&mut self.db, xid).await?;
-        if now != before {
-            now.keep(journal, source, &table).await?;
+        for table in tables {
+            let Some(before) = Form::kept(journal, source, &table).await? else { continue };
+            let now = before.clone().emptied_by(&mut self.db, xid).await?;
+            if now != before {
+                now.keep(journal, source, &table).await?;
+            }
         }
         Ok(())
     }

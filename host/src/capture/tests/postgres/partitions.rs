@@ -52,7 +52,8 @@ async fn a_table_that_is_emptied_as_a_whole_is_told_by_its_event_and_one_partiti
     host.sql(ROOT);
     host.start().await;
     host.sql("insert into t values (1, 'a'), (101, 'b')");
-    host.sql("truncate t; insert into t values (102, 'c')");
+    host.sql("truncate t");
+    host.sql("insert into t values (102, 'c')");
     host.changes_until("102").await;
     let look = async |host: &mut Host| {
         host.end().await;
