@@ -31,16 +31,31 @@ pub(super) async fn forget(journal: &mut Outside) -> Result<()> {
     Ok(())
 }
 
+/// A pipeline was removed, with its state and its keys.
+pub(super) async fn removed(journal: &mut Outside, pipeline: &str) -> Result<()> {
+    let texts =
+        ["temp.known", "temp.entry", "temp.newest"].map(|table| format!("DELETE FROM {table} WHERE pipeline = ?"));
+    each(journal, &texts, pipeline).await
+}
+
 /// A pipeline's state begins with this commit: nothing of it is left.
 async fn begins(journal: &mut Outside, commit: &Committed) -> Result<()> {
-    let wrap = journal.wrap();
-    let mut texts = vec!["INSERT OR IGNORE INTO temp.known VALUES (?)", "DELETE FROM temp.entry WHERE pipeline = ?"];
-    // A pipeline that was removed took its keys with it; one that is rebuilt writes tombstones.
+    let mut texts = vec![
+        "INSERT OR IGNORE INTO temp.known VALUES (?)".to_owned(),
+        "DELETE FROM temp.entry WHERE pipeline = ?".to_owned(),
+    ];
+    // Retention may have taken what told that it was removed; one that is rebuilt writes tombstones.
     if commit.after.is_none() {
-        texts.push("DELETE FROM temp.newest WHERE pipeline = ?");
+        texts.push("DELETE FROM temp.newest WHERE pipeline = ?".to_owned());
     }
+    each(journal, &texts, &commit.pipeline).await
+}
+
+async fn each(journal: &mut Outside, texts: &[String], pipeline: &str) -> Result<()> {
+    let wrap = journal.wrap();
     for text in texts {
-        sqlx::query(text).bind(&*commit.pipeline).execute(&mut journal.conn).await.map_err(&wrap)?;
+        let text = sqlx::AssertSqlSafe(text.as_str());
+        sqlx::query(text).bind(pipeline).execute(&mut journal.conn).await.map_err(&wrap)?;
     }
     Ok(())
 }

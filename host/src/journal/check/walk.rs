@@ -11,7 +11,7 @@ use crate::journal::codec::{APPEND, COMMIT, CONTROL, encode};
 use crate::journal::index::{sql, unsql};
 use crate::journal::outside::{Outside, Stored};
 use crate::journal::shares::ROWS;
-use crate::journal::{Append, Committed, Record, RecordBody, SourceState};
+use crate::journal::{Append, Committed, Control, Record, RecordBody, SourceState};
 use crate::message::ChannelKind;
 
 /// What was found on the way.
@@ -184,6 +184,10 @@ impl Walk {
             }
             RecordBody::Control(control) => {
                 self.counts.controls += 1;
+                if let Control::PipelineRemoved { pipeline } = control {
+                    self.cursors.remove(pipeline);
+                    expected::removed(journal, pipeline).await?;
+                }
                 control.is_loss()
             }
         };
