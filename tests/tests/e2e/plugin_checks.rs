@@ -86,7 +86,7 @@ fn what_breaks_the_contract_or_the_limits_fails_with_the_rule() {
     for (action, found) in [
         ("bad-json", "broke the contract"),
         ("bad-channel", "broke the contract"),
-        ("many-messages", "output_messages is 10000"),
+        ("many-messages", "output_messages is 20000"),
         ("init-config", "can't work with this"),
         ("add-to-text", "which is no integer"),
         ("fatal", "never again"),

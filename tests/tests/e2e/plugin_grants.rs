@@ -99,7 +99,7 @@ fn a_version_that_asks_for_more_is_refused_by_every_way_and_comes_when_it_is_gra
     let file = file.display().to_string();
     let deployed = world.run(&["plugin", "deploy", "--url", &url, &file]);
     assert_eq!(deployed.status.code(), Some(1), "{}", deployed.log);
-    assert!(deployed.log.contains("to send to stamped:more, limits.cpu of 1s (granted is 200ms)"), "{}", deployed.log);
+    assert!(deployed.log.contains("to send to stamped:more, limits.cpu of 1s (granted is 400ms)"), "{}", deployed.log);
     assert!(deployed.log.contains("in place of its [plugin.stamp.grant]"), "{}", deployed.log);
     let tried = world.run(&["plugin", "trial", "--url", &url, "--pipeline", "stamp", &file]);
     assert_eq!(lines(&tried.log), lines(&deployed.log), "a trial says the same");

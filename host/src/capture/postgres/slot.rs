@@ -192,7 +192,7 @@ pub(crate) async fn what_is_open(db: &mut PgConnection) -> Result<String, Captur
             // The server tells it of others' sessions to members of pg_read_all_stats alone.
             let open = seconds.map_or_else(String::new, |seconds| format!(", open for {seconds} s"));
             format!(
-                "a transaction of {user} ({of}, process {pid}){open}; to end it, as {user} or a superuser: SELECT pg_terminate_backend({pid});"
+                "a transaction of {user} ({of}, process {pid}){open}; to end it: SELECT pg_terminate_backend({pid}); (as {user} or a superuser)"
             )
         }
     })

@@ -126,8 +126,8 @@ fn misbehave(action: &str, index: u32, batch: &Batch, age: u64, out: &mut Out) -
         "loop" => spin(),
         "allocate" => allocate(),
         "big-output" => (0..3).for_each(|_| out.send(index, "hostile", "", &format!("\"{}\"", "x".repeat(200_000)))),
-        "huge-output" => drop(out.put(&vec![b'x'; 4 << 20])),
-        "many-messages" => (0..12_000).for_each(|_| out.send(index, "hostile", "", "1")),
+        "huge-output" => drop(out.put(&vec![b'x'; 8 << 20])),
+        "many-messages" => (0..24_000).for_each(|_| out.send(index, "hostile", "", "1")),
         "overlapping" => {
             let data = out.put(format!("\"{}\"", "x".repeat(100_000)).as_bytes());
             for _ in 0..1000 {
