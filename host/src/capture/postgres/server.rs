@@ -250,7 +250,8 @@ impl Known<'_> {
             return (what, mend);
         }
         match &setting.filed {
-            Some(filed) if *filed != setting.value => {
+            // Which unit the files have doesn't count where it is to be none.
+            Some(filed) if *filed != setting.value && (wanted != "0" || filed == wanted) => {
                 let what = format!("{what}; {name} = {filed} is set already, and waits for the files to be read again");
                 (what, Mend::by(SUPERUSER, [RELOAD.into()]))
             }
