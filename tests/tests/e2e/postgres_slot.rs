@@ -224,6 +224,29 @@ fn an_operator_sees_resets_and_detaches_a_source_with_the_server_running_and_sto
 }
 
 #[test]
+fn a_state_that_is_being_made_anew_is_said_with_what_its_rows_wait_for() {
+    let world = World::postgres();
+    let server = world.serve();
+    server.wait_readyz("that all runs", |status, _| status == 200);
+    let mut open =
+        database(&world).meanwhile("begin; update tareas set titulo = 'open' where id = 1; select pg_sleep(600);");
+    let holds = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null";
+    until("the open transaction", SOON, || (world.sql(holds) == "1").then_some(()));
+    let url = format!("http://{}", server.address);
+    assert!(world.run(&["rebuild", "panel", "--url", &url]).status.success());
+    let anew = "it shows what was, until its state is made anew: 0";
+    let waits = "it waits for a transaction of relevo (psql, process ";
+    server.wait_readyz("what the rows wait for", |status, text| {
+        status == 200 && text.contains(anew) && text.contains(waits) && text.contains("pg_terminate_backend(")
+    });
+    let shown = world.run(&["capture", "status", "--url", &url]).log;
+    assert!(shown.contains("waits for a transaction of relevo (psql, process "), "{shown}");
+    world.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null");
+    let _ = open.wait();
+    server.wait_readyz("that it is made", |status, text| status == 200 && !text.contains(anew));
+}
+
+#[test]
 fn a_slot_that_waits_for_a_transaction_is_told_of_and_given_up_at_once_by_a_stop() {
     let world = World::postgres();
     let mut open =
