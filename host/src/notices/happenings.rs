@@ -44,7 +44,7 @@ impl Waiting {
             sentences.insert(0, more);
         }
         if code == Code::SourceGap {
-            sentences.push("The pipelines that keep such rows make their states anew.".into());
+            sentences.push("The pipelines that keep rows of it make their states anew.".into());
         }
         sentences.join(" ")
     }
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(due[1].title, "Source gad had 3 gaps");
         assert_eq!(
             due[1].content,
-            "another file. another slot. The pipelines that keep such rows make their states anew."
+            "another file. another slot. The pipelines that keep rows of it make their states anew."
         );
         assert_eq!(due[1].key, "source_gap 5", "the first one's number: the same after a restart");
         due.iter().for_each(|notice| happenings.told(notice, now));

@@ -9,6 +9,7 @@ use crate::journal::{Append, Control, Record, RecordBody, SnapshotPart};
 
 use super::meta::Contained;
 use super::wants::{Mask, Wants};
+use super::worker::Asked;
 
 /// An event on its way to the plugins.
 #[derive(Clone, Debug)]
@@ -64,8 +65,8 @@ pub(super) struct View<'a> {
     pub(super) wants: &'a Wants,
     /// What the last rebuild's snapshot has already told.
     pub(super) contained: &'a BTreeMap<Name, Contained>,
-    /// The number of the request whose snapshot it waits for.
-    pub(super) awaited: Option<Number>,
+    /// The request whose snapshot it waits for.
+    pub(super) awaited: Option<&'a Asked>,
     /// The last number to look at: the end of what a rebuild reads again.
     pub(super) until: Number,
     /// A rebuild reads again what was read before: its mark on all ids, so that what it makes isn't
@@ -79,13 +80,9 @@ impl View<'_> {
             return false;
         }
         match control {
-            Control::Gap { source, .. } => self.wants.source.as_ref() == Some(source),
-            // Of other tables it knows what it knew; but a version that waits for rows may keep other ones.
-            Control::TableGap { source, tables, .. } => {
-                let kept = self.wants.kept.tables();
-                self.wants.source.as_ref() == Some(source)
-                    && (self.awaited.is_some() || tables.iter().any(|table| kept.contains(table)))
-            }
+            Control::Gap { source, .. } => self.loses(source, None),
+            // Of other tables it knows what it knew.
+            Control::TableGap { source, tables, .. } => self.loses(source, Some(tables)),
             Control::PipelineGap { pipeline }
             | Control::RebuildWanted { pipeline }
             | Control::PauseWanted { pipeline, .. }
@@ -105,8 +102,13 @@ impl View<'_> {
         }
     }
 
+    /// Whether what a source lost is of what it keeps, or of what a version that waits for its rows will keep.
+    fn loses(&self, source: &Name, tables: Option<&[Name]>) -> bool {
+        self.wants.loses(source, tables) || self.awaited.is_some_and(|asked| asked.loses(source, tables))
+    }
+
     fn awaits(&self, part: &SnapshotPart) -> bool {
-        &*part.pipeline == self.pipeline && self.awaited == Some(part.request)
+        &*part.pipeline == self.pipeline && self.awaited.is_some_and(|asked| asked.number == part.request)
     }
 
     fn is_told(&self, append: &Append, event: &Event) -> bool {

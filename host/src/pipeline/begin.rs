@@ -201,8 +201,12 @@ impl<'a> Worker<'a> {
         }
         self.context.keep_snapshots(Some(&source))?;
         let pipeline = self.context.name.clone();
-        let number = self.context.control(Control::SnapshotWanted { pipeline, source, tables: tables.clone() })?;
-        *self.asked = Some(Asked { number, tables });
+        let number = self.context.control(Control::SnapshotWanted {
+            pipeline,
+            source: source.clone(),
+            tables: tables.clone(),
+        })?;
+        *self.asked = Some(Asked { number, source, tables });
         Ok(())
     }
 

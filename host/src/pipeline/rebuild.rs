@@ -265,16 +265,19 @@ impl Worker<'_> {
         let context = self.context;
         let mut meta = self.live.meta.clone();
         (meta.kept, meta.rebuild, meta.contained) = (self.wants.kept.clone(), None, contained);
-        if let Some(swap) = self.in_the_making() {
+        let making = self.in_the_making();
+        if let Some(swap) = &making {
             meta.pending = None;
-            let checkpoint = swap::keep_state(context, &swap)?;
+            let checkpoint = swap::keep_state(context, swap)?;
             if let Some(plugin) = self.chain.plugin(&swap.plugin) {
-                swap::take_over(context, &mut meta, &swap, plugin, checkpoint, cursor)?;
+                swap::take_over(context, &mut meta, swap, plugin, checkpoint, cursor)?;
             }
         }
         let mut messages = self.tombstones(&anew, origin, since.unwrap_or_default())?;
-        if !(messages.is_empty() && anew.newest.is_empty()) {
-            // What they show now is no longer what an earlier state and the events since give.
+        let shows = !(messages.is_empty() && anew.newest.is_empty());
+        if shows || (making.is_none() && since.is_none()) {
+            // What state channels show now is no longer what an earlier state and the events since give; nor is the state,
+            // which somebody may have had made anew since it was wrong.
             meta.remade = Some(context.journal.head());
         }
         let mut state = meta.changes();

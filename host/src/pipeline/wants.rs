@@ -74,6 +74,12 @@ fn index(operation: Operation) -> usize {
 }
 
 impl Wants {
+    /// Whether what a source lost, of these tables or of all, is of the rows that are kept.
+    pub(super) fn loses(&self, source: &Name, tables: Option<&[Name]>) -> bool {
+        let kept = self.kept.tables();
+        self.source.as_ref() == Some(source) && tables.is_none_or(|lost| lost.iter().any(|table| kept.contains(table)))
+    }
+
     /// # Errors
     /// If no source watches a table whose rows are wanted, or not one source all of them.
     pub(super) fn new<'a>(manifests: impl Iterator<Item = &'a Manifest>, config: &Config) -> Result<Self, String> {

@@ -24,7 +24,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(super) struct Asked {
     pub(super) number: Number,
+    pub(super) source: Name,
     pub(super) tables: Vec<Name>,
+}
+
+impl Asked {
+    /// Whether what a source lost, of these tables or of all, is of those that were asked for.
+    pub(super) fn loses(&self, source: &Name, tables: Option<&[Name]>) -> bool {
+        self.source == *source && tables.is_none_or(|lost| lost.iter().any(|table| self.tables.contains(table)))
+    }
 }
 
 /// Runs the pipeline until it is to stop. When something stands in its way it says so, waits, and
@@ -145,7 +153,7 @@ impl Worker<'_> {
             pipeline: &self.context.name,
             wants: &self.wants,
             contained: &self.live.meta.contained,
-            awaited: self.asked.as_ref().map(|asked| asked.number),
+            awaited: self.asked.as_ref(),
             until: Number(u64::MAX),
             replayed_as: None,
         };
@@ -219,10 +227,8 @@ impl Worker<'_> {
         let RecordBody::Control(control) = &record.body else { return Ok(()) };
         let needs_rows = self.wants.source.is_some();
         match control {
-            Control::Gap { source, reason } | Control::TableGap { source, reason, .. } if needs_rows => {
-                self.want_rebuild(&format!("source {source}: {reason}"), false, record.last)?;
-                self.ask(true)?;
-            }
+            Control::Gap { source, reason } => self.lost(source, None, reason, record.last)?,
+            Control::TableGap { source, tables, reason } => self.lost(source, Some(tables), reason, record.last)?,
             Control::RebuildWanted { .. } if needs_rows => {
                 self.want_rebuild("an operator wants it", false, record.last)?;
                 self.ask(true)?;
@@ -247,6 +253,15 @@ impl Worker<'_> {
         self.live.pass(self.context, record.last, true);
         self.feed.pass(record.last);
         Ok(())
+    }
+
+    /// A source has lost something of what the pipeline keeps, or of what a version that waits has asked for: its rows are of
+    /// before that.
+    fn lost(&mut self, source: &Name, tables: Option<&[Name]>, reason: &str, at: Number) -> Result<(), Stop> {
+        if self.wants.loses(source, tables) {
+            self.want_rebuild(&format!("source {source}: {reason}"), false, at)?;
+        }
+        self.ask(true)
     }
 
     /// Retention has taken events that the pipeline had still to read.
@@ -278,8 +293,8 @@ impl Worker<'_> {
     pub(super) fn wait_for_rows(&mut self, former: Option<Number>) -> Result<(), Stop> {
         let context = self.context;
         context.board.status(Status::WaitingForSnapshot);
-        while let Some(Asked { number: awaited, .. }) = self.asked.clone() {
-            let mut feed = Feed::new(&context.journal, &context.handle, awaited);
+        while let Some(asked) = self.asked.clone() {
+            let mut feed = Feed::new(&context.journal, &context.handle, asked.number);
             let answer = loop {
                 context.go_on()?;
                 match feed.fill() {
@@ -290,7 +305,7 @@ impl Worker<'_> {
                     pipeline: &context.name,
                     wants: &self.wants,
                     contained: &self.live.meta.contained,
-                    awaited: Some(awaited),
+                    awaited: Some(&asked),
                     until: Number(u64::MAX),
                     replayed_as: None,
                 };

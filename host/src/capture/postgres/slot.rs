@@ -155,10 +155,10 @@ pub(crate) async fn drop(db: &mut PgConnection, name: &str) -> Result<(), Captur
     Ok(())
 }
 
-/// Whether the server is about to make this slot: its session works.
+/// Whether the server is about to make this slot: its session works, or isn't followed (`track_activities`).
 pub(super) async fn is_being_made(db: &mut PgConnection, name: &str) -> Result<bool, CaptureError> {
     let sql = "SELECT EXISTS (SELECT FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid \
-               WHERE s.slot_name = $1 AND a.state = 'active')";
+               WHERE s.slot_name = $1 AND a.state IN ('active', 'disabled'))";
     Ok(sqlx::query_scalar(sql).bind(name).fetch_one(db).await?)
 }
 

@@ -43,6 +43,9 @@ use super::slot;
 const AS_INDEXED: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; \
     SET LOCAL enable_incremental_sort = off; SET LOCAL jit = off; SET LOCAL standard_conforming_strings = on";
 
+/// How long its slot may take until it is said what it waits for, each time.
+const WAITS: Duration = Duration::from_secs(5);
+
 /// What is waited for at its end.
 const ENDS: &str = "the end of a snapshot's session";
 
@@ -173,8 +176,9 @@ impl Snapshot {
     /// Whether the server works for us still, asked over another connection: nothing tells that one has fallen silent.
     async fn is_read(&self, by: i32) -> Result<bool, CaptureError> {
         let mut db = self.address.connect().await?;
-        let active =
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'active')");
+        let active = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND state IN ('active', 'disabled'))",
+        );
         within(self.settings.silence, "who reads the rows of a snapshot", active.bind(by).fetch_one(&mut db)).await
     }
 
@@ -215,14 +219,14 @@ impl Snapshot {
             let mut made = std::pin::pin!(client.simple_query(&sql));
             let mut working = Instant::now();
             loop {
-                match tokio::time::timeout(Duration::from_secs(5), &mut made).await {
+                match tokio::time::timeout(WAITS, &mut made).await {
                     Ok(rows) => break rows?,
                     Err(_) => {
                         let looked =
                             within(self.settings.silence, "the look at the slot", slot::is_being_made(db, &slot));
                         if looked.await? {
                             working = Instant::now();
-                        } else if working.elapsed() > self.settings.silence {
+                        } else if working.elapsed() > self.settings.silence.max(2 * WAITS) {
                             // That connection has fallen silent.
                             let seconds = self.settings.silence.as_secs();
                             return Err(CaptureError::NoAnswer {

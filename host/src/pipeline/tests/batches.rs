@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::batch::{Batch, Next, Size, View, cut};
 use super::super::meta::Contained;
 use super::super::wants::Wants;
+use super::super::worker::Asked;
 use super::{change, ledger, wants, wants_changed};
 use crate::event::{Body, Event, Missing, Name, Number, Operation, Position};
 use crate::journal::{Append, Control, Record, RecordBody, SnapshotPart};
@@ -58,7 +59,7 @@ fn together(mut events: Vec<Event>) -> Vec<Event> {
 struct Cutting {
     wants: Wants,
     contained: BTreeMap<Name, Contained>,
-    awaited: Option<Number>,
+    awaited: Option<Asked>,
     events: usize,
 }
 
@@ -72,7 +73,7 @@ impl Cutting {
             pipeline: "ledger",
             wants: &self.wants,
             contained: &self.contained,
-            awaited: self.awaited,
+            awaited: self.awaited.as_ref(),
             until: Number(u64::MAX),
             replayed_as: None,
         };
@@ -203,7 +204,7 @@ fn only_the_snapshot_that_was_asked_for_ends_a_batch() {
     ];
     let mut cutting = Cutting::of(9);
     assert_eq!(cutting.all(&records), "|3→4", "rows for others are not events");
-    cutting.awaited = Some(Number(7));
+    cutting.awaited = Some(Asked { number: Number(7), source: "bank".into(), tables: Vec::new() });
     assert_eq!(cutting.all(&records), "|3→3  stop 4");
 }
 
@@ -243,6 +244,12 @@ fn controls_that_concern_it_end_a_batch() {
         control(9, table_gap("accounts")),
     ];
     assert_eq!(Cutting::of(9).all(&records), "|1,4→4  stop 5  stop 6  stop 7  stop 9");
+    // A version that waits keeps what this one doesn't.
+    let mut cutting = Cutting::of(9);
+    cutting.awaited = Some(Asked { number: Number(1), source: "bank".into(), tables: vec!["other".into()] });
+    assert_eq!(cutting.all(&records), "|1,4→4  stop 5  stop 6  stop 7  stop 8  stop 9");
+    cutting.wants.source = None;
+    assert_eq!(cutting.all(&records[7..]), "stop 8  |→9", "this one keeps no rows at all");
 }
 
 /// Many random streams: nothing is lost, doubled or out of order, whatever the size.
