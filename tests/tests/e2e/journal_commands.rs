@@ -29,7 +29,7 @@ fn with_changes(world: &World) -> (Server, Place) {
     let mut client = Client::connect(server.address, &Connect::admin().to("tasks"));
     for n in 0..20 {
         world.sql(&format!("update tareas set titulo = 'change {n}' where id = 1"));
-        // The last one has records of its own, so that they are small enough for a page.
+        // The last one has an append of its own, which is small enough for a page.
         if n >= 18 {
             let title = format!("change {n}");
             client.expect("it", |f| f.is_of("tasks") && f.data()["task_data"]["titulo"] == title.as_str());
@@ -44,9 +44,9 @@ fn damage(world: &World) {
     let file = world.data().join("journal.db");
     let wal = world.journal_file("journal.db-wal");
     assert!(!wal.exists() || sized(&wal) == 0, "what is in the file would not be read");
-    let newest =
-        "select hex(body) from record where instr(body, cast('change 19' as blob)) order by first desc limit 1";
-    let digits = sqlite3(&file, newest);
+    let smallest =
+        "select hex(body) from record where instr(body, cast('change 19' as blob)) order by length(body) limit 1";
+    let digits = sqlite3(&file, smallest);
     let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
     let body: Vec<u8> = (0..digits.trim().len()).step_by(2).map(byte).collect();
     let within = body.windows(9).position(|bytes| bytes == b"change 19").expect("a body that isn't compressed");
