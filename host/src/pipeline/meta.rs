@@ -24,7 +24,8 @@ const PENDING: &str = "pending";
 const PAUSED: &str = "paused";
 /// [`Replayed`]: the newest.
 const REPLAYED: &str = "replayed";
-/// The head when state channels got what differed in a state that was made anew, last; absent if they never did.
+/// The head when the state was made anew last: by a swap, only where state channels show something of it. Absent if it
+/// never was.
 const REMADE: &str = "remade";
 /// By source: [`Contained`].
 const SOURCE: &str = "@source";

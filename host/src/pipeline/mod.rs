@@ -35,6 +35,7 @@ mod patch;
 mod probation;
 mod rebuild;
 mod reference;
+mod shown;
 mod snapshot;
 mod supervisor;
 mod swap;

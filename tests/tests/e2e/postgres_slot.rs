@@ -1,5 +1,6 @@
 //! The replication slot in danger and lost; and what an operator has: status, reset, detach.
 
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use relevo_tests::client::{Client, Connect};
@@ -15,6 +16,22 @@ use rustix::process::Signal;
 
 /// Much WAL that no table of ours is in: 60 MB.
 const OTHER_WAL: &str = "do $$ begin for i in 1..60 loop perform pg_logical_emit_message(false, 'x', repeat('x', 1000000)); end loop; end $$";
+
+/// Which session has the transaction of [`hold_open`].
+const HOLDER: &str = "from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null";
+
+/// A transaction that has written, and stays open until [`end`]: slots that are made wait for it.
+fn hold_open(world: &World) -> Child {
+    let open =
+        database(world).meanwhile("begin; update tareas set titulo = 'open' where id = 1; select pg_sleep(600);");
+    until("the open transaction", SOON, || (world.sql(&format!("select count(*) {HOLDER}")) == "1").then_some(()));
+    open
+}
+
+fn end(world: &World, mut open: Child) {
+    world.sql(&format!("select pg_terminate_backend(pid) {HOLDER}"));
+    let _ = open.wait();
+}
 
 fn free(world: &World) {
     let active = "select count(*) from pg_replication_slots where active";
@@ -140,10 +157,7 @@ fn operators_hear_that_a_slot_is_in_danger_and_that_it_is_safe_again() {
     let server = world.serve();
     let mut operator = Client::connect(server.address, &Connect::admin().to("system:operators"));
     // An open transaction holds the slot back.
-    let mut open =
-        database(&world).meanwhile("begin; update tareas set titulo = 'open' where id = 1; select pg_sleep(600);");
-    let holds = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null";
-    until("the open transaction", SOON, || (world.sql(holds) == "1").then_some(()));
+    let open = hold_open(&world);
     world.sql(OTHER_WAL);
     world.sql("checkpoint");
     world.sql("do $$ begin for i in 1..25 loop perform pg_logical_emit_message(false, 'x', repeat('x', 1000000)); end loop; end $$");
@@ -155,8 +169,7 @@ fn operators_hear_that_a_slot_is_in_danger_and_that_it_is_safe_again() {
     for name in ["retained", "safe", "lag"] {
         assert!(metrics.contains(&format!("relevo_source_slot_{name}_bytes{{source=\"gad\"}}")), "{metrics}");
     }
-    world.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null");
-    let _ = open.wait();
+    end(&world, open);
     until("that the slot follows", SOON, || {
         world.sql("checkpoint");
         operator.find(std::time::Duration::from_millis(300), |f| f.data()["code"] == "capture_safe").map(|_| ())
@@ -228,10 +241,7 @@ fn a_state_that_is_being_made_anew_is_said_with_what_its_rows_wait_for() {
     let world = World::postgres();
     let server = world.serve();
     server.wait_readyz("that all runs", |status, _| status == 200);
-    let mut open =
-        database(&world).meanwhile("begin; update tareas set titulo = 'open' where id = 1; select pg_sleep(600);");
-    let holds = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null";
-    until("the open transaction", SOON, || (world.sql(holds) == "1").then_some(()));
+    let open = hold_open(&world);
     let url = format!("http://{}", server.address);
     assert!(world.run(&["rebuild", "panel", "--url", &url]).status.success());
     let anew = "it shows what was, until its state is made anew: 0";
@@ -241,18 +251,14 @@ fn a_state_that_is_being_made_anew_is_said_with_what_its_rows_wait_for() {
     });
     let shown = world.run(&["capture", "status", "--url", &url]).log;
     assert!(shown.contains("waits for a transaction of relevo (psql, process "), "{shown}");
-    world.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null");
-    let _ = open.wait();
+    end(&world, open);
     server.wait_readyz("that it is made", |status, text| status == 200 && !text.contains(anew));
 }
 
 #[test]
 fn a_slot_that_waits_for_a_transaction_is_told_of_and_given_up_at_once_by_a_stop() {
     let world = World::postgres();
-    let mut open =
-        database(&world).meanwhile("begin; update tareas set titulo = 'open' where id = 1; select pg_sleep(600);");
-    let holds = "select count(*) from pg_stat_activity where query like '%pg_sleep(600)%' and backend_xid is not null";
-    until("the open transaction", SOON, || (world.sql(holds) == "1").then_some(()));
+    let mut open = hold_open(&world);
     let mut process = Process::start(world.command(&["serve"]));
     let line = process.wait_for_line("a replication slot is being made, which waits for a transaction", SOON);
     let line = line.unwrap_or_else(|| panic!("{}", process.log.text()));
@@ -266,7 +272,7 @@ fn a_slot_that_waits_for_a_transaction_is_told_of_and_given_up_at_once_by_a_stop
     until("the end of the half-made slot", SOON, || {
         (world.sql("select count(*) from pg_replication_slots") == "0").then_some(())
     });
-    assert_eq!(world.sql(holds), "1");
+    assert_eq!(world.sql(&format!("select count(*) {HOLDER}")), "1");
     assert_eq!(world.sql(printed.expect("a statement that ends it")), "t", "{line}");
     let _ = open.wait();
     let server = world.serve();

@@ -34,9 +34,6 @@ pub(super) const PATIENT: &str = "SET lock_timeout = '2s'";
 /// As servers list it among their sessions, where neither the address nor PGAPPNAME says another name.
 const NAME: &str = "relevo";
 
-/// What is said where a password may not be written as it must.
-pub(super) const ENCODED: &str = "in the password each of : / ? # [ ] @ % is written by its code, like %40 for @";
-
 /// How long a connection may take to come about.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 

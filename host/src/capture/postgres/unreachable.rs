@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::super::error::{CaptureError, said};
 use super::catalog::quote;
-use super::connect::{Address, CONNECT, ENCODED};
+use super::connect::{Address, CONNECT};
 
 /// The codes of PostgreSQL's appendix A.
 const WRONG_PASSWORD: &str = "28P01";
@@ -16,6 +16,8 @@ const NO_DATABASE: &str = "3D000";
 const TOO_MANY: &str = "53300";
 const MAY_NOT: &str = "42501";
 const NOT_YET: &str = "57P03";
+
+const ENCODED: &str = "in the password each of : / ? # [ ] @ % is written by its code, like %40 for @";
 
 const TLS: &str = "where the server has no TLS, switch it on there (`ssl`), or take another `sslmode`; where its certificate isn't trusted, give who signed it (`sslrootcert=FILE`), and the host by the name that the certificate has";
 
