@@ -206,9 +206,14 @@ fn an_operator_sees_resets_and_detaches_a_source_with_the_server_running_and_sto
     {
         assert!(shown.contains(text), "{shown}");
     }
+    let url = format!("ws://{}/api/v1/ws/connect", server.address);
+    let mut tail = Process::start(world.command(&["tail", "tasks", "--json", "--url", &url, "--token", &admin]));
+    tail.wait_for_line("-- connected at ", SOON).unwrap_or_else(|| panic!("{}", tail.log.text()));
     assert!(ask(&["reset", "gad"]).contains("begins anew"));
     let gap = client.expect("the gap", |f| f.kind() == "gap");
     assert!(gap.raw.contains("it was reset by "), "{}", gap.raw);
+    // A program that reads what is printed sees it, too.
+    tail.wait_for_line("{\"type\":\"gap\"", SOON).unwrap_or_else(|| panic!("{}", tail.log.text()));
     server.wait_readyz("that it goes on", |status, _| status == 200);
     world.sql("update tareas set titulo = 'after the reset' where id = 1");
     client.expect("a change", |f| f.is_of("tasks") && f.raw.contains("after the reset"));
